@@ -1,0 +1,235 @@
+// The operations a network is made of. An op kind is declared once, in op_table.c: arity, shape
+// inference, cost. Backends implement kinds; model/autodiff.c knows their gradients. All
+// activations are N,H,W,C; "real" below means f32 or f64, one of them throughout a graph.
+#ifndef EDT_BACKEND_OP_H
+#define EDT_BACKEND_OP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "core/tensor.h"
+
+enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
+
+// Order of inputs -> outputs for each kind; [opt] may be absent (n_in / n_out smaller).
+//
+// Forward
+//   NORMALIZE        u8 image[N,H,W,3], i32 valid_hw[N,2] -> real y      (x-mean)/std, 0 outside valid
+//   CONV2D           x, w[kh,kw,Ci,Co], [b[Co]] -> y                    SAME padding, zeros
+//   DEPTHWISE        x, w[kh,kw,C,1] -> y
+//   BN_TRAIN         x, gamma, beta, mm*, mv* -> y, mean[C], invstd[C]  batch statistics; * updated in place
+//   BN_INFER         x, gamma, beta, mm, mv -> y                        moving statistics
+//   ACT              x -> y
+//   GLOBAL_AVG_POOL  x -> y[N,1,1,C]
+//   SCALE_CHANNELS   x, s[N,1,1,C] -> y = x * s
+//   ADD              a, b -> y
+//   DROP_CONNECT     x, u[R,N] -> y = x / p * floor(p + u[row][n])
+//   MAX_POOL         x, -> y, [u8 index of the first maximum inside the window, row-major]
+//   RESIZE_NEAREST   x -> y
+//   FUSE             x_0..x_{m-1}, [w_0..w_{m-1}] -> y                  all x of y's shape; w scalar or [C]
+// Losses (value and gradient in one pass; sums over the whole tensor, divided as train.md 4 states)
+//   FOCAL_LOSS       logits[N,h,w,A*K], i32 targets[N,T], norm[1] -> loss[1], [dlogits]
+//   BOX_LOSS         box[N,h,w,A*4], real targets[N,T,4], norm[1] -> loss[1], [dbox]
+//   IOU_LOSS         box_l for each level, anchors[T,4], targets[N,T,4], norm[1]
+//                       -> loss[1], [dbox_l for each level]
+// Gradients. "accumulate" in the attributes: parameter gradients are added to what is there.
+//   CONV2D_DATA      dy, w -> dx
+//   CONV2D_WEIGHT    x, dy -> dw, [db]
+//   DEPTHWISE_DATA   dy, w -> dx
+//   DEPTHWISE_WEIGHT x, dy -> dw
+//   BN_TRAIN_BWD     dy, x, gamma, beta, mean, invstd -> dx, dgamma, dbeta
+//   BN_INFER_BWD     dy, x, gamma, beta, mm, mv -> dx, dgamma, dbeta
+//   ACT_BWD          dy, x -> dx
+//   GLOBAL_AVG_POOL_BWD dy[N,1,1,C] -> dx
+//   SCALE_CHANNELS_BWD  dy, x, s -> dx, ds
+//   MAX_POOL_BWD     dy, index -> dx
+//   RESIZE_NEAREST_BWD  dy -> dx
+//   FUSE_BWD         dy, x_0.., [w_0..] -> dx_0.., [dw_0..]
+// Update
+//   OPTIMIZER        params*, grads*, slot0*, [slot1*], [ema*] -> stats[EDT_OPTIMIZER_STATS]
+//                       flat arenas described by attrs.optimizer.segments; * updated in place
+//
+// Losses and the L2 / norm statistics are accumulated in double by every backend.
+#define EDT_OP_LIST(X)                            \
+    X(NORMALIZE, "normalize")                     \
+    X(CONV2D, "conv2d")                           \
+    X(DEPTHWISE, "depthwise")                     \
+    X(BN_TRAIN, "bn_train")                       \
+    X(BN_INFER, "bn_infer")                       \
+    X(ACT, "act")                                 \
+    X(GLOBAL_AVG_POOL, "global_avg_pool")         \
+    X(SCALE_CHANNELS, "scale_channels")           \
+    X(ADD, "add")                                 \
+    X(DROP_CONNECT, "drop_connect")               \
+    X(MAX_POOL, "max_pool")                       \
+    X(RESIZE_NEAREST, "resize_nearest")           \
+    X(FUSE, "fuse")                               \
+    X(FOCAL_LOSS, "focal_loss")                   \
+    X(BOX_LOSS, "box_loss")                       \
+    X(IOU_LOSS, "iou_loss")                       \
+    X(CONV2D_DATA, "conv2d_data")                 \
+    X(CONV2D_WEIGHT, "conv2d_weight")             \
+    X(DEPTHWISE_DATA, "depthwise_data")           \
+    X(DEPTHWISE_WEIGHT, "depthwise_weight")       \
+    X(BN_TRAIN_BWD, "bn_train_bwd")               \
+    X(BN_INFER_BWD, "bn_infer_bwd")               \
+    X(ACT_BWD, "act_bwd")                         \
+    X(GLOBAL_AVG_POOL_BWD, "global_avg_pool_bwd") \
+    X(SCALE_CHANNELS_BWD, "scale_channels_bwd")   \
+    X(MAX_POOL_BWD, "max_pool_bwd")               \
+    X(RESIZE_NEAREST_BWD, "resize_nearest_bwd")   \
+    X(FUSE_BWD, "fuse_bwd")                       \
+    X(OPTIMIZER, "optimizer")                     \
+    X(CONV2D_BN_ACT, "conv2d_bn_act")             \
+    X(DEPTHWISE_BN_ACT, "depthwise_bn_act")
+// The last two are fused inference ops, made only by model/fuse.c where the backend supports them:
+//   CONV2D_BN_ACT    x, w, gamma, beta, mm, mv, [b[Co]], [residual] -> y = act(BN_INFER(CONV2D)) (+ residual)
+//   DEPTHWISE_BN_ACT x, w, gamma, beta, mm, mv -> y
+// (attrs.conv and attrs.bn are both used, see edt_op_attrs; attrs.conv.has_bias and has_residual tell
+// which optional inputs are there.)
+
+typedef enum edt_op_kind {
+#define EDT_OP_ENUM(name, text) EDT_OP_##name,
+    EDT_OP_LIST(EDT_OP_ENUM)
+#undef EDT_OP_ENUM
+        EDT_OP_N_KINDS
+} edt_op_kind;
+
+typedef enum edt_act {
+    EDT_ACT_NONE,
+    EDT_ACT_SWISH,
+    EDT_ACT_RELU6,
+    EDT_ACT_RELU,
+    EDT_ACT_HSWISH,
+    EDT_ACT_MISH,
+    EDT_ACT_SIGMOID,
+} edt_act;
+
+typedef enum edt_fuse_method {
+    EDT_FUSE_SUM,
+    EDT_FUSE_FASTATTN,         // spec/model.md 2.5
+    EDT_FUSE_ATTN,
+    EDT_FUSE_CHANNEL_FASTATTN,
+    EDT_FUSE_CHANNEL_ATTN,
+} edt_fuse_method;
+
+typedef enum edt_iou_loss_kind { EDT_LOSS_IOU, EDT_LOSS_GIOU, EDT_LOSS_DIOU, EDT_LOSS_CIOU } edt_iou_loss_kind;
+
+// Windowed ops: kernel and stride per axis. Padding is always SAME (spec/model.md 0.1), computed
+// by edt_same_padding.
+typedef struct edt_conv_attrs {
+    int kh, kw, sh, sw;
+    bool has_bias;
+    bool has_residual; // CONV2D_BN_ACT only
+} edt_conv_attrs;
+
+typedef struct edt_bn_attrs {
+    double epsilon;  // 1e-3
+    double momentum; // 0.99
+    edt_act act;     // applied to the normalised value; the backward op recomputes it
+    bool biased_moving_variance; // true with synchronised BN
+} edt_bn_attrs;
+
+typedef struct edt_loss_attrs {
+    double alpha, gamma, label_smoothing; // FOCAL_LOSS
+    double delta;                         // BOX_LOSS
+    double weight;         // multiplies gradients only (box_loss_weight, iou_loss_weight); losses are raw
+    int64_t num_classes;   // K
+    int64_t anchors_per_cell; // A
+    int64_t anchor_offset; // first anchor of this level in the flat target row
+    edt_iou_loss_kind iou_kind;
+    bool misaligned_rows;  // IOU_LOSS: the reference's defect for batches over 1 (train.md 4.4)
+} edt_loss_attrs;
+
+// One parameter inside the flat arenas.
+typedef struct edt_param_segment {
+    int64_t offset, n; // elements
+    bool update;       // trainable and not frozen
+    bool decay;        // member of the L2 term
+    bool average;      // has an EMA shadow to update
+} edt_param_segment;
+
+typedef enum edt_optimizer_kind {
+    EDT_OPTIMIZER_SGD_TF1, // acc = mu*acc + g; v -= lr*acc
+    EDT_OPTIMIZER_SGD_TF2, // acc = mu*acc - lr*g; v += acc
+    EDT_OPTIMIZER_ADAM,    // slot0 = m, slot1 = v
+} edt_optimizer_kind;
+
+// L2 (value over `decay` segments; the gradient is added to those that update), clipping per
+// tensor then globally (train.md 5.1), update, EMA: one call.
+typedef struct edt_optimizer_attrs {
+    edt_optimizer_kind kind;
+    const edt_param_segment *segments; // borrowed; outlives the kernel
+    int64_t n_segments;
+    double momentum;  // SGD; beta1 of Adam
+    double beta2, epsilon;
+    double clip;      // <= 0: off
+    double weight_decay;
+    bool l2_includes_frozen; // tf1: value counts frozen segments too
+} edt_optimizer_attrs;
+
+enum {
+    EDT_OPTIMIZER_STAT_L2,        // reg_l2_loss before the update
+    EDT_OPTIMIZER_STAT_RAW_NORM,  // global gradient norm before clipping (L2 term included)
+    EDT_OPTIMIZER_STAT_NORM,      // after clipping: the logged gradient_norm
+    EDT_OPTIMIZER_STAT_FINITE,    // 1, or 0 when a gradient was NaN or infinite: nothing was updated
+    EDT_OPTIMIZER_STATS
+};
+
+// Which members an op reads: conv (CONV2D*, DEPTHWISE*, MAX_POOL*), bn (BN*, *_BN_ACT), act (ACT*),
+// fuse, drop, loss, optimizer, normalize. Members are separate fields, not a union, because fused
+// ops use several.
+typedef struct edt_op_attrs {
+    edt_conv_attrs conv;
+    edt_bn_attrs bn;
+    edt_act act; // ACT; FUSE and FUSE_BWD: applied to the fused value
+    edt_fuse_method fuse_method;
+    int fuse_n;  // number of x inputs
+    double drop_survival;
+    int drop_row;
+    bool accumulate; // parameter-gradient outputs
+    edt_loss_attrs loss;
+    edt_optimizer_attrs optimizer;
+    float norm_mean[3], norm_std[3]; // NORMALIZE
+    bool norm_scale_range;
+    edt_shape out_shape; // ops whose output shape does not follow from the inputs: *_DATA, *_BWD of
+                         // pooling and resizing (dx), RESIZE_NEAREST (y), *_WEIGHT (dw)
+} edt_op_attrs;
+
+// An op with the shapes it will run on: what a backend prepares a kernel for.
+typedef struct edt_op_desc {
+    edt_op_kind kind;
+    edt_op_attrs attrs;
+    int n_in, n_out;
+    edt_tensor_desc in[EDT_OP_MAX_IN];
+    edt_tensor_desc out[EDT_OP_MAX_OUT];
+} edt_op_desc;
+
+// Static facts about a kind.
+typedef struct edt_op_info {
+    const char *name;
+    int min_in, max_in, min_out, max_out;
+    uint32_t inout_mask;   // inputs that the op updates in place (moving statistics, arenas)
+    int alias_in;          // input whose memory output 0 may reuse, or -1
+} edt_op_info;
+
+const edt_op_info *edt_op_get_info(edt_op_kind kind);
+
+// Output size of a SAME window along one axis: ceil(in / stride).
+int64_t edt_same_out(int64_t in, int64_t stride);
+// spec/model.md 0.1.
+void edt_same_padding(int64_t in, int64_t k, int64_t stride, int64_t *out_before, int64_t *out_after);
+
+// Checks inputs and attributes of `desc` (kind, attrs, n_in, in[], n_out are set) and fills out[].
+// EDT_ERR_INVALID names the operand, its shape and what was expected.
+edt_status edt_op_infer(edt_op_desc *desc, edt_error *err);
+
+// Multiply-accumulates of convolutions (0 for everything else), for batch N as described.
+int64_t edt_op_conv_macs(const edt_op_desc *desc);
+
+const char *edt_act_name(edt_act act);
+// act_type of the hparams: swish, silu, swish_native, relu6, relu, hswish, mish.
+edt_status edt_act_parse(const char *text, edt_error *err, edt_act *out_act);
+
+#endif

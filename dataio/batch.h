@@ -1,0 +1,40 @@
+// What the loader hands to the trainer: one batch in one slot.
+#ifndef EDT_DATAIO_BATCH_H
+#define EDT_DATAIO_BATCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/error.h"
+
+typedef enum edt_slot_format { EDT_SLOT_U8, EDT_SLOT_F32 } edt_slot_format;
+
+// All arrays belong to the slot and stay valid until edt_loader_release. B rows; rows at or past
+// n_valid are padding (last batch with drop_remainder=false): images 0, targets background.
+typedef struct edt_batch {
+    int64_t batch_size, n_valid;
+    int64_t height, width;     // network input
+    edt_slot_format format;
+    void *images;              // u8 or f32 [B,H,W,3] RGB; u8: raw levels, f32: normalised
+    int32_t *valid_hw;         // [B,2] height and width of the picture inside; outside is padding
+    int64_t n_anchors;         // T; 0 when no target callback is set
+    int32_t *cls_targets;      // [B,T]
+    float *box_targets;        // [B,T,4]
+    float *num_positives;      // [B]
+    float *image_scales;       // [B] network coordinates * image_scale = original pixels
+    int64_t *source_ids;       // [B] (spec/data.md 7.7; kept as integers)
+    int64_t max_instances;     // M
+    float *groundtruth;        // [B,M,7] ymin,xmin,ymax,xmax (original pixels), is_crowd, area, class; -1 padding
+    int64_t *sample_indices;   // [B] record number in the data set, -1 for padding
+    int64_t epoch, position;   // position: index of row 0 in the epoch's order
+    int64_t sequence;          // 0, 1, 2, ... since the start cursor
+} edt_batch;
+
+// Called by the workers, concurrently, to turn one picture's boxes into targets: boxes [n,4]
+// ymin,xmin,ymax,xmax in network pixels, labels 1-based. `worker` in [0, n_workers) selects
+// per-thread scratch. Set by the layers above (model/assign.h).
+typedef edt_status edt_target_fn(void *ctx, int worker, const float *boxes, const int64_t *labels,
+                                 int64_t n_boxes, int32_t *out_cls, float *out_box,
+                                 float *out_num_positives, edt_error *err);
+
+#endif
