@@ -12,7 +12,9 @@
 
 enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
 
-// Order of inputs -> outputs for each kind; [opt] may be absent (n_in / n_out smaller).
+// Order of inputs -> outputs for each kind; [opt] may be absent: n_in / n_out smaller when it is at
+// the end, else dtype EDT_DTYPE_NONE in the description and a NULL pointer in run (OPTIMIZER: slot1
+// absent while ema is there).
 //
 // Forward
 //   NORMALIZE        u8 image[N,H,W,3], i32 valid_hw[N,2] -> real y      (x-mean)/std, 0 outside valid
