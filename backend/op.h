@@ -17,25 +17,35 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
 // absent while ema is there).
 //
 // Forward
-//   NORMALIZE        u8 image[N,H,W,3], i32 valid_hw[N,2] -> real y      (x-mean)/std, 0 outside valid
-//   CONV2D           x, w[kh,kw,Ci,Co], [b[Co]] -> y                    SAME padding, zeros
+//   NORMALIZE        u8 image[N,H,W,3], i32 valid_hw[N,2] -> real y      (x-mean)/std, 0 outside valid;
+//                      computed in float whatever `real` is (the network input is a float32 value);
+//                      norm_scale_range: then y * 2 / 255 - 1 everywhere, padding included
+//   CONV2D           x, w[kh,kw,Ci,Co], [b[Co]] -> y                    SAME padding, zeros; n_in tells
+//                      whether there is a bias
 //   DEPTHWISE        x, w[kh,kw,C,1] -> y
-//   BN_TRAIN         x, gamma, beta, mm*, mv* -> y, mean[C], invstd[C]  batch statistics; * updated in place
+//   BN_TRAIN         x, gamma, beta, mm*, mv* -> y, [mean[C], invstd[C]] batch statistics; * updated in place
 //   BN_INFER         x, gamma, beta, mm, mv -> y                        moving statistics
 //   ACT              x -> y
 //   GLOBAL_AVG_POOL  x -> y[N,1,1,C]
 //   SCALE_CHANNELS   x, s[N,1,1,C] -> y = x * s
 //   ADD              a, b -> y
 //   DROP_CONNECT     x, u[R,N] -> y = x / p * floor(p + u[row][n])
-//   MAX_POOL         x, -> y, [u8 index of the first maximum inside the window, row-major]
+//   MAX_POOL         x -> y, [u8 index of the first maximum: ky * kw + kx inside the whole window;
+//                      cells in the padding are counted but never chosen]
 //   RESIZE_NEAREST   x -> y
-//   FUSE             x_0..x_{m-1}, [w_0..w_{m-1}] -> y                  all x of y's shape; w scalar or [C]
-// Losses (value and gradient in one pass; sums over the whole tensor, divided as train.md 4 states)
+//   FUSE             x_0..x_{m-1}, [w_0..w_{m-1}] -> y                  all x of y's shape; w of shape [],
+//                      [1] or, for the channel methods, [C]; none for EDT_FUSE_SUM
+// Losses (value and gradient in one pass; sums over the whole tensor, divided as train.md 4 states:
+// n for FOCAL_LOSS, 4n for the box losses). T counts the anchors of all levels, order level, y, x, a.
 //   FOCAL_LOSS       logits[N,h,w,A*K], i32 targets[N,T], norm[1] -> loss[1], [dlogits]
 //   BOX_LOSS         box[N,h,w,A*4], real targets[N,T,4], norm[1] -> loss[1], [dbox]
 //   IOU_LOSS         box_l for each level, anchors[T,4], targets[N,T,4], norm[1]
 //                       -> loss[1], [dbox_l for each level]
-// Gradients. "accumulate" in the attributes: parameter gradients are added to what is there.
+// Gradients. "accumulate" in the attributes: parameter gradients (dw, db, dgamma, dbeta; of FUSE_BWD
+// the dw_j) are added to what is there; otherwise, and for dx always, the output is overwritten.
+// Any output of a gradient op may be absent (its pointer NULL, its desc still filled by
+// edt_op_infer); so may dlogits and dbox of the losses.
+// DROP_CONNECT is its own gradient: the same op with the same u, applied to dy.
 //   CONV2D_DATA      dy, w -> dx
 //   CONV2D_WEIGHT    x, dy -> dw, [db]
 //   DEPTHWISE_DATA   dy, w -> dx
@@ -49,10 +59,12 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
 //   RESIZE_NEAREST_BWD  dy -> dx
 //   FUSE_BWD         dy, x_0.., [w_0..] -> dx_0.., [dw_0..]
 // Update
-//   OPTIMIZER        params*, grads*, slot0*, [slot1*], [ema*] -> stats[EDT_OPTIMIZER_STATS]
-//                       flat arenas described by attrs.optimizer.segments; * updated in place
+//   OPTIMIZER        params*, grads*, slot0*, [slot1*], [ema*] -> real stats[EDT_OPTIMIZER_STATS]
+//                       flat arenas (1-d, equal sizes) described by attrs.optimizer.segments; * updated
+//                       in place; what grads hold afterwards is unspecified. slot1: Adam only
 //
-// Losses and the L2 / norm statistics are accumulated in double by every backend.
+// Losses, batch-norm statistics and the L2 / norm statistics are accumulated in double by every
+// backend. Outputs never overlap inputs, but for output 0 over input alias_in (edt_op_info).
 #define EDT_OP_LIST(X)                            \
     X(NORMALIZE, "normalize")                     \
     X(CONV2D, "conv2d")                           \
@@ -136,7 +148,8 @@ typedef struct edt_bn_attrs {
 typedef struct edt_loss_attrs {
     double alpha, gamma, label_smoothing; // FOCAL_LOSS
     double delta;                         // BOX_LOSS
-    double weight;         // multiplies gradients only (box_loss_weight, iou_loss_weight); losses are raw
+    double weight;         // BOX_LOSS, IOU_LOSS: multiplies gradients only (box_loss_weight,
+                           // iou_loss_weight); losses are raw. FOCAL_LOSS does not read it
     int64_t num_classes;   // K
     int64_t anchors_per_cell; // A
     int64_t anchor_offset; // first anchor of this level in the flat target row
@@ -158,8 +171,10 @@ typedef enum edt_optimizer_kind {
     EDT_OPTIMIZER_ADAM,    // slot0 = m, slot1 = v
 } edt_optimizer_kind;
 
-// L2 (value over `decay` segments; the gradient is added to those that update), clipping per
-// tensor then globally (train.md 5.1), update, EMA: one call.
+// L2 (value over `decay` segments that update, or over all of them with l2_includes_frozen; the
+// gradient is added to those that update), clipping per tensor (= segment that updates) then
+// globally (train.md 5.1), update, EMA of every `average` segment: one call. When a gradient is not
+// finite nothing is updated, averages included.
 typedef struct edt_optimizer_attrs {
     edt_optimizer_kind kind;
     const edt_param_segment *segments; // borrowed; outlives the kernel
@@ -195,8 +210,10 @@ typedef struct edt_op_attrs {
     edt_optimizer_attrs optimizer;
     float norm_mean[3], norm_std[3]; // NORMALIZE
     bool norm_scale_range;
+    edt_dtype norm_dtype; // NORMALIZE: f32 or f64 of y (EDT_DTYPE_NONE means f32)
     edt_shape out_shape; // ops whose output shape does not follow from the inputs: *_DATA, *_BWD of
-                         // pooling and resizing (dx), RESIZE_NEAREST (y), *_WEIGHT (dw)
+                         // pooling and resizing (dx), RESIZE_NEAREST (y); *_WEIGHT (dw): may be left
+                         // zero, checked against kernel and channels otherwise
 } edt_op_attrs;
 
 // An op with the shapes it will run on: what a backend prepares a kernel for.
@@ -218,7 +235,7 @@ typedef struct edt_op_info {
 
 const edt_op_info *edt_op_get_info(edt_op_kind kind);
 
-// Output size of a SAME window along one axis: ceil(in / stride).
+// Output size of a SAME window along one axis: ceil(in / stride), in >= 1.
 int64_t edt_same_out(int64_t in, int64_t stride);
 // spec/model.md 0.1.
 void edt_same_padding(int64_t in, int64_t k, int64_t stride, int64_t *out_before, int64_t *out_after);
@@ -227,7 +244,8 @@ void edt_same_padding(int64_t in, int64_t k, int64_t stride, int64_t *out_before
 // EDT_ERR_INVALID names the operand, its shape and what was expected.
 edt_status edt_op_infer(edt_op_desc *desc, edt_error *err);
 
-// Multiply-accumulates of convolutions (0 for everything else), for batch N as described.
+// Multiply-accumulates of convolutions and of their gradients (0 for everything else), for batch N
+// as described; reads in[] and attrs only. Padded positions count, as in the published figures.
 int64_t edt_op_conv_macs(const edt_op_desc *desc);
 
 const char *edt_act_name(edt_act act);
