@@ -1,0 +1,119 @@
+// The fusion pass. It asks the backend about every candidate, so that shapes a backend has no
+// fused kernel for keep their chain.
+#include "model/fuse.h"
+
+typedef struct fuser {
+    const edt_graph *graph;
+    const edt_backend *backend;
+    edt_node *nodes;
+    bool *dead;
+    int *n_readers; // by value; a named output counts as one
+    int *reader;    // by value: index of a node that reads it
+} fuser;
+
+// The only reader of node i's output 0 if it is of `kind` and reads it as operand `operand`
+// (-1: any), else -1.
+static int sole_reader(const fuser *f, int i, edt_op_kind kind, int operand)
+{
+    const edt_value_id value = f->nodes[i].out[0];
+    if (value == EDT_NO_VALUE || f->n_readers[value] != 1 || f->reader[value] < 0) {
+        return -1;
+    }
+    const int r = f->reader[value];
+    if (f->nodes[r].kind != kind || (operand >= 0 && f->nodes[r].in[operand] != value)) {
+        return -1;
+    }
+    return r;
+}
+
+static bool supported(const fuser *f, const edt_node *node)
+{
+    edt_op_desc desc;
+    edt_graph_describe_node(f->graph, node, &desc);
+    edt_error ignored = {0};
+    return f->backend->table->supports(f->backend, &desc, &ignored) == EDT_OK;
+}
+
+static int fuse_at(fuser *f, int i_conv)
+{
+    const edt_node *conv = &f->nodes[i_conv];
+    const bool depthwise = conv->kind == EDT_OP_DEPTHWISE;
+    const int i_bn = sole_reader(f, i_conv, EDT_OP_BN_INFER, 0);
+    if (i_bn < 0) {
+        return 0;
+    }
+    const edt_node *bn = &f->nodes[i_bn];
+    edt_node fused = {
+        .kind = depthwise ? EDT_OP_DEPTHWISE_BN_ACT : EDT_OP_CONV2D_BN_ACT,
+        .attrs = {.conv = conv->attrs.conv, .bn = bn->attrs.bn},
+        .n_in = 6,
+        .n_out = 1,
+        .in = {conv->in[0], conv->in[1], bn->in[1], bn->in[2], bn->in[3], bn->in[4]},
+        .out = {bn->out[0]},
+        .name = bn->name};
+    fused.attrs.conv.has_bias = conv->n_in == 3;
+    if (conv->n_in == 3) {
+        fused.in[fused.n_in++] = conv->in[2];
+    }
+    if (!supported(f, &fused)) {
+        return 0;
+    }
+    const int i_add = depthwise ? -1 : sole_reader(f, i_bn, EDT_OP_ADD, -1);
+    if (i_add >= 0) {
+        const edt_node *add = &f->nodes[i_add];
+        edt_node with_residual = fused;
+        with_residual.attrs.conv.has_residual = true;
+        with_residual.in[with_residual.n_in++] =
+            add->in[0] == bn->out[0] ? add->in[1] : add->in[0];
+        with_residual.out[0] = add->out[0];
+        with_residual.name = add->name;
+        if (supported(f, &with_residual)) {
+            f->dead[i_conv] = true;
+            f->dead[i_bn] = true;
+            f->nodes[i_add] = with_residual;
+            return 1;
+        }
+    }
+    f->dead[i_conv] = true;
+    f->nodes[i_bn] = fused;
+    return 1;
+}
+
+edt_status edt_fuse_nodes(const edt_graph *graph, const edt_backend *backend, edt_node *nodes,
+                          bool *dead, edt_error *err, int *out_n_fused)
+{
+    const size_t n = (size_t)graph->n_values + 1;
+    fuser f = {.graph = graph,
+               .backend = backend,
+               .nodes = nodes,
+               .dead = dead,
+               .n_readers = edt_mem_calloc(EDT_MEM_MISC, n, sizeof(int)),
+               .reader = edt_mem_calloc(EDT_MEM_MISC, n, sizeof(int))};
+    edt_status status = EDT_OK;
+    if (f.n_readers == NULL || f.reader == NULL) {
+        status =
+            edt_error_set(err, EDT_ERR_NOMEM, "no memory to fuse %d nodes", graph->n_nodes);
+    } else {
+        for (int i = 0; i < graph->n_nodes; i++) {
+            for (int j = 0; !dead[i] && j < nodes[i].n_in; j++) {
+                f.n_readers[nodes[i].in[j]]++;
+                f.reader[nodes[i].in[j]] = i;
+            }
+        }
+        for (int i = 0; i < graph->n_outputs; i++) {
+            f.n_readers[graph->outputs[i].value]++;
+            f.reader[graph->outputs[i].value] = -1;
+        }
+        int n_fused = 0;
+        for (int i = 0; i < graph->n_nodes; i++) {
+            if (!dead[i] &&
+                (nodes[i].kind == EDT_OP_CONV2D || nodes[i].kind == EDT_OP_DEPTHWISE)) {
+                n_fused += fuse_at(&f, i);
+            }
+        }
+        *out_n_fused = n_fused;
+    }
+    edt_mem_free(f.n_readers);
+    edt_mem_free(f.reader);
+    return status;
+}

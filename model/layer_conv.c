@@ -1,0 +1,187 @@
+// Convolution, batch norm and what is made of them. Biases come after their kernels so that the
+// order of variables inside a layer is Keras' own.
+#include <math.h>
+
+#include "model/layers.h"
+
+edt_init edt_init_constant(double value)
+{
+    return (edt_init){.kind = EDT_INIT_CONSTANT, .a = value};
+}
+
+edt_init edt_init_he_fan_out(int64_t kh, int64_t kw, int64_t shape3)
+{
+    return (edt_init){.kind = EDT_INIT_NORMAL, .a = sqrt(2.0 / (double)(kh * kw * shape3))};
+}
+
+edt_init edt_init_glorot(int64_t kh, int64_t kw, int64_t shape2, int64_t shape3)
+{
+    const double fans = (double)(kh * kw * (shape2 + shape3));
+    return (edt_init){.kind = EDT_INIT_UNIFORM, .a = sqrt(6.0 / fans)};
+}
+
+edt_init edt_init_scaled_fan_in(int64_t fan_in)
+{
+    // The divisor is the standard deviation of a unit normal cut at 2 sigma.
+    return (edt_init){.kind = EDT_INIT_TRUNCATED_NORMAL,
+                      .a = sqrt(1.0 / (double)fan_in) / 0.87962566103423978};
+}
+
+static edt_value_id variable(edt_layers *layers, const char *name, const char *path,
+                             const char *suffix, edt_shape shape, edt_init init, bool trainable)
+{
+    edt_graph *graph = layers->graph;
+    return edt_graph_param(graph, edt_graph_printf(graph, "%s/%s", name, suffix),
+                           edt_graph_printf(graph, "%s/%s", path, suffix), shape, init,
+                           trainable);
+}
+
+static edt_value_id conv_node(edt_layers *layers, const char *node_name, edt_value_id x,
+                              edt_value_id kernel, edt_value_id bias, int size, int stride)
+{
+    const edt_value_id in[3] = {x, kernel, bias};
+    const edt_op_attrs attrs = {.conv = {.kh = size,
+                                         .kw = size,
+                                         .sh = stride,
+                                         .sw = stride,
+                                         .has_bias = bias != EDT_NO_VALUE}};
+    return edt_graph_op(layers->graph, node_name, EDT_OP_CONV2D, &attrs,
+                        bias != EDT_NO_VALUE ? 3 : 2, in, 1);
+}
+
+edt_value_id edt_layer_conv(edt_layers *layers, const char *name, const char *path,
+                            const char *at, edt_value_id x, const edt_conv_spec *spec)
+{
+    edt_graph *graph = layers->graph;
+    const int64_t c_in = edt_graph_shape(graph, x).dim[3];
+    const edt_value_id kernel = variable(
+        layers, name, path, "kernel",
+        edt_shape_4(spec->kernel, spec->kernel, c_in, spec->c_out), spec->kernel_init, true);
+    const edt_value_id bias = spec->bias
+                                  ? variable(layers, name, path, "bias",
+                                             edt_shape_1(spec->c_out), (edt_init){0}, true)
+                                  : EDT_NO_VALUE;
+    return conv_node(layers, edt_graph_printf(graph, "%s%s", name, at), x, kernel, bias,
+                     spec->kernel, spec->stride);
+}
+
+static edt_value_id depthwise_node(edt_layers *layers, const char *node_name, edt_value_id x,
+                                   edt_value_id kernel, int size, int stride)
+{
+    const edt_value_id in[2] = {x, kernel};
+    const edt_op_attrs attrs = {.conv = {.kh = size, .kw = size, .sh = stride, .sw = stride}};
+    return edt_graph_op(layers->graph, node_name, EDT_OP_DEPTHWISE, &attrs, 2, in, 1);
+}
+
+edt_value_id edt_layer_depthwise(edt_layers *layers, const char *name, const char *path,
+                                 const char *at, edt_value_id x, int kernel, int stride,
+                                 edt_init init)
+{
+    edt_graph *graph = layers->graph;
+    const int64_t c = edt_graph_shape(graph, x).dim[3];
+    const edt_value_id w = variable(layers, name, path, "depthwise_kernel",
+                                    edt_shape_4(kernel, kernel, c, 1), init, true);
+    return depthwise_node(layers, edt_graph_printf(graph, "%s%s", name, at), x, w, kernel,
+                          stride);
+}
+
+edt_value_id edt_layer_separable(edt_layers *layers, const char *name, const char *path,
+                                 const char *at, edt_value_id x, const edt_separable_spec *spec)
+{
+    edt_graph *graph = layers->graph;
+    const int64_t c_in = edt_graph_shape(graph, x).dim[3];
+    const edt_value_id depthwise =
+        variable(layers, name, path, "depthwise_kernel", edt_shape_4(3, 3, c_in, 1),
+                 spec->depthwise_init, true);
+    const edt_value_id pointwise =
+        variable(layers, name, path, "pointwise_kernel", edt_shape_4(1, 1, c_in, spec->c_out),
+                 spec->pointwise_init, true);
+    const edt_value_id bias = spec->bias
+                                  ? variable(layers, name, path, "bias",
+                                             edt_shape_1(spec->c_out), spec->bias_init, true)
+                                  : EDT_NO_VALUE;
+    const edt_value_id mid = depthwise_node(
+        layers, edt_graph_printf(graph, "%s/depthwise%s", name, at), x, depthwise, 3, 1);
+    return conv_node(layers, edt_graph_printf(graph, "%s/pointwise%s", name, at), mid,
+                     pointwise, bias, 1, 1);
+}
+
+edt_value_id edt_layer_bn(edt_layers *layers, const char *name, const char *path,
+                          const char *at, edt_value_id x, edt_act act)
+{
+    edt_graph *graph = layers->graph;
+    const edt_shape shape = edt_shape_1(edt_graph_shape(graph, x).dim[3]);
+    const edt_init zeros = edt_init_constant(0.0);
+    const edt_init ones = edt_init_constant(1.0);
+    const edt_value_id in[5] = {
+        x,
+        variable(layers, name, path, "gamma", shape, ones, true),
+        variable(layers, name, path, "beta", shape, zeros, true),
+        variable(layers, name, path, "moving_mean", shape, zeros, false),
+        variable(layers, name, path, "moving_variance", shape, ones, false),
+    };
+    const edt_op_attrs attrs = {
+        .bn = {.epsilon = 1e-3,
+               .momentum = 0.99,
+               .act = act,
+               .biased_moving_variance = layers->biased_moving_variance}};
+    const bool batch_statistics = layers->train && !layers->freeze_bn;
+    return edt_graph_op(graph, edt_graph_printf(graph, "%s%s", name, at),
+                        batch_statistics ? EDT_OP_BN_TRAIN : EDT_OP_BN_INFER, &attrs, 5, in,
+                        batch_statistics ? 3 : 1);
+}
+
+edt_value_id edt_layer_act(edt_layers *layers, const char *name, edt_value_id x, edt_act act)
+{
+    if (act == EDT_ACT_NONE) {
+        return x;
+    }
+    const edt_op_attrs attrs = {.act = act};
+    return edt_graph_op(layers->graph, name, EDT_OP_ACT, &attrs, 1, &x, 1);
+}
+
+edt_value_id edt_layer_add(edt_layers *layers, const char *name, edt_value_id a, edt_value_id b)
+{
+    const edt_value_id in[2] = {a, b};
+    return edt_graph_op(layers->graph, name, EDT_OP_ADD, NULL, 2, in, 1);
+}
+
+edt_value_id edt_layer_squeeze_excite(edt_layers *layers, const char *name, const char *path,
+                                      edt_value_id x, int64_t c_reduced)
+{
+    edt_graph *graph = layers->graph;
+    const int64_t c = edt_graph_shape(graph, x).dim[3];
+    const edt_value_id mean = edt_graph_op(graph, edt_graph_printf(graph, "%s/mean", name),
+                                           EDT_OP_GLOBAL_AVG_POOL, NULL, 1, &x, 1);
+    const edt_conv_spec reduce = {.kernel = 1,
+                                  .stride = 1,
+                                  .c_out = c_reduced,
+                                  .kernel_init = edt_init_he_fan_out(1, 1, c_reduced),
+                                  .bias = true};
+    const edt_conv_spec expand = {.kernel = 1,
+                                  .stride = 1,
+                                  .c_out = c,
+                                  .kernel_init = edt_init_he_fan_out(1, 1, c),
+                                  .bias = true};
+    edt_value_id s =
+        edt_layer_conv(layers, edt_graph_printf(graph, "%s/conv2d", name),
+                       edt_graph_printf(graph, "%s/_se_reduce", path), "", mean, &reduce);
+    s = edt_layer_act(layers, edt_graph_printf(graph, "%s/act", name), s, layers->act);
+    s = edt_layer_conv(layers, edt_graph_printf(graph, "%s/conv2d_1", name),
+                       edt_graph_printf(graph, "%s/_se_expand", path), "", s, &expand);
+    s = edt_layer_act(layers, edt_graph_printf(graph, "%s/gate", name), s, EDT_ACT_SIGMOID);
+    const edt_value_id in[2] = {x, s};
+    return edt_graph_op(graph, edt_graph_printf(graph, "%s/excite", name),
+                        EDT_OP_SCALE_CHANNELS, NULL, 2, in, 1);
+}
+
+edt_value_id edt_layer_drop_connect(edt_layers *layers, const char *name, edt_value_id x,
+                                    double survival)
+{
+    if (!layers->train || layers->drop_u == EDT_NO_VALUE || survival >= 1.0) {
+        return x;
+    }
+    const edt_value_id in[2] = {x, layers->drop_u};
+    const edt_op_attrs attrs = {.drop_survival = survival, .drop_row = layers->next_drop_row++};
+    return edt_graph_op(layers->graph, name, EDT_OP_DROP_CONNECT, &attrs, 2, in, 1);
+}
