@@ -51,7 +51,7 @@ static edt_value_id build_input(const edt_hparams *hp, const edt_model_options *
     if (!options->u8_input) {
         return edt_graph_input(graph, "image", graph->real, shape);
     }
-    edt_op_attrs attrs = {.norm_scale_range = hp->scale_range};
+    edt_op_attrs attrs = {.norm_scale_range = hp->scale_range, .norm_dtype = graph->real};
     for (int i = 0; i < 3; i++) {
         attrs.norm_mean[i] = (float)hp->mean_rgb.v[hp->mean_rgb.n == 3 ? i : 0];
         attrs.norm_std[i] = (float)hp->stddev_rgb.v[hp->stddev_rgb.n == 3 ? i : 0];
@@ -60,8 +60,6 @@ static edt_value_id build_input(const edt_hparams *hp, const edt_model_options *
         edt_graph_input(graph, "image_u8", EDT_DTYPE_U8, shape),
         edt_graph_input(graph, "valid_hw", EDT_DTYPE_I32, edt_shape_2(options->batch_size, 2)),
     };
-    // The type of the result does not follow from the inputs: out_shape carries the shape only,
-    // the graph's `real` the type.
     return edt_graph_op(graph, "normalize", EDT_OP_NORMALIZE, &attrs, 2, in, 1);
 }
 
