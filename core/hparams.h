@@ -1,7 +1,7 @@
-// The one configuration table: every official hyper-parameter under its official name, plus ours
-// (shared/design/cli.md). Filled in this order, later wins: defaults <- model row
-// (model/scaling.h) <- YAML or "k=v,k2=v2" text <- program flags. An unknown key is an error that
-// names the nearest known one.
+// The one configuration table: every official hyper-parameter under its official name, plus
+// ours (shared/design/cli.md). Filled in this order, later wins: defaults <- model row
+// (model/scaling.h) <- YAML or "k=v,k2=v2" text <- program flags. An unknown key is an error
+// that names the nearest known one.
 //
 // Plain data: text fields point into `arena`, which belongs to the struct; NULL text is None.
 #ifndef EDT_CORE_HPARAMS_H
@@ -12,6 +12,7 @@
 
 #include "core/arena.h"
 #include "core/error.h"
+#include "core/span.h"
 
 enum { EDT_HPARAMS_MAX_LIST = 16, EDT_HPARAMS_MAX_LEVELS = 8 };
 
@@ -50,10 +51,10 @@ typedef struct edt_label_map {
 } edt_label_map;
 
 typedef struct edt_nms_configs {
-    const char *method;     // "gaussian" | "hard" (others: spec eval 1.1)
-    double iou_thresh;      // 0: None
+    const char *method; // "gaussian" | "hard" (others: spec eval 1.1)
+    double iou_thresh;  // 0: None
     double score_thresh;
-    double sigma;           // 0: None
+    double sigma; // 0: None
     bool pyfunc;
     int64_t max_nms_inputs; // 0: per-anchor maximum
     int64_t max_output_size;
@@ -169,16 +170,17 @@ edt_status edt_hparams_init(edt_hparams *hp, edt_error *err);
 void edt_hparams_deinit(edt_hparams *hp);
 
 // Sets one field by its dotted official name ("nms_configs.method") from the text form of
-// spec/model.md 5.3. EDT_ERR_USAGE names the key, the value, what is allowed and, for an unknown
-// key, the nearest known one. On error `hp` keeps the values it had.
+// spec/model.md 5.3. EDT_ERR_USAGE names the key, the value, what is allowed and, for an
+// unknown key, the nearest known one. On error `hp` keeps the values it had.
 edt_status edt_hparams_set(edt_hparams *hp, const char *key, const char *value, edt_error *err);
 
 // "" -> nothing; text with '=' -> comma-separated pairs; "*.yaml" -> file; else EDT_ERR_USAGE.
 edt_status edt_hparams_override(edt_hparams *hp, const char *text, edt_error *err);
 edt_status edt_hparams_override_yaml_file(edt_hparams *hp, const char *path, edt_error *err);
+edt_status edt_hparams_override_yaml_text(edt_hparams *hp, edt_span text, edt_error *err);
 
-// Whole table as YAML (indent 4, sorted keys), the form that edt_hparams_override_yaml_file reads
-// back to an equal table. The result lives in `arena`.
+// Whole table as YAML (indent 4, sorted keys), the form that edt_hparams_override_yaml_file
+// reads back to an equal table. The result lives in `arena`.
 edt_status edt_hparams_to_yaml(const edt_hparams *hp, edt_arena *arena, edt_error *err,
                                const char **out_text);
 

@@ -1,0 +1,760 @@
+// Checking and storing of hyper-parameters: every text, from whatever source, becomes an
+// untyped value (hparams_value.c), is checked against its row (hparams_table.c) and stored
+// here.
+#include "core/hparams.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/hparams_priv.h"
+#include "core/nearest.h"
+
+static void *field_at(edt_hparams *hp, const edt_hrow *row)
+{
+    return (char *)hp + row->offset;
+}
+
+static const char *kind_name(const edt_hvalue *v)
+{
+    switch (v->kind) {
+    case EDT_HV_NONE: return "None";
+    case EDT_HV_BOOL: return "a boolean";
+    case EDT_HV_INT: return "an integer";
+    case EDT_HV_FLOAT: return "a number";
+    case EDT_HV_TEXT: return "text";
+    case EDT_HV_LIST: return "a list";
+    case EDT_HV_TUPLE: return "a tuple";
+    case EDT_HV_MAP: return "a map";
+    }
+    return "unknown";
+}
+
+// Writes "a | b | c" as "a, b, c" and similar; the words after "allowed: ".
+static void describe_allowed(const edt_hrow *row, char *out, size_t n_out)
+{
+    char range[96];
+    if (row->lo > -1e300 && row->hi < 1e15) {
+        const double lo = row->lo < 1e-300 && row->lo > 0 ? 0 : row->lo;
+        (void)snprintf(range, sizeof range, " %s %g to %g", lo < row->lo ? "above" : "from", lo,
+                       row->hi);
+    } else if (row->lo > -1e300) {
+        (void)snprintf(range, sizeof range, "%s",
+                       row->lo > 0 && row->lo < 1e-300 ? " above 0" : "");
+        if (range[0] == '\0') {
+            (void)snprintf(range, sizeof range, " of at least %g", row->lo);
+        }
+    } else {
+        range[0] = '\0';
+    }
+    const char *none = row->optional ? ", or None" : "";
+    switch (row->type) {
+    case EDT_HROW_BOOL: (void)snprintf(out, n_out, "true or false"); break;
+    case EDT_HROW_INT: (void)snprintf(out, n_out, "an integer%s%s", range, none); break;
+    case EDT_HROW_FLOAT: (void)snprintf(out, n_out, "a number%s%s", range, none); break;
+    case EDT_HROW_FLOATS:
+        (void)snprintf(out, n_out, "a number or a list (a*b*c) of at most %d numbers%s%s",
+                       EDT_HPARAMS_MAX_LIST, range, none);
+        break;
+    case EDT_HROW_ASPECTS:
+        (void)snprintf(
+            out, n_out,
+            "a list (1.0*2.0*0.5) of 1 to %d positive ratios, in YAML also of [x, y] pairs",
+            EDT_HPARAMS_MAX_LIST);
+        break;
+    case EDT_HROW_SIZE:
+        (void)snprintf(out, n_out,
+                       "one side (640), WIDTHxHEIGHT (1280x720) or (height, width), "
+                       "sides from 1 to 65535%s",
+                       none);
+        break;
+    case EDT_HROW_LABELS:
+        (void)snprintf(out, n_out, "{id: 'name'}, coco, voc, waymo, a *.yaml file, or None");
+        break;
+    case EDT_HROW_REFUSED: (void)snprintf(out, n_out, "None (%s)", row->help); break;
+    case EDT_HROW_TEXT:
+    case EDT_HROW_TEXTS:
+        if (row->choices == NULL) {
+            (void)snprintf(out, n_out, "text%s", none);
+            break;
+        }
+        size_t n = 0;
+        for (const char *p = row->choices; *p != '\0' && n + 3 < n_out; ++p) {
+            out[n++] = *p == '|' ? ',' : *p;
+            if (*p == '|') {
+                out[n++] = ' ';
+            }
+        }
+        (void)snprintf(out + n, n_out - n, "%s", none);
+        break;
+    }
+}
+
+static edt_status refuse(const edt_hrow *row, const edt_hvalue *v, edt_error *err)
+{
+    char allowed[512], line[32] = "";
+    describe_allowed(row, allowed, sizeof allowed);
+    if (v->line > 0) {
+        (void)snprintf(line, sizeof line, "line %d: ", v->line);
+    }
+    EDT_FAIL(err, EDT_ERR_USAGE, "%shparam %s: %.200s%s%s is not allowed; allowed: %s", line,
+             row->name, v->raw[0] == '\0' ? "empty text" : v->raw,
+             v->kind == EDT_HV_NONE ? "" : ", ", v->kind == EDT_HV_NONE ? "" : kind_name(v),
+             allowed);
+}
+
+static edt_status no_memory(edt_error *err)
+{
+    EDT_FAIL(err, EDT_ERR_NOMEM, "out of memory for hparams");
+}
+
+// Numbers that a dialect took for text (4e-5 in YAML, 1e400 apart) still are numbers; 010 is
+// not.
+static bool as_number(const edt_hvalue *v, double *out_number)
+{
+    if (v->kind == EDT_HV_INT || v->kind == EDT_HV_FLOAT) {
+        *out_number = v->f;
+        return isfinite(v->f);
+    }
+    if (v->kind != EDT_HV_TEXT || strlen(v->text) > 64) {
+        return false;
+    }
+    const char *s = v->text + (v->text[0] == '-' || v->text[0] == '+');
+    const size_t n = strspn(s, "0123456789.eE+-");
+    if (s[n] != '\0' || (s[0] == '0' && isdigit((unsigned char)s[1])) ||
+        (!isdigit((unsigned char)s[0]) && s[0] != '.')) {
+        return false;
+    }
+    char *end;
+    *out_number = strtod(v->text, &end);
+    return *end == '\0' && isfinite(*out_number);
+}
+
+static bool in_range(const edt_hrow *row, double x)
+{
+    return x >= row->lo && x <= row->hi;
+}
+
+static bool is_choice(const char *choices, const char *text)
+{
+    if (choices == NULL) {
+        return true;
+    }
+    const size_t n = strlen(text);
+    for (const char *p = choices; n > 0; ++p) {
+        if (strncmp(p, text, n) == 0 && (p[n] == '|' || p[n] == '\0')) {
+            return true;
+        }
+        p = strchr(p, '|');
+        if (p == NULL) {
+            break;
+        }
+    }
+    return false;
+}
+
+// The text of a scalar: quoted text as it is, anything else as it was written (off, 100).
+static const char *as_text(const edt_hvalue *v)
+{
+    switch (v->kind) {
+    case EDT_HV_TEXT: return v->text;
+    case EDT_HV_BOOL:
+    case EDT_HV_INT:
+    case EDT_HV_FLOAT: return v->raw;
+    default: return NULL;
+    }
+}
+
+static edt_status store_number(edt_hparams *hp, const edt_hrow *row, const edt_hvalue *v,
+                               edt_error *err)
+{
+    double x = row->none_number;
+    if (v->kind != EDT_HV_NONE) {
+        // 0 is how the reference's users write None for a limit.
+        if (!as_number(v, &x) || (!in_range(row, x) && !(x == 0 && row->optional))) {
+            return refuse(row, v, err);
+        }
+        if (x == 0 && row->optional && !in_range(row, x)) {
+            x = row->none_number;
+        }
+    }
+    if (row->type == EDT_HROW_FLOAT) {
+        *(double *)field_at(hp, row) = x;
+        return EDT_OK;
+    }
+    // Every integer range lies within the exact integers of a double.
+    if (x != floor(x)) {
+        return refuse(row, v, err);
+    }
+    *(int64_t *)field_at(hp, row) = (int64_t)x;
+    return EDT_OK;
+}
+
+static edt_status store_numbers(edt_hparams *hp, const edt_hrow *row, const edt_hvalue *v,
+                                edt_error *err)
+{
+    edt_f64_list list = {0};
+    const bool is_list = v->kind == EDT_HV_LIST || v->kind == EDT_HV_TUPLE;
+    const edt_hvalue *items = is_list ? v->items : v;
+    list.n = is_list ? v->n : v->kind == EDT_HV_NONE ? 0 : 1;
+    if (list.n > EDT_HPARAMS_MAX_LIST || (list.n == 0 && !row->optional)) {
+        return refuse(row, v, err);
+    }
+    for (int i = 0; i < list.n; ++i) {
+        if (!as_number(&items[i], &list.v[i]) || !in_range(row, list.v[i])) {
+            return refuse(row, v, err);
+        }
+    }
+    *(edt_f64_list *)field_at(hp, row) = list;
+    return EDT_OK;
+}
+
+static edt_status store_aspects(edt_hparams *hp, const edt_hrow *row, const edt_hvalue *v,
+                                edt_error *err)
+{
+    edt_aspect_list list = {0};
+    const bool is_list = v->kind == EDT_HV_LIST || v->kind == EDT_HV_TUPLE;
+    const edt_hvalue *items = is_list ? v->items : v;
+    list.n = is_list ? v->n : 1;
+    if (list.n < 1 || list.n > EDT_HPARAMS_MAX_LIST) {
+        return refuse(row, v, err);
+    }
+    for (int i = 0; i < list.n; ++i) {
+        const edt_hvalue *item = &items[i];
+        double *ax = &list.ax[i], *ay = &list.ay[i];
+        double r;
+        if (as_number(item, &r) && in_range(row, r)) {
+            *ax = sqrt(r);
+            *ay = 1 / *ax;
+        } else if ((item->kind != EDT_HV_LIST && item->kind != EDT_HV_TUPLE) || item->n != 2 ||
+                   !as_number(&item->items[0], ax) || !as_number(&item->items[1], ay) ||
+                   !in_range(row, *ax) || !in_range(row, *ay)) {
+            return refuse(row, v, err);
+        }
+    }
+    *(edt_aspect_list *)field_at(hp, row) = list;
+    return EDT_OK;
+}
+
+static edt_status store_text(edt_hparams *hp, const edt_hrow *row, const edt_hvalue *v,
+                             edt_error *err)
+{
+    const char *text = as_text(v);
+    const bool none =
+        v->kind == EDT_HV_NONE || (text != NULL && text[0] == '\0' && row->optional);
+    if (none ? !row->optional
+             : (text == NULL || text[0] == '\0' || !is_choice(row->choices, text))) {
+        return refuse(row, v, err);
+    }
+    char *copy = NULL;
+    if (!none && (copy = edt_arena_strdup(&hp->arena, text)) == NULL) {
+        return no_memory(err);
+    }
+    *(const char **)field_at(hp, row) = copy;
+    return EDT_OK;
+}
+
+static edt_status store_texts(edt_hparams *hp, const edt_hrow *row, const edt_hvalue *v,
+                              edt_error *err)
+{
+    edt_text_list list = {0};
+    const bool is_list = v->kind == EDT_HV_LIST || v->kind == EDT_HV_TUPLE;
+    const edt_hvalue *items = is_list ? v->items : v;
+    list.n = is_list ? v->n : 1;
+    if (list.n < 1 || list.n > EDT_HPARAMS_MAX_LIST) {
+        return refuse(row, v, err);
+    }
+    for (int i = 0; i < list.n; ++i) {
+        const char *text = as_text(&items[i]);
+        if (text == NULL || !is_choice(row->choices, text)) {
+            return refuse(row, v, err);
+        }
+        list.v[i] = edt_arena_strdup(&hp->arena, text);
+        if (list.v[i] == NULL) {
+            return no_memory(err);
+        }
+    }
+    *(edt_text_list *)field_at(hp, row) = list;
+    return EDT_OK;
+}
+
+// "WxH" in any case; one number n is n x n.
+static bool parse_size_text(const char *text, edt_hw *out_size)
+{
+    int64_t sides[2] = {0, 0};
+    for (int i = 0; i < 2; ++i) {
+        if (!isdigit((unsigned char)*text)) {
+            return false;
+        }
+        while (isdigit((unsigned char)*text)) {
+            sides[i] = sides[i] * 10 + (*text++ - '0');
+            if (sides[i] > 65535) {
+                return false;
+            }
+        }
+        if (i == 0 && *text != 'x' && *text != 'X') {
+            sides[1] = sides[0];
+            break;
+        }
+        text += i == 0;
+    }
+    *out_size = (edt_hw){.h = sides[1], .w = sides[0]};
+    return *text == '\0';
+}
+
+static edt_status store_size(edt_hparams *hp, const edt_hrow *row, const edt_hvalue *v,
+                             edt_error *err)
+{
+    edt_hw size = {0};
+    bool ok = true;
+    if (v->kind == EDT_HV_INT) {
+        size = (edt_hw){v->i, v->i};
+    } else if (v->kind == EDT_HV_TUPLE && v->n == 2 && v->items[0].kind == EDT_HV_INT &&
+               v->items[1].kind == EDT_HV_INT) {
+        size = (edt_hw){v->items[0].i, v->items[1].i};
+    } else if (v->kind == EDT_HV_TEXT) {
+        ok = parse_size_text(v->text, &size);
+    } else {
+        ok = v->kind == EDT_HV_NONE && row->optional;
+    }
+    const bool none = size.h == 0 && size.w == 0 && row->optional;
+    if (!ok || (!none && (size.h < 1 || size.w < 1 || size.h > 65535 || size.w > 65535))) {
+        return refuse(row, v, err);
+    }
+    *(edt_hw *)field_at(hp, row) = size;
+    return EDT_OK;
+}
+
+static int compare_labels(const void *a, const void *b)
+{
+    const edt_label_entry *x = a, *y = b;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+static edt_status store_labels(edt_hparams *hp, const edt_hrow *row, const edt_hvalue *v,
+                               edt_error *err)
+{
+    edt_label_map map = {0};
+    const char *text = as_text(v);
+    if (v->kind == EDT_HV_TEXT) {
+        if (text[0] != '\0' && (map.source = edt_arena_strdup(&hp->arena, text)) == NULL) {
+            return no_memory(err);
+        }
+    } else if (v->kind == EDT_HV_MAP) {
+        edt_label_entry *entries = edt_arena_calloc(&hp->arena, (size_t)v->n, sizeof *entries);
+        if (entries == NULL) {
+            return no_memory(err);
+        }
+        for (int i = 0; i < v->n; ++i) {
+            const edt_hvalue *key = &v->items[2 * i];
+            const char *name = as_text(&v->items[2 * i + 1]);
+            if (key->kind != EDT_HV_INT || key->i < 0 || name == NULL) {
+                return refuse(row, v, err);
+            }
+            int at = 0;
+            while (at < map.n && entries[at].id != key->i) {
+                ++at;
+            }
+            map.n += at == map.n;
+            entries[at] = (edt_label_entry){key->i, edt_arena_strdup(&hp->arena, name)};
+            if (entries[at].name == NULL) {
+                return no_memory(err);
+            }
+        }
+        qsort(entries, (size_t)map.n, sizeof *entries, compare_labels);
+        map.entries = map.n > 0 ? entries : NULL;
+    } else if (v->kind != EDT_HV_NONE) {
+        return refuse(row, v, err);
+    }
+    *(edt_label_map *)field_at(hp, row) = map;
+    return EDT_OK;
+}
+
+static edt_status store(edt_hparams *hp, const edt_hrow *row, const edt_hvalue *v,
+                        edt_error *err)
+{
+    if (v->kind == EDT_HV_NONE && !row->optional) {
+        return refuse(row, v, err);
+    }
+    switch (row->type) {
+    case EDT_HROW_BOOL:
+        if (v->kind != EDT_HV_BOOL && !(v->kind == EDT_HV_INT && (v->i == 0 || v->i == 1))) {
+            return refuse(row, v, err);
+        }
+        *(bool *)field_at(hp, row) = v->i != 0;
+        return EDT_OK;
+    case EDT_HROW_INT:
+    case EDT_HROW_FLOAT: return store_number(hp, row, v, err);
+    case EDT_HROW_TEXT: return store_text(hp, row, v, err);
+    case EDT_HROW_SIZE: return store_size(hp, row, v, err);
+    case EDT_HROW_FLOATS: return store_numbers(hp, row, v, err);
+    case EDT_HROW_TEXTS: return store_texts(hp, row, v, err);
+    case EDT_HROW_ASPECTS: return store_aspects(hp, row, v, err);
+    case EDT_HROW_LABELS: return store_labels(hp, row, v, err);
+    case EDT_HROW_REFUSED: return v->kind == EDT_HV_NONE ? EDT_OK : refuse(row, v, err);
+    }
+    return EDT_ERR_INTERNAL;
+}
+
+static const char *row_name(const void *ctx, int i)
+{
+    (void)ctx;
+    const edt_hrow *row = edt_hrow_get(i);
+    return row == NULL ? NULL : row->name;
+}
+
+static bool is_group(const char *key)
+{
+    const size_t n = strlen(key);
+    const edt_hrow *row;
+    for (int i = 0; (row = edt_hrow_get(i)) != NULL; ++i) {
+        if (strncmp(row->name, key, n) == 0 && row->name[n] == '.') {
+            return true;
+        }
+    }
+    return false;
+}
+
+static edt_status unknown_key(const char *key, int at_line, edt_error *err)
+{
+    // Keys that the reference's trainers write into config.yaml beside the hyper-parameters.
+    static const char *const trainer_keys[] = {"model_name",
+                                               "iterations_per_loop",
+                                               "model_dir",
+                                               "num_shards",
+                                               "num_examples_per_epoch",
+                                               "backbone_ckpt",
+                                               "ckpt",
+                                               "mode",
+                                               "profile",
+                                               "steps_per_execution",
+                                               "val_json_file",
+                                               "testdev_dir",
+                                               "batch_size",
+                                               "debug",
+                                               "steps_per_epoch",
+                                               "eval_samples",
+                                               "tf_random_seed"};
+    char line[32] = "";
+    if (at_line > 0) {
+        (void)snprintf(line, sizeof line, "line %d: ", at_line);
+    }
+    for (size_t i = 0; i < sizeof trainer_keys / sizeof trainer_keys[0]; ++i) {
+        if (strcmp(key, trainer_keys[i]) == 0) {
+            EDT_FAIL(
+                err, EDT_ERR_USAGE,
+                "%s'%s' is not a hyper-parameter but a setting that the reference's trainers "
+                "add to config.yaml; remove it here and give it as a program flag",
+                line, key);
+        }
+    }
+    char prefix[64];
+    const size_t n_prefix = strcspn(key, ".");
+    if (key[n_prefix] == '.' && n_prefix < sizeof prefix) {
+        memcpy(prefix, key, n_prefix);
+        prefix[n_prefix] = '\0';
+        if (edt_hrow_find(prefix) != NULL) {
+            EDT_FAIL(err, EDT_ERR_USAGE, "%sunknown hparam '%s': '%s' has no parts", line, key,
+                     prefix);
+        }
+    }
+    const char *nearest = edt_nearest_name(key, row_name, NULL);
+    EDT_FAIL(err, EDT_ERR_USAGE, "%sunknown hparam '%.200s'%s%s%s; --help lists all", line, key,
+             nearest != NULL ? "; did you mean '" : "", nearest != NULL ? nearest : "",
+             nearest != NULL ? "'?" : "");
+}
+
+edt_status edt_hparams_assign(edt_hparams *hp, const char *key, const edt_hvalue *value,
+                              edt_error *err)
+{
+    const edt_hrow *row = edt_hrow_find(key);
+    if (row != NULL) {
+        return store(hp, row, value, err);
+    }
+    if (!is_group(key)) {
+        return unknown_key(key, value->line, err);
+    }
+    if (value->kind != EDT_HV_MAP) {
+        EDT_FAIL(
+            err, EDT_ERR_USAGE,
+            "hparam %s: %.200s is not allowed; it is a group: set its parts (%s.method=hard)",
+            key, value->raw, key);
+    }
+    for (int i = 0; i < value->n; ++i) {
+        const edt_hvalue *part = &value->items[2 * i];
+        char dotted[160];
+        (void)snprintf(dotted, sizeof dotted, "%s.%.100s", key, part->raw);
+        if (part->kind == EDT_HV_TEXT) {
+            (void)snprintf(dotted, sizeof dotted, "%s.%.100s", key, part->text);
+        }
+        EDT_TRY(edt_hparams_assign(hp, dotted, &value->items[2 * i + 1], err));
+    }
+    return EDT_OK;
+}
+
+// Text of before stays in the arena, so the old values are whole again.
+static void restore(edt_hparams *hp, const edt_hparams *saved)
+{
+    const edt_arena arena = hp->arena;
+    *hp = *saved;
+    hp->arena = arena;
+}
+
+static edt_status set_text(edt_hparams *hp, const char *key, const char *text, bool star_lists,
+                           edt_error *err)
+{
+    edt_arena scratch;
+    edt_arena_init(&scratch, EDT_MEM_TEXT, 1024);
+    edt_hvalue value;
+    edt_status status = edt_hvalue_parse(text, star_lists, &scratch, err, &value);
+    if (status == EDT_OK) {
+        status = edt_hparams_assign(hp, key, &value, err);
+    }
+    edt_arena_deinit(&scratch);
+    return status;
+}
+
+edt_status edt_hparams_set(edt_hparams *hp, const char *key, const char *value, edt_error *err)
+{
+    const edt_hparams saved = *hp;
+    const edt_status status = set_text(hp, key, value, true, err);
+    if (status != EDT_OK) {
+        restore(hp, &saved);
+    }
+    return status;
+}
+
+// Every piece is checked before any is applied: a list written with commas is told as such.
+static edt_status check_pairs(const char *text, edt_error *err)
+{
+    while (*text != '\0') {
+        const size_t n = strcspn(text, ",");
+        const char *equals = memchr(text, '=', n);
+        if (n > 0 && (equals == NULL ||
+                      memchr(equals + 1, '=', n - (size_t)(equals + 1 - text)) != NULL)) {
+            EDT_FAIL(
+                err, EDT_ERR_USAGE,
+                "hparams: '%.*s' is not of the form key=value; pairs are separated by commas, "
+                "so a list is written a*b*c or in a YAML file",
+                (int)(n < 200 ? n : 200), text);
+        }
+        text += n + (text[n] == ',');
+    }
+    return EDT_OK;
+}
+
+static edt_status override_pairs(edt_hparams *hp, char *text, edt_error *err)
+{
+    EDT_TRY(check_pairs(text, err));
+    while (text != NULL) {
+        char *piece = text;
+        text = strchr(text, ',');
+        if (text != NULL) {
+            *text++ = '\0';
+        }
+        char *equals = strchr(piece, '=');
+        if (equals == NULL) {
+            continue;
+        }
+        *equals = '\0';
+        while (isspace((unsigned char)*piece)) {
+            ++piece;
+        }
+        for (char *end = equals; end > piece && isspace((unsigned char)end[-1]); --end) {
+            end[-1] = '\0';
+        }
+        EDT_TRY(set_text(hp, piece, equals + 1, true, err));
+    }
+    return EDT_OK;
+}
+
+edt_status edt_hparams_override(edt_hparams *hp, const char *text, edt_error *err)
+{
+    const size_t n = strlen(text);
+    if (n == 0) {
+        return EDT_OK;
+    }
+    if (strchr(text, '=') == NULL) {
+        if (n > 5 && strcmp(text + n - 5, ".yaml") == 0) {
+            return edt_hparams_override_yaml_file(hp, text, err);
+        }
+        EDT_FAIL(
+            err, EDT_ERR_USAGE,
+            "hparams '%.200s' is neither key=value,key2=value2 nor the path of a *.yaml file",
+            text);
+    }
+    char *copy = edt_mem_strdup(EDT_MEM_TEXT, text);
+    if (copy == NULL) {
+        return no_memory(err);
+    }
+    const edt_hparams saved = *hp;
+    const edt_status status = override_pairs(hp, copy, err);
+    if (status != EDT_OK) {
+        restore(hp, &saved);
+    }
+    edt_mem_free(copy);
+    return status;
+}
+
+edt_status edt_hparams_init(edt_hparams *hp, edt_error *err)
+{
+    *hp = (edt_hparams){0};
+    edt_arena_init(&hp->arena, EDT_MEM_ARENA, 4096);
+    const edt_hrow *row;
+    for (int i = 0; (row = edt_hrow_get(i)) != NULL; ++i) {
+        const edt_status status = set_text(hp, row->name, row->default_text, false, err);
+        if (status != EDT_OK) {
+            edt_hparams_deinit(hp);
+            return status;
+        }
+    }
+    return EDT_OK;
+}
+
+void edt_hparams_deinit(edt_hparams *hp)
+{
+    if (hp != NULL) {
+        edt_arena_deinit(&hp->arena);
+        *hp = (edt_hparams){0};
+    }
+}
+
+// The labels' array with its texts in `arena`.
+static edt_status copy_labels(const edt_label_map *from, edt_arena *arena, edt_label_map *to)
+{
+    edt_label_entry *entries = edt_arena_calloc(arena, (size_t)from->n, sizeof *entries);
+    bool ok = entries != NULL;
+    for (int i = 0; ok && i < from->n; ++i) {
+        entries[i] = (edt_label_entry){from->entries[i].id,
+                                       edt_arena_strdup(arena, from->entries[i].name)};
+        ok = entries[i].name != NULL;
+    }
+    *to = (edt_label_map){.n = from->n, .entries = from->n > 0 ? entries : NULL};
+    if (ok && from->source != NULL) {
+        to->source = edt_arena_strdup(arena, from->source);
+        ok = to->source != NULL;
+    }
+    return ok ? EDT_OK : EDT_ERR_NOMEM;
+}
+
+edt_status edt_hparams_copy(const edt_hparams *from, edt_error *err, edt_hparams *out_hp)
+{
+    edt_hparams hp = *from;
+    edt_arena_init(&hp.arena, EDT_MEM_ARENA, 4096);
+    bool ok = true;
+    const edt_hrow *row;
+    for (int i = 0; ok && (row = edt_hrow_get(i)) != NULL; ++i) {
+        void *field = field_at(&hp, row);
+        if (row->type == EDT_HROW_TEXT) {
+            const char **text = field;
+            if (*text != NULL) {
+                *text = edt_arena_strdup(&hp.arena, *text);
+                ok = *text != NULL;
+            }
+        } else if (row->type == EDT_HROW_TEXTS) {
+            edt_text_list *list = field;
+            for (int k = 0; ok && k < list->n; ++k) {
+                list->v[k] = edt_arena_strdup(&hp.arena, list->v[k]);
+                ok = list->v[k] != NULL;
+            }
+        } else if (row->type == EDT_HROW_LABELS) {
+            edt_label_map *map = field;
+            const edt_label_map old = *map;
+            ok = copy_labels(&old, &hp.arena, map) == EDT_OK;
+        }
+    }
+    if (!ok) {
+        edt_arena_deinit(&hp.arena);
+        return no_memory(err);
+    }
+    *out_hp = hp;
+    return EDT_OK;
+}
+
+static const char *type_name(edt_hrow_type type)
+{
+    switch (type) {
+    case EDT_HROW_BOOL: return "bool";
+    case EDT_HROW_INT: return "int";
+    case EDT_HROW_FLOAT: return "number";
+    case EDT_HROW_TEXT: return "text";
+    case EDT_HROW_SIZE: return "size";
+    case EDT_HROW_FLOATS: return "numbers";
+    case EDT_HROW_TEXTS: return "texts";
+    case EDT_HROW_ASPECTS: return "ratios";
+    case EDT_HROW_LABELS: return "labels";
+    case EDT_HROW_REFUSED: return "unsupported";
+    }
+    return "";
+}
+
+bool edt_hparams_info(int i_row, edt_hparam_info *out_info)
+{
+    const edt_hrow *row = edt_hrow_get(i_row);
+    if (row == NULL) {
+        return false;
+    }
+    *out_info =
+        (edt_hparam_info){row->name, type_name(row->type), row->default_text, row->help};
+    return true;
+}
+
+edt_status edt_hparams_check(const edt_hparams *hp, edt_error *err)
+{
+    const int64_t n_levels = hp->max_level - hp->min_level + 1;
+    if (n_levels < 2 || n_levels > EDT_HPARAMS_MAX_LEVELS) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "min_level %ld and max_level %ld give %ld levels; allowed: 2 to %d",
+                 hp->min_level, hp->max_level, n_levels, EDT_HPARAMS_MAX_LEVELS);
+    }
+    if (hp->min_level > 5) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "min_level %ld is beyond the backbone's last level; allowed: 1 to 5",
+                 hp->min_level);
+    }
+    const int64_t least = (int64_t)1 << (hp->max_level - 1);
+    if (hp->image_size.h <= least || hp->image_size.w <= least) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "image_size %ldx%ld (WxH) is too small for max_level %ld: both sides must "
+                 "exceed %ld",
+                 hp->image_size.w, hp->image_size.h, hp->max_level, least);
+    }
+    if (hp->anchor_scale.n != 1 && hp->anchor_scale.n != n_levels) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "anchor_scale has %d values; allowed: 1, or %ld (one per level %ld to %ld)",
+                 hp->anchor_scale.n, n_levels, hp->min_level, hp->max_level);
+    }
+    if ((hp->mean_rgb.n != 1 && hp->mean_rgb.n != 3) ||
+        (hp->stddev_rgb.n != 1 && hp->stddev_rgb.n != 3)) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "mean_rgb has %d and stddev_rgb %d values; allowed: 1 or 3", hp->mean_rgb.n,
+                 hp->stddev_rgb.n);
+    }
+    if (hp->jitter_min > hp->jitter_max) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "jitter_min %g is above jitter_max %g", hp->jitter_min,
+                 hp->jitter_max);
+    }
+    for (int i = 0; i < hp->heads.n; ++i) {
+        for (int k = 0; k < i; ++k) {
+            if (strcmp(hp->heads.v[i], hp->heads.v[k]) == 0) {
+                EDT_FAIL(err, EDT_ERR_USAGE, "heads lists %s twice", hp->heads.v[i]);
+            }
+        }
+    }
+    for (int i = 0; i < hp->label_map.n; ++i) {
+        const edt_label_entry *label = &hp->label_map.entries[i];
+        if (label->id < 1 || label->id > hp->num_classes) {
+            EDT_FAIL(err, EDT_ERR_USAGE,
+                     "label_map names class %ld ('%s') but num_classes is %ld; allowed ids: 1 "
+                     "to %ld",
+                     label->id, label->name, hp->num_classes, hp->num_classes);
+        }
+    }
+    if (hp->lr_warmup_epoch > hp->num_epochs && hp->num_epochs > 0) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "lr_warmup_epoch %g is longer than num_epochs %g",
+                 hp->lr_warmup_epoch, hp->num_epochs);
+    }
+    return EDT_OK;
+}
