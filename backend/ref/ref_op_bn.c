@@ -1,0 +1,245 @@
+// Batch normalisation with its activation, in training (batch statistics) and inference form,
+// the gradients, and the fused convolution + BN + activation as the chain that it stands for.
+#include <string.h>
+
+#include "backend/ref/ref_priv.h"
+
+void EDT_REF(bn_apply)(const edt_bn_attrs *bn, int64_t n_rows, int64_t n_channels,
+                       const real *x, const real *gamma, const real *beta, const real *mean,
+                       const real *var, double *scratch, real *y)
+{
+    double *scale = scratch;
+    for (int64_t c = 0; c < n_channels; ++c) {
+        scale[c] = (double)gamma[c] / sqrt((double)var[c] + bn->epsilon);
+    }
+    for (int64_t row = 0; row < n_rows; ++row) {
+        const real *from = x + row * n_channels;
+        real *to = y + row * n_channels;
+        for (int64_t c = 0; c < n_channels; ++c) {
+            to[c] = (real)(((double)from[c] - (double)mean[c]) * scale[c] + (double)beta[c]);
+        }
+        for (int64_t c = 0; bn->act != EDT_ACT_NONE && c < n_channels; ++c) {
+            to[c] = (real)edt_ref_act_value(bn->act, (double)to[c]);
+        }
+    }
+}
+
+static int64_t rows_of(const edt_shape *shape)
+{
+    return shape->dim[0] * shape->dim[1] * shape->dim[2];
+}
+
+void EDT_REF(bn_infer)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
+                       void *const *out, void *scratch)
+{
+    (void)ctx;
+    const edt_shape *shape = &desc->in[0].shape;
+    EDT_REF(bn_apply)
+    (&desc->attrs.bn, rows_of(shape), shape->dim[3], in[0], in[1], in[2], in[3], in[4], scratch,
+     out[0]);
+}
+
+// Mean and biased variance per channel, two passes in double.
+static void batch_statistics(int64_t n_rows, int64_t n_channels, const real *x,
+                             double *out_mean, double *out_var)
+{
+    memset(out_mean, 0, (size_t)n_channels * sizeof(double));
+    memset(out_var, 0, (size_t)n_channels * sizeof(double));
+    for (int64_t i = 0, row = 0; row < n_rows; ++row) {
+        for (int64_t c = 0; c < n_channels; ++c, ++i) {
+            out_mean[c] += (double)x[i];
+        }
+    }
+    for (int64_t c = 0; c < n_channels; ++c) {
+        out_mean[c] /= (double)n_rows;
+    }
+    for (int64_t i = 0, row = 0; row < n_rows; ++row) {
+        for (int64_t c = 0; c < n_channels; ++c, ++i) {
+            const double d = (double)x[i] - out_mean[c];
+            out_var[c] += d * d;
+        }
+    }
+    for (int64_t c = 0; c < n_channels; ++c) {
+        out_var[c] /= (double)n_rows;
+    }
+}
+
+void EDT_REF(bn_train)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
+                       void *const *out, void *scratch)
+{
+    (void)ctx;
+    const edt_bn_attrs *bn = &desc->attrs.bn;
+    const edt_shape *shape = &desc->in[0].shape;
+    const int64_t n_rows = rows_of(shape);
+    const int64_t n_channels = shape->dim[3];
+    const real *x = in[0];
+    const real *gamma = in[1];
+    const real *beta = in[2];
+    real *moving_mean = in[3];
+    real *moving_var = in[4];
+    real *y = out[0];
+    real *out_mean = desc->n_out > 1 ? out[1] : NULL;
+    real *out_invstd = desc->n_out > 2 ? out[2] : NULL;
+    double *mean = scratch;
+    double *var = mean + n_channels;
+    double *scale = var + n_channels;
+    batch_statistics(n_rows, n_channels, x, mean, var);
+    const double n = (double)n_rows;
+    const double unbiased = bn->biased_moving_variance ? 1 : n / fmax(n - 1, 1);
+    for (int64_t c = 0; c < n_channels; ++c) {
+        const double invstd = 1 / sqrt(var[c] + bn->epsilon);
+        scale[c] = (double)gamma[c] * invstd;
+        if (out_mean != NULL) {
+            out_mean[c] = (real)mean[c];
+        }
+        if (out_invstd != NULL) {
+            out_invstd[c] = (real)invstd;
+        }
+        const double m = (double)moving_mean[c];
+        const double v = (double)moving_var[c];
+        moving_mean[c] = (real)(m - (m - mean[c]) * (1 - bn->momentum));
+        moving_var[c] = (real)(v - (v - var[c] * unbiased) * (1 - bn->momentum));
+    }
+    for (int64_t i = 0, row = 0; row < n_rows; ++row) {
+        for (int64_t c = 0; c < n_channels; ++c, ++i) {
+            const real z = (real)(((double)x[i] - mean[c]) * scale[c] + (double)beta[c]);
+            y[i] = bn->act == EDT_ACT_NONE ? z : (real)edt_ref_act_value(bn->act, (double)z);
+        }
+    }
+}
+
+// dz = dy * act'(z), z recomputed from x; sums over the rows of dz and of dz * normalised x.
+typedef struct bn_bwd {
+    const edt_bn_attrs *bn;
+    int64_t n_rows, n_channels;
+    const real *dy, *x, *gamma, *beta;
+    double *mean, *invstd;    // [C]
+    double *sum_dz, *sum_dzx; // [C]
+} bn_bwd;
+
+static double slope_at(const bn_bwd *b, int64_t i, int64_t c, double *out_normalised)
+{
+    const double xn = ((double)b->x[i] - b->mean[c]) * b->invstd[c];
+    *out_normalised = xn;
+    if (b->bn->act == EDT_ACT_NONE) {
+        return (double)b->dy[i];
+    }
+    const real z = (real)(xn * (double)b->gamma[c] + (double)b->beta[c]);
+    return (double)b->dy[i] * edt_ref_act_slope(b->bn->act, (double)z);
+}
+
+static void sum_gradients(bn_bwd *b)
+{
+    memset(b->sum_dz, 0, (size_t)b->n_channels * sizeof(double));
+    memset(b->sum_dzx, 0, (size_t)b->n_channels * sizeof(double));
+    for (int64_t i = 0, row = 0; row < b->n_rows; ++row) {
+        for (int64_t c = 0; c < b->n_channels; ++c, ++i) {
+            double xn;
+            const double dz = slope_at(b, i, c, &xn);
+            b->sum_dz[c] += dz;
+            b->sum_dzx[c] += dz * xn;
+        }
+    }
+}
+
+static void store_parameter_gradients(const bn_bwd *b, const edt_op_desc *desc,
+                                      void *const *out)
+{
+    real *dgamma = desc->n_out > 1 ? out[1] : NULL;
+    real *dbeta = desc->n_out > 2 ? out[2] : NULL;
+    for (int64_t c = 0; c < b->n_channels; ++c) {
+        if (dgamma != NULL) {
+            edt_ref_store(&dgamma[c], b->sum_dzx[c], desc->attrs.accumulate);
+        }
+        if (dbeta != NULL) {
+            edt_ref_store(&dbeta[c], b->sum_dz[c], desc->attrs.accumulate);
+        }
+    }
+}
+
+static bn_bwd begin_bwd(const edt_op_desc *desc, void *const *in, void *scratch)
+{
+    const edt_shape *shape = &desc->in[0].shape;
+    double *room = scratch;
+    return (bn_bwd){
+        .bn = &desc->attrs.bn,
+        .n_rows = rows_of(shape),
+        .n_channels = shape->dim[3],
+        .dy = in[0],
+        .x = in[1],
+        .gamma = in[2],
+        .beta = in[3],
+        .mean = room,
+        .invstd = room + shape->dim[3],
+        .sum_dz = room + 2 * shape->dim[3],
+        .sum_dzx = room + 3 * shape->dim[3],
+    };
+}
+
+void EDT_REF(bn_train_bwd)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
+                           void *const *out, void *scratch)
+{
+    (void)ctx;
+    bn_bwd b = begin_bwd(desc, in, scratch);
+    const real *mean = in[4];
+    const real *invstd = in[5];
+    real *dx = out[0];
+    for (int64_t c = 0; c < b.n_channels; ++c) {
+        b.mean[c] = (double)mean[c];
+        b.invstd[c] = (double)invstd[c];
+    }
+    sum_gradients(&b);
+    const double n = (double)b.n_rows;
+    for (int64_t i = 0, row = 0; dx != NULL && row < b.n_rows; ++row) {
+        for (int64_t c = 0; c < b.n_channels; ++c, ++i) {
+            double xn;
+            const double dz = slope_at(&b, i, c, &xn);
+            dx[i] = (real)((double)b.gamma[c] * b.invstd[c] *
+                           (dz - b.sum_dz[c] / n - xn * (b.sum_dzx[c] / n)));
+        }
+    }
+    store_parameter_gradients(&b, desc, out);
+}
+
+void EDT_REF(bn_infer_bwd)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
+                           void *const *out, void *scratch)
+{
+    (void)ctx;
+    bn_bwd b = begin_bwd(desc, in, scratch);
+    const real *moving_mean = in[4];
+    const real *moving_var = in[5];
+    real *dx = out[0];
+    for (int64_t c = 0; c < b.n_channels; ++c) {
+        b.mean[c] = (double)moving_mean[c];
+        b.invstd[c] = 1 / sqrt((double)moving_var[c] + b.bn->epsilon);
+    }
+    sum_gradients(&b);
+    for (int64_t i = 0, row = 0; dx != NULL && row < b.n_rows; ++row) {
+        for (int64_t c = 0; c < b.n_channels; ++c, ++i) {
+            double xn;
+            dx[i] = (real)(slope_at(&b, i, c, &xn) * (double)b.gamma[c] * b.invstd[c]);
+        }
+    }
+    store_parameter_gradients(&b, desc, out);
+}
+
+void EDT_REF(conv_bn_act)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
+                          void *const *out, void *scratch)
+{
+    (void)ctx;
+    const edt_conv_attrs *conv = &desc->attrs.conv;
+    const edt_ref_window g = edt_ref_window_of(&desc->in[0].shape, &desc->out[0].shape, conv);
+    const real *bias = conv->has_bias ? in[6] : NULL;
+    const real *residual = conv->has_residual ? in[desc->n_in - 1] : NULL;
+    real *y = out[0];
+    if (desc->kind == EDT_OP_CONV2D_BN_ACT) {
+        EDT_REF(conv2d_forward)(&g, in[0], in[1], bias, y);
+    } else {
+        EDT_REF(depthwise_forward)(&g, in[0], in[1], y);
+    }
+    const int64_t n_rows = g.n * g.oh * g.ow;
+    EDT_REF(bn_apply)(&desc->attrs.bn, n_rows, g.co, y, in[2], in[3], in[4], in[5], scratch, y);
+    for (int64_t i = 0; residual != NULL && i < n_rows * g.co; ++i) {
+        y[i] += residual[i];
+    }
+}
