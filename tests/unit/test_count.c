@@ -1,0 +1,108 @@
+// Exact sizes of all models (spec/model.md 9; the reference's unit tests assert the same
+// totals), and what the network's builder refuses.
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "model/count.h"
+#include "tests/support/test_model.h"
+
+typedef struct size_row {
+    const char *name;
+    int n_variables;
+    int64_t n_trainable, n_moving, macs, anchors;
+} size_row;
+
+static const size_row rows[] = {
+    {"efficientdet-d0", 709, 3880067, 47136, 2492331520, 49104},
+    {"efficientdet-d1", 912, 6625898, 71456, 6003416880, 76725},
+    {"efficientdet-d2", 987, 8097039, 81776, 10832466688, 110484},
+    {"efficientdet-d3", 1165, 12032296, 114304, 24568753664, 150381},
+    {"efficientdet-d4", 1354, 20723675, 167312, 54583712096, 196416},
+    {"efficientdet-d5", 1482, 33653315, 227392, 134133865152, 306900},
+    {"efficientdet-d6", 1565, 51871782, 311984, 224121477984, 306900},
+    {"efficientdet-d7", 1565, 51871782, 311984, 322731636576, 441936},
+    {"efficientdet-d7x", 1902, 77147166, 417728, 407628345344, 442260},
+    {"efficientdet-lite0", 588, 3243470, 47136, 973589696, 19206},
+    {"efficientdet-lite1", 719, 4248318, 63072, 1966649904, 27621},
+    {"efficientdet-lite2", 775, 5252334, 72560, 3371304384, 37629},
+    {"efficientdet-lite3", 922, 8350862, 104192, 7480187904, 49104},
+    {"efficientdet-lite3x", 922, 9280862, 111712, 13978127600, 76725},
+    {"efficientdet-lite4", 1068, 15130894, 155504, 20168084000, 76725},
+};
+
+Test(count, every_model_has_its_published_size, .timeout = 60)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        edt_hparams hp;
+        edt_test_model_hparams(rows[i].name, 0, 0, &hp);
+        const edt_model_options options = {.real = EDT_DTYPE_F32, .batch_size = 1};
+        edt_model *model = edt_test_model(&hp, &options);
+        edt_model_count count;
+        edt_count_graph(model->graph, &count);
+        cr_expect_eq(count.n_variables, rows[i].n_variables, "%s: %d variables", rows[i].name,
+                     count.n_variables);
+        cr_expect_eq(count.n_trainable, rows[i].n_trainable, "%s: %lld parameters",
+                     rows[i].name, (long long)count.n_trainable);
+        cr_expect_eq(count.n_moving, rows[i].n_moving, "%s: %lld statistics", rows[i].name,
+                     (long long)count.n_moving);
+        cr_expect_eq(count.forward_macs, rows[i].macs, "%s: %lld multiply-accumulates",
+                     rows[i].name, (long long)count.forward_macs);
+        cr_expect_eq(model->n_anchors, rows[i].anchors, "%s: anchors", rows[i].name);
+        edt_model_destroy(model);
+        edt_hparams_deinit(&hp);
+    }
+}
+
+static void expect_refusal(const edt_hparams *hp, edt_status status, const char *word)
+{
+    const edt_model_options options = {.real = EDT_DTYPE_F32, .batch_size = 1};
+    edt_error err = {0};
+    edt_model *model = NULL;
+    cr_expect_eq(edt_model_create(hp, &options, &err, &model), status, "%s: %s", word,
+                 edt_status_name(err.status));
+    cr_expect_not_null(strstr(err.text, word), "'%s' does not name %s", err.text, word);
+    cr_expect_null(model);
+}
+
+Test(count, unbuilt_options_are_refused_by_name, .timeout = 30)
+{
+    edt_hparams hp;
+    edt_test_model_hparams("efficientdet-d0", 0, 0, &hp);
+    edt_hparams changed = hp;
+    changed.fpn_name = "qufpn";
+    expect_refusal(&changed, EDT_ERR_UNSUPPORTED, "fpn_name");
+    changed = hp;
+    changed.fpn_weight_method = "channel_attn";
+    expect_refusal(&changed, EDT_ERR_UNSUPPORTED, "fpn_weight_method");
+    changed = hp;
+    changed.separable_conv = false;
+    expect_refusal(&changed, EDT_ERR_UNSUPPORTED, "separable_conv");
+    changed = hp;
+    changed.act_type = "srelu";
+    expect_refusal(&changed, EDT_ERR_UNSUPPORTED, "act_type");
+    changed = hp;
+    changed.backbone_config = "r1_k3_s11_e1_i32_o16";
+    expect_refusal(&changed, EDT_ERR_UNSUPPORTED, "backbone_config");
+    changed = hp;
+    changed.heads.n = 1;
+    changed.heads.v[0] = "segmentation";
+    expect_refusal(&changed, EDT_ERR_UNSUPPORTED, "heads");
+    changed = hp;
+    changed.backbone_name = "resnet50";
+    expect_refusal(&changed, EDT_ERR_USAGE, "backbone_name");
+    edt_hparams_deinit(&hp);
+}
+
+Test(count, sizes_whose_levels_cannot_be_joined_are_refused, .timeout = 30)
+{
+    edt_hparams hp;
+    edt_test_model_hparams("efficientdet-d0", 64, 512, &hp);
+    expect_refusal(&hp, EDT_ERR_USAGE, "larger than 64");
+    hp.image_size = (edt_hw){.h = 65, .w = 512};
+    const edt_model_options options = {.real = EDT_DTYPE_F32, .batch_size = 1};
+    edt_model *model = edt_test_model(&hp, &options);
+    cr_expect_eq(model->level_h[7], 1);
+    cr_expect_eq(model->level_w[7], 4);
+    edt_model_destroy(model);
+    edt_hparams_deinit(&hp);
+}
