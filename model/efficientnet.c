@@ -2,27 +2,10 @@
 // the order of creation, so blocks without expansion shift the suffixes of the others.
 #include "model/efficientnet.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-typedef struct backbone_row {
-    const char *name;
-    double width, depth;
-    bool lite;
-} backbone_row;
-
-static const backbone_row backbone_table[] = {
-    {"efficientnet-b0", 1.0, 1.0, false},   {"efficientnet-b1", 1.0, 1.1, false},
-    {"efficientnet-b2", 1.1, 1.2, false},   {"efficientnet-b3", 1.2, 1.4, false},
-    {"efficientnet-b4", 1.4, 1.8, false},   {"efficientnet-b5", 1.6, 2.2, false},
-    {"efficientnet-b6", 1.8, 2.6, false},   {"efficientnet-b7", 2.0, 3.1, false},
-    {"efficientnet-b8", 2.2, 3.6, false},   {"efficientnet-l2", 4.3, 5.3, false},
-    {"efficientnet-lite0", 1.0, 1.0, true}, {"efficientnet-lite1", 1.0, 1.1, true},
-    {"efficientnet-lite2", 1.1, 1.2, true}, {"efficientnet-lite3", 1.2, 1.4, true},
-    {"efficientnet-lite4", 1.4, 1.8, true},
-};
-enum { N_BACKBONES = sizeof backbone_table / sizeof backbone_table[0] };
+#include "model/scaling.h"
 
 typedef struct stage_row {
     int kernel, repeats, c_in, c_out, expand, stride;
@@ -34,42 +17,25 @@ static const stage_row stage_table[] = {
 };
 enum { N_STAGES = sizeof stage_table / sizeof stage_table[0] };
 
-static int64_t round_filters(int filters, double width)
-{
-    const double f = filters * width;
-    int64_t n = (int64_t)floor(f + 4) / 8 * 8;
-    n = n < 8 ? 8 : n;
-    return (double)n < 0.9 * f ? n + 8 : n;
-}
-
 edt_status edt_backbone_plan(const char *name, edt_error *err, edt_backbone *out_backbone)
 {
-    const backbone_row *row = NULL;
-    for (int i = 0; i < N_BACKBONES; i++) {
-        if (strcmp(backbone_table[i].name, name) == 0) {
-            row = &backbone_table[i];
-        }
-    }
-    if (row == NULL) {
-        EDT_FAIL(err, EDT_ERR_USAGE,
-                 "backbone_name '%s' is unknown; known are efficientnet-b0 to -b8, -l2 and "
-                 "efficientnet-lite0 to -lite4",
-                 name);
-    }
-    edt_backbone plan = {.squeeze_excite = !row->lite};
+    edt_backbone_scale scale;
+    EDT_TRY(edt_scaling_backbone(name, err, &scale));
+    edt_backbone plan = {.squeeze_excite = !scale.lite};
     snprintf(plan.name, sizeof plan.name, "%s", name);
-    plan.stem_filters = row->lite ? 32 : round_filters(32, row->width);
+    plan.stem_filters = scale.lite ? 32 : edt_round_filters(32, scale.width);
     for (int i_stage = 0; i_stage < N_STAGES; i_stage++) {
         const stage_row *stage = &stage_table[i_stage];
-        const bool fixed = row->lite && (i_stage == 0 || i_stage == N_STAGES - 1);
-        const int repeats = fixed ? stage->repeats : (int)ceil(row->depth * stage->repeats);
+        const bool fixed = scale.lite && (i_stage == 0 || i_stage == N_STAGES - 1);
+        const int repeats =
+            fixed ? stage->repeats : (int)edt_round_repeats(stage->repeats, scale.depth);
         for (int i = 0; i < repeats; i++) {
             edt_mbconv *block = &plan.blocks[plan.n_blocks++];
             block->kernel = stage->kernel;
             block->expand = stage->expand;
             block->stride = i == 0 ? stage->stride : 1;
-            block->c_out = round_filters(stage->c_out, row->width);
-            block->c_in = i == 0 ? round_filters(stage->c_in, row->width) : block->c_out;
+            block->c_out = edt_round_filters(stage->c_out, scale.width);
+            block->c_in = i == 0 ? edt_round_filters(stage->c_in, scale.width) : block->c_out;
             block->skip = block->stride == 1 && block->c_in == block->c_out;
         }
     }

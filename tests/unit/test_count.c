@@ -89,7 +89,7 @@ Test(count, unbuilt_options_are_refused_by_name, .timeout = 30)
     expect_refusal(&changed, EDT_ERR_UNSUPPORTED, "heads");
     changed = hp;
     changed.backbone_name = "resnet50";
-    expect_refusal(&changed, EDT_ERR_USAGE, "backbone_name");
+    expect_refusal(&changed, EDT_ERR_USAGE, "resnet50");
     edt_hparams_deinit(&hp);
 }
 
