@@ -2,6 +2,7 @@
 // double against central differences of their loss.
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/rng.h"
