@@ -92,19 +92,21 @@ void EDT_REF(fuse)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const 
     }
 }
 
-// Gradient of weight j from g_j = d loss / d (num_j / den) of the inputs.
+// Gradient of weight j from g_j = d loss / d (num_j / den) of the inputs. Written with
+// differences of the g, because g_j minus their weighted mean cancels where one weight has
+// nearly everything.
 static double weight_gradient(const fusion *f, int j, int64_t c, const double *g)
 {
-    const double num = f->num[j * f->n_channels + c];
+    const bool fast = f->method == EDT_FUSE_FASTATTN || f->method == EDT_FUSE_CHANNEL_FASTATTN;
     const double den = f->den[c];
-    double mean = 0;
+    double sum = fast ? 1e-4 * g[j] : 0;
     for (int k = 0; k < f->m; ++k) {
-        mean += f->num[k * f->n_channels + c] / den * g[k];
+        sum += f->num[k * f->n_channels + c] * (g[j] - g[k]);
     }
-    if (f->method == EDT_FUSE_ATTN || f->method == EDT_FUSE_CHANNEL_ATTN) {
-        return num * (g[j] - mean);
+    if (!fast) {
+        return f->num[j * f->n_channels + c] * sum;
     }
-    return f->w[j][f->per_channel ? c : 0] > 0 ? (g[j] - mean) / den : 0;
+    return f->w[j][f->per_channel ? c : 0] > 0 ? sum / (den * den) : 0;
 }
 
 void EDT_REF(fuse_bwd)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,

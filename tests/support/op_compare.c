@@ -1,0 +1,267 @@
+// See op_compare.h.
+#include "tests/support/op_compare.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+typedef struct device_operands {
+    void *in[EDT_OP_MAX_IN];
+    void *out[EDT_OP_MAX_OUT];
+    void *workspace;
+} device_operands;
+
+static edt_status upload(edt_backend *backend, const edt_tensor_desc *desc, const void *host,
+                         edt_error *err, void **out_block)
+{
+    if (host == NULL) {
+        return EDT_OK;
+    }
+    const size_t n_bytes = edt_tensor_bytes(desc);
+    EDT_TRY(backend->table->alloc(backend, EDT_MEM_MISC, n_bytes, err, out_block));
+    return backend->table->upload(backend, *out_block, host, n_bytes, err);
+}
+
+edt_status edt_op_execute(edt_backend *backend, const edt_op_desc *desc, const edt_run_ctx *ctx,
+                          void *const *in, void *const *out, edt_error *err)
+{
+    const edt_backend_table *table = backend->table;
+    const uint32_t inout = edt_op_get_info(desc->kind)->inout_mask;
+    edt_status status = EDT_OK;
+    edt_kernel *kernel = NULL;
+    size_t workspace_bytes = 0;
+    device_operands device = {0};
+    EDT_TRY_GOTO(table->supports(backend, desc, err));
+    EDT_TRY_GOTO(table->prepare(backend, desc, err, &kernel, &workspace_bytes));
+    if (workspace_bytes > 0) {
+        EDT_TRY_GOTO(
+            table->alloc(backend, EDT_MEM_WORKSPACE, workspace_bytes, err, &device.workspace));
+    }
+    for (int i = 0; i < desc->n_in; ++i) {
+        EDT_TRY_GOTO(upload(backend, &desc->in[i], in[i], err, &device.in[i]));
+    }
+    for (int i = 0; i < desc->n_out; ++i) {
+        EDT_TRY_GOTO(upload(backend, &desc->out[i], out[i], err, &device.out[i]));
+    }
+    EDT_TRY_GOTO(
+        table->run(backend, kernel, ctx, device.in, device.out, device.workspace, err));
+    EDT_TRY_GOTO(table->synchronize(backend, err));
+    for (int i = 0; i < desc->n_in; ++i) {
+        if ((inout >> i & 1) != 0 && in[i] != NULL) {
+            EDT_TRY_GOTO(table->download(backend, in[i], device.in[i],
+                                         edt_tensor_bytes(&desc->in[i]), err));
+        }
+    }
+    for (int i = 0; i < desc->n_out; ++i) {
+        if (out[i] != NULL) {
+            EDT_TRY_GOTO(table->download(backend, out[i], device.out[i],
+                                         edt_tensor_bytes(&desc->out[i]), err));
+        }
+    }
+fail:
+    for (int i = 0; i < EDT_OP_MAX_IN; ++i) {
+        table->free(backend, device.in[i]);
+    }
+    for (int i = 0; i < EDT_OP_MAX_OUT; ++i) {
+        table->free(backend, device.out[i]);
+    }
+    table->free(backend, device.workspace);
+    if (kernel != NULL) {
+        table->release(backend, kernel);
+    }
+    return status;
+}
+
+static bool is_real(edt_dtype dtype)
+{
+    return dtype == EDT_DTYPE_F32 || dtype == EDT_DTYPE_F64;
+}
+
+edt_status edt_op_retype(const edt_op_desc *desc, edt_dtype real, edt_error *err,
+                         edt_op_desc *out_desc)
+{
+    edt_op_desc typed = *desc;
+    for (int i = 0; i < typed.n_in; ++i) {
+        if (is_real(typed.in[i].dtype)) {
+            typed.in[i].dtype = real;
+        }
+    }
+    typed.attrs.norm_dtype = real;
+    EDT_TRY(edt_op_infer(&typed, err));
+    *out_desc = typed;
+    return EDT_OK;
+}
+
+// One run of a case: its operands on the host, filled and then overwritten by the results.
+typedef struct case_run {
+    edt_op_desc desc;
+    void *in[EDT_OP_MAX_IN];
+    void *out[EDT_OP_MAX_OUT];
+} case_run;
+
+static void free_run(case_run *run)
+{
+    for (int i = 0; i < EDT_OP_MAX_IN; ++i) {
+        edt_mem_free(run->in[i]);
+    }
+    for (int i = 0; i < EDT_OP_MAX_OUT; ++i) {
+        edt_mem_free(run->out[i]);
+    }
+}
+
+static edt_status allocate(const edt_tensor_desc *desc, edt_error *err, void **out_block)
+{
+    *out_block = edt_mem_calloc(EDT_MEM_MISC, 1, edt_tensor_bytes(desc));
+    if (*out_block == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for an operand");
+    }
+    return EDT_OK;
+}
+
+// Outputs start from the same arbitrary values everywhere, so that a missing write and a wrong
+// `accumulate` both show.
+static void prefill_out(const edt_tensor_desc *desc, void *to)
+{
+    const int64_t n = edt_shape_count(&desc->shape);
+    for (int64_t i = 0; i < n; ++i) {
+        const double value = 0.25 + 0.125 * (double)(i % 5);
+        if (desc->dtype == EDT_DTYPE_F32) {
+            ((float *)to)[i] = (float)value;
+        } else if (desc->dtype == EDT_DTYPE_F64) {
+            ((double *)to)[i] = value;
+        }
+    }
+}
+
+static edt_status run_case(edt_backend *backend, const edt_op_case *op_case, edt_dtype real,
+                           edt_error *err, case_run *run)
+{
+    static const edt_run_ctx ctx = {
+        .params_version = 0, .learning_rate = 0.05, .ema_decay = 0.9, .adam_t = 3};
+    EDT_TRY(edt_op_retype(&op_case->desc, real, err, &run->desc));
+    for (int i = 0; i < run->desc.n_in; ++i) {
+        if (run->desc.in[i].dtype != EDT_DTYPE_NONE) {
+            EDT_TRY(allocate(&run->desc.in[i], err, &run->in[i]));
+        }
+    }
+    for (int i = 0; i < run->desc.n_out; ++i) {
+        if ((op_case->absent_out >> i & 1) == 0) {
+            EDT_TRY(allocate(&run->desc.out[i], err, &run->out[i]));
+            prefill_out(&run->desc.out[i], run->out[i]);
+        }
+    }
+    edt_op_fill(&run->desc, op_case->seed, run->in);
+    return edt_op_execute(backend, &run->desc, &ctx, run->in, run->out, err);
+}
+
+static double value_at(const edt_tensor_desc *desc, const void *from, int64_t i)
+{
+    switch (desc->dtype) {
+    case EDT_DTYPE_F32: return (double)((const float *)from)[i];
+    case EDT_DTYPE_F64: return ((const double *)from)[i];
+    case EDT_DTYPE_U8: return ((const uint8_t *)from)[i];
+    default: return 0;
+    }
+}
+
+// Largest difference of `got` to `want` relative to the largest of `want`.
+static double relative_error(const edt_tensor_desc *want_desc, const void *want,
+                             const edt_tensor_desc *got_desc, const void *got,
+                             int64_t *out_index)
+{
+    const int64_t n = edt_shape_count(&want_desc->shape);
+    double largest = 0;
+    double worst = 0;
+    *out_index = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        const double w = value_at(want_desc, want, i);
+        const double difference = fabs(value_at(got_desc, got, i) - w);
+        largest = fmax(largest, fabs(w));
+        if (!(difference <= worst)) { // a NaN is the worst
+            worst = isnan(difference) ? INFINITY : difference;
+            *out_index = i;
+        }
+    }
+    return worst == 0 ? 0 : worst / fmax(largest, 1e-30);
+}
+
+typedef struct comparison {
+    const edt_op_case *op_case;
+    const case_run *exact, *ref, *got;
+    edt_op_report report;
+} comparison;
+
+static edt_status compare_operand(comparison *c, bool is_out, int i, edt_error *err)
+{
+    const edt_tensor_desc *got_desc = is_out ? &c->got->desc.out[i] : &c->got->desc.in[i];
+    const edt_tensor_desc *want_desc = is_out ? &c->exact->desc.out[i] : &c->exact->desc.in[i];
+    const void *got = is_out ? c->got->out[i] : c->got->in[i];
+    const void *ref = is_out ? c->ref->out[i] : c->ref->in[i];
+    const void *exact = is_out ? c->exact->out[i] : c->exact->in[i];
+    if (got == NULL) {
+        return EDT_OK;
+    }
+    const bool real = is_real(got_desc->dtype);
+    const void *want = real ? exact : ref;
+    int64_t index;
+    const double error = relative_error(want_desc, want, got_desc, got, &index);
+    int64_t ref_index;
+    const double ref_error = relative_error(want_desc, want, got_desc, ref, &ref_index);
+    c->report.ref_worst = fmax(c->report.ref_worst, ref_error);
+    if (error > c->report.worst) {
+        c->report.worst = error;
+        c->report.worst_operand = is_out ? i : EDT_OP_MAX_OUT + i;
+    }
+    if (error > (real ? c->op_case->tolerance : 0)) {
+        char text[EDT_SHAPE_TEXT_BYTES];
+        EDT_FAIL(
+            err, EDT_ERR_MISMATCH,
+            "case %s: %s %d %s differs most at %" PRId64
+            ": %.9g, want %.9g; relative to the largest value %.3g, allowed %.3g (the float "
+            "reference: %.3g)",
+            c->op_case->name, is_out ? "output" : "updated input", i,
+            edt_shape_text(&got_desc->shape, text), index, value_at(got_desc, got, index),
+            value_at(want_desc, want, index), error, real ? c->op_case->tolerance : 0,
+            ref_error);
+    }
+    return EDT_OK;
+}
+
+static edt_status compare_all(comparison *c, edt_error *err)
+{
+    const edt_op_kind kind = c->op_case->desc.kind;
+    const uint32_t inout = edt_op_get_info(kind)->inout_mask;
+    for (int i = 0; i < c->got->desc.n_out; ++i) {
+        EDT_TRY(compare_operand(c, true, i, err));
+    }
+    for (int i = 0; i < c->got->desc.n_in; ++i) {
+        const bool unspecified = kind == EDT_OP_OPTIMIZER && i == 1; // the gradients
+        if ((inout >> i & 1) != 0 && !unspecified) {
+            EDT_TRY(compare_operand(c, false, i, err));
+        }
+    }
+    return EDT_OK;
+}
+
+edt_status edt_op_compare(edt_backend *backend, const edt_op_case *op_case, edt_error *err,
+                          edt_op_report *out_report)
+{
+    edt_status status = EDT_OK;
+    edt_backend *ref = NULL;
+    case_run exact = {0};
+    case_run ref_float = {0};
+    case_run got = {0};
+    EDT_TRY(edt_backend_ref_create(err, &ref));
+    EDT_TRY_GOTO(run_case(ref, op_case, EDT_DTYPE_F64, err, &exact));
+    EDT_TRY_GOTO(run_case(ref, op_case, EDT_DTYPE_F32, err, &ref_float));
+    EDT_TRY_GOTO(run_case(backend, op_case, EDT_DTYPE_F32, err, &got));
+    comparison c = {.op_case = op_case, .exact = &exact, .ref = &ref_float, .got = &got};
+    EDT_TRY_GOTO(compare_all(&c, err));
+    *out_report = c.report;
+fail:
+    free_run(&exact);
+    free_run(&ref_float);
+    free_run(&got);
+    edt_backend_destroy(&ref);
+    return status;
+}
