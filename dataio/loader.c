@@ -1,0 +1,460 @@
+// See loader.h. A monitor with two conditions: workers take (slot, row) units in the order of
+// the stream and write straight into the slot, the consumer takes complete slots in the same
+// order. A batch can be opened only when its slot is free again: that is the back-pressure.
+#include "dataio/loader.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/arena.h"
+#include "core/mem.h"
+#include "core/path.h"
+#include "dataio/loader_priv.h"
+
+enum { MAX_THREADS = 1024, MAX_PREFETCH = 1024, GT_COLUMNS = 7 };
+
+static edt_status refuse_what_is_not_built(const edt_hparams *hp, bool training, edt_error *err)
+{
+    const char *asked = NULL;
+    if (hp->decoded_cache != NULL && hp->decoded_cache[0] != '\0' &&
+        strcmp(hp->decoded_cache, "off") != 0) {
+        asked = "decoded_cache";
+    } else if (training && hp->dataset_weights.n > 0) {
+        asked = "dataset_weights";
+    } else if (training && !isnan(hp->negatives_ratio)) {
+        asked = "negatives_ratio";
+    } else if (training && hp->shuffle != NULL && strcmp(hp->shuffle, "window") == 0) {
+        asked = "shuffle=window";
+    }
+    if (asked != NULL) {
+        EDT_FAIL(
+            err, EDT_ERR_UNSUPPORTED,
+            "hparam %s is set; this version's loader does not do it yet (it comes with a later "
+            "one): unset it",
+            asked);
+    }
+    return EDT_OK;
+}
+
+static edt_status parse_policy(const char *text, edt_error *err, edt_bad_policy *out_policy)
+{
+    if (text == NULL || strcmp(text, "fail") == 0) {
+        *out_policy = EDT_BAD_FAIL;
+    } else if (strcmp(text, "skip") == 0) {
+        *out_policy = EDT_BAD_SKIP;
+    } else if (strcmp(text, "substitute") == 0) {
+        *out_policy = EDT_BAD_SUBSTITUTE;
+    } else {
+        EDT_FAIL(err, EDT_ERR_USAGE, "on_bad_sample=%s; it takes fail, skip or substitute",
+                 text);
+    }
+    return EDT_OK;
+}
+
+static edt_status open_index(const char *file_pattern, edt_error *err,
+                             edt_record_index **out_index)
+{
+    if (file_pattern == NULL || file_pattern[0] == '\0') {
+        EDT_FAIL(err, EDT_ERR_USAGE, "no file pattern for the record files was given");
+    }
+    edt_arena arena;
+    edt_arena_init(&arena, EDT_MEM_TEXT, 0);
+    edt_path_list files;
+    edt_status status = edt_path_glob(file_pattern, &arena, err, &files);
+    if (status == EDT_OK) {
+        status = edt_record_index_create(files.path, files.n, NULL, err, out_index);
+    }
+    edt_arena_deinit(&arena);
+    return status;
+}
+
+static edt_status init_slot(edt_loader *loader, const edt_loader_options *options,
+                            edt_error *err, edt_loader_slot *slot)
+{
+    const edt_preprocess_config *c = &loader->config;
+    const size_t rows = (size_t)options->batch_size;
+    const size_t image_values = (size_t)c->image_size.h * (size_t)c->image_size.w * 3;
+    const size_t value_bytes = c->format == EDT_SLOT_F32 ? sizeof(float) : 1;
+    const size_t n_anchors = (size_t)c->n_anchors;
+    edt_batch *b = &slot->batch;
+    *b = (edt_batch){.batch_size = options->batch_size,
+                     .height = c->image_size.h,
+                     .width = c->image_size.w,
+                     .format = c->format,
+                     .n_anchors = c->n_anchors,
+                     .max_instances = c->max_instances};
+    b->images = edt_mem_calloc(EDT_MEM_SLOT, rows, image_values * value_bytes);
+    b->valid_hw = edt_mem_calloc(EDT_MEM_SLOT, rows, 2 * sizeof *b->valid_hw);
+    b->image_scales = edt_mem_calloc(EDT_MEM_SLOT, rows, sizeof *b->image_scales);
+    b->source_ids = edt_mem_calloc(EDT_MEM_SLOT, rows, sizeof *b->source_ids);
+    b->sample_indices = edt_mem_calloc(EDT_MEM_SLOT, rows, sizeof *b->sample_indices);
+    slot->skipped = edt_mem_calloc(EDT_MEM_SLOT, rows, sizeof *slot->skipped);
+    bool ok = b->images != NULL && b->valid_hw != NULL && b->image_scales != NULL &&
+              b->source_ids != NULL && b->sample_indices != NULL && slot->skipped != NULL;
+    if (n_anchors > 0) {
+        b->cls_targets = edt_mem_calloc(EDT_MEM_SLOT, rows, n_anchors * sizeof *b->cls_targets);
+        b->box_targets =
+            edt_mem_calloc(EDT_MEM_SLOT, rows, n_anchors * 4 * sizeof *b->box_targets);
+        b->num_positives = edt_mem_calloc(EDT_MEM_SLOT, rows, sizeof *b->num_positives);
+        ok = ok && b->cls_targets != NULL && b->box_targets != NULL && b->num_positives != NULL;
+    }
+    if (options->keep_groundtruth) {
+        b->groundtruth = edt_mem_calloc(EDT_MEM_SLOT, rows,
+                                        (size_t)c->max_instances * GT_COLUMNS * sizeof(float));
+        ok = ok && b->groundtruth != NULL;
+    }
+    if (!ok) {
+        EDT_FAIL(err, EDT_ERR_NOMEM,
+                 "no memory for %" PRId64 " batches of %" PRId64 " pictures of %" PRId64
+                 "x%" PRId64 ": lower batch_size, image_size or prefetch",
+                 loader->n_slots, options->batch_size, c->image_size.w, c->image_size.h);
+    }
+    return EDT_OK;
+}
+
+static void deinit_slot(edt_loader_slot *slot)
+{
+    edt_mem_free(slot->batch.images);
+    edt_mem_free(slot->batch.valid_hw);
+    edt_mem_free(slot->batch.image_scales);
+    edt_mem_free(slot->batch.source_ids);
+    edt_mem_free(slot->batch.sample_indices);
+    edt_mem_free(slot->batch.cls_targets);
+    edt_mem_free(slot->batch.box_targets);
+    edt_mem_free(slot->batch.num_positives);
+    edt_mem_free(slot->batch.groundtruth);
+    edt_mem_free(slot->skipped);
+}
+
+// Opens the next batch in its slot if that is free. Called with the mutex held; true when there
+// is something new to do.
+static bool open_next_batch(edt_loader *loader)
+{
+    edt_loader_slot *slot = &loader->slots[loader->n_opened % loader->n_slots];
+    if (slot->state != EDT_SLOT_FREE) {
+        return false;
+    }
+    edt_sampler_batch plan;
+    if (!edt_sampler_next(&loader->sampler, &loader->dispatch_cursor, &plan)) {
+        loader->ended = true;
+        (void)pthread_cond_broadcast(&loader->ready);
+        (void)pthread_cond_broadcast(&loader->work);
+        return true;
+    }
+    slot->batch.epoch = plan.epoch;
+    slot->batch.position = plan.position;
+    slot->batch.n_valid = plan.n_valid;
+    slot->batch.sequence = loader->n_opened++;
+    slot->after = loader->dispatch_cursor;
+    slot->n_done = 0;
+    slot->status = EDT_OK;
+    slot->state = EDT_SLOT_FILLING;
+    loader->open = slot;
+    loader->next_row = 0;
+    (void)pthread_cond_broadcast(&loader->work);
+    return true;
+}
+
+// The next row of the stream; false when the worker shall end.
+static bool take_row(edt_loader *loader, edt_loader_slot **out_slot, int64_t *out_row,
+                     bool *out_is_useless)
+{
+    (void)pthread_mutex_lock(&loader->mutex);
+    bool taken = false;
+    while (!loader->stop) {
+        if (loader->open != NULL && loader->next_row < loader->open->batch.batch_size) {
+            *out_slot = loader->open;
+            *out_row = loader->next_row++;
+            // Rows before the failing one must still run: a lower one may fail as well.
+            *out_is_useless = loader->open->batch.sequence > loader->failed_sequence;
+            taken = true;
+            break;
+        }
+        if (loader->ended) {
+            break;
+        }
+        if (!open_next_batch(loader)) {
+            (void)pthread_cond_wait(&loader->work, &loader->mutex);
+        }
+    }
+    (void)pthread_mutex_unlock(&loader->mutex);
+    return taken;
+}
+
+static void finish_row(edt_loader *loader, edt_loader_slot *slot, int64_t row,
+                       const edt_row_result *result, const edt_error *err)
+{
+    (void)pthread_mutex_lock(&loader->mutex);
+    edt_loader_stats *stats = &loader->stats;
+    stats->n_bad += result->n_bad;
+    stats->read_seconds += result->read_seconds;
+    stats->decode_seconds += result->decode_seconds;
+    stats->augment_seconds += result->augment_seconds;
+    stats->target_seconds += result->target_seconds;
+    if (result->status != EDT_OK) {
+        if (slot->status == EDT_OK || row < slot->bad_row) {
+            slot->status = result->status;
+            slot->bad_row = row;
+            slot->error = *err;
+        }
+        if (slot->batch.sequence < loader->failed_sequence) {
+            loader->failed_sequence = slot->batch.sequence;
+        }
+        loader->ended = true;
+    }
+    const bool is_last = ++slot->n_done == slot->batch.batch_size;
+    if (is_last) {
+        // Nobody else has the slot now; the copying must not hold up the others.
+        (void)pthread_mutex_unlock(&loader->mutex);
+        edt_loader_close_ranks(loader, slot);
+        (void)pthread_mutex_lock(&loader->mutex);
+        slot->state = EDT_SLOT_READY;
+        (void)pthread_cond_broadcast(&loader->ready);
+    }
+    if (loader->ended) {
+        (void)pthread_cond_broadcast(&loader->work);
+    }
+    (void)pthread_mutex_unlock(&loader->mutex);
+}
+
+static void run_worker(void *ctx)
+{
+    edt_loader_worker *worker = ctx;
+    edt_loader_slot *slot;
+    int64_t row;
+    bool is_useless;
+    while (take_row(worker->loader, &slot, &row, &is_useless)) {
+        edt_error err = {0};
+        edt_row_result result = {.status = EDT_OK};
+        if (!is_useless) {
+            result = edt_loader_fill_row(worker, slot, row, &err);
+        }
+        finish_row(worker->loader, slot, row, &result, &err);
+    }
+}
+
+static edt_status init_sync(edt_loader *loader, edt_error *err)
+{
+    if (pthread_mutex_init(&loader->mutex, NULL) != 0) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "the system has no mutex left");
+    }
+    if (pthread_cond_init(&loader->work, NULL) != 0) {
+        (void)pthread_mutex_destroy(&loader->mutex);
+        EDT_FAIL(err, EDT_ERR_NOMEM, "the system has no condition variable left");
+    }
+    if (pthread_cond_init(&loader->ready, NULL) != 0) {
+        (void)pthread_cond_destroy(&loader->work);
+        (void)pthread_mutex_destroy(&loader->mutex);
+        EDT_FAIL(err, EDT_ERR_NOMEM, "the system has no condition variable left");
+    }
+    loader->has_sync = true;
+    return EDT_OK;
+}
+
+static edt_status start_workers(edt_loader *loader, int n_threads, edt_error *err)
+{
+    const int n = n_threads > 0 ? n_threads : edt_thread_cpu_count();
+    loader->workers = edt_mem_calloc(EDT_MEM_MISC, (size_t)n, sizeof *loader->workers);
+    if (loader->workers == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %d loader threads", n);
+    }
+    loader->n_workers = n;
+    for (int i = 0; i < n; ++i) {
+        loader->workers[i].loader = loader;
+        EDT_TRY(
+            edt_preprocessor_create(&loader->config, i, err, &loader->workers[i].preprocessor));
+    }
+    for (int i = 0; i < n; ++i) {
+        EDT_TRY_CTX(edt_thread_start(&loader->workers[i].thread, "edt-loader", run_worker,
+                                     &loader->workers[i], err),
+                    err, "starting loader thread %d of %d", i + 1, n);
+    }
+    return EDT_OK;
+}
+
+static edt_status check_options(const edt_loader_options *o, edt_error *err)
+{
+    if (o->n_threads < 0 || o->n_threads > MAX_THREADS) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "%d loader threads; 0 (all processors) to %d are allowed",
+                 o->n_threads, MAX_THREADS);
+    }
+    if (o->prefetch < 0 || o->prefetch > MAX_PREFETCH) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "prefetch of %" PRId64 " batches; 0 to %d are allowed",
+                 o->prefetch, MAX_PREFETCH);
+    }
+    if (o->targets != NULL && o->n_anchors < 1) {
+        EDT_FAIL(err, EDT_ERR_INTERNAL, "loader targets without a number of anchors");
+    }
+    return EDT_OK;
+}
+
+static edt_status init_loader(edt_loader *loader, const edt_hparams *hp,
+                              const edt_loader_options *options, edt_error *err)
+{
+    EDT_TRY(check_options(options, err));
+    EDT_TRY(refuse_what_is_not_built(hp, options->training, err));
+    EDT_TRY(parse_policy(hp->on_bad_sample, err, &loader->on_bad));
+    EDT_TRY(
+        edt_preprocess_configure(hp, options->training, options->format, err, &loader->config));
+    loader->config.targets = options->targets;
+    loader->config.targets_ctx = options->targets_ctx;
+    loader->config.n_anchors = options->targets != NULL ? options->n_anchors : 0;
+    EDT_TRY(open_index(options->file_pattern, err, &loader->index));
+    loader->stats.n_samples = edt_record_index_n_records(loader->index);
+    loader->stats.n_files = edt_record_index_n_files(loader->index);
+    const bool in_order = hp->shuffle != NULL && strcmp(hp->shuffle, "none") == 0;
+    loader->sampler =
+        (edt_sampler){.n_samples = loader->stats.n_samples,
+                      .batch_size = options->batch_size,
+                      .rank = options->rank,
+                      .world_size = options->world_size,
+                      .shuffled = options->training && !in_order,
+                      .drop_remainder = options->training && options->drop_remainder,
+                      .endless = options->training,
+                      .seed = options->seed};
+    EDT_TRY_CTX(edt_sampler_check(&loader->sampler, options->start, err), err, "%s",
+                options->file_pattern);
+    loader->cursor = loader->dispatch_cursor = options->start;
+    loader->failed_sequence = INT64_MAX;
+    loader->n_slots = options->prefetch + 2;
+    loader->slots =
+        edt_mem_calloc(EDT_MEM_SLOT, (size_t)loader->n_slots, sizeof *loader->slots);
+    if (loader->slots == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %" PRId64 " batch slots", loader->n_slots);
+    }
+    for (int64_t i = 0; i < loader->n_slots; ++i) {
+        EDT_TRY(init_slot(loader, options, err, &loader->slots[i]));
+    }
+    EDT_TRY(init_sync(loader, err));
+    return start_workers(loader, options->n_threads, err);
+}
+
+edt_status edt_loader_create(const edt_hparams *hp, const edt_loader_options *options,
+                             edt_error *err, edt_loader **out_loader)
+{
+    edt_loader *loader = edt_mem_calloc(EDT_MEM_MISC, 1, sizeof *loader);
+    if (loader == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a loader");
+    }
+    const edt_status status = init_loader(loader, hp, options, err);
+    if (status != EDT_OK) {
+        edt_loader_destroy(loader);
+        return status;
+    }
+    *out_loader = loader;
+    return EDT_OK;
+}
+
+void edt_loader_destroy(edt_loader *loader)
+{
+    if (loader == NULL) {
+        return;
+    }
+    if (loader->has_sync) {
+        (void)pthread_mutex_lock(&loader->mutex);
+        loader->stop = true;
+        (void)pthread_cond_broadcast(&loader->work);
+        (void)pthread_mutex_unlock(&loader->mutex);
+    }
+    for (int i = 0; i < loader->n_workers; ++i) {
+        edt_thread_join(&loader->workers[i].thread);
+        edt_preprocessor_destroy(loader->workers[i].preprocessor);
+    }
+    if (loader->has_sync) {
+        (void)pthread_cond_destroy(&loader->ready);
+        (void)pthread_cond_destroy(&loader->work);
+        (void)pthread_mutex_destroy(&loader->mutex);
+    }
+    for (int64_t i = 0; loader->slots != NULL && i < loader->n_slots; ++i) {
+        deinit_slot(&loader->slots[i]);
+    }
+    edt_mem_free(loader->slots);
+    edt_mem_free(loader->workers);
+    edt_record_index_destroy(loader->index);
+    edt_mem_free(loader);
+}
+
+// With the mutex held: waits until the batch in turn is there, has failed or will never come.
+static edt_status wait_for_batch(edt_loader *loader, edt_loader_slot *slot, edt_error *err)
+{
+    if (slot->state == EDT_SLOT_HELD) {
+        EDT_FAIL(err, EDT_ERR_INTERNAL,
+                 "all %" PRId64 " batch slots are held; release one before asking for the next",
+                 loader->n_slots);
+    }
+    struct timespec t0, t1;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t0);
+    while (slot->state != EDT_SLOT_READY &&
+           !(loader->ended && loader->n_delivered >= loader->n_opened)) {
+        (void)pthread_cond_wait(&loader->ready, &loader->mutex);
+    }
+    (void)clock_gettime(CLOCK_MONOTONIC, &t1);
+    loader->stats.wait_seconds +=
+        (double)(t1.tv_sec - t0.tv_sec) + 1e-9 * (double)(t1.tv_nsec - t0.tv_nsec);
+    if (slot->state != EDT_SLOT_READY) {
+        return EDT_END;
+    }
+    if (slot->status != EDT_OK) {
+        return edt_error_set(err, slot->status, "%s", slot->error.text);
+    }
+    return EDT_OK;
+}
+
+edt_status edt_loader_next(edt_loader *loader, edt_error *err, const edt_batch **out_batch)
+{
+    (void)pthread_mutex_lock(&loader->mutex);
+    edt_loader_slot *slot = &loader->slots[loader->n_delivered % loader->n_slots];
+    const edt_status status = wait_for_batch(loader, slot, err);
+    if (status == EDT_OK) {
+        slot->state = EDT_SLOT_HELD;
+        ++loader->n_delivered;
+        loader->cursor = slot->after;
+        *out_batch = &slot->batch;
+    }
+    (void)pthread_mutex_unlock(&loader->mutex);
+    return status;
+}
+
+void edt_loader_release(edt_loader *loader, const edt_batch *batch)
+{
+    (void)pthread_mutex_lock(&loader->mutex);
+    edt_loader_slot *slot = &loader->slots[batch->sequence % loader->n_slots];
+    slot->state = EDT_SLOT_FREE;
+    (void)pthread_cond_broadcast(&loader->work);
+    (void)pthread_mutex_unlock(&loader->mutex);
+}
+
+edt_cursor edt_loader_cursor(const edt_loader *loader)
+{
+    edt_loader *l = (edt_loader *)loader; // the mutex is not part of the value
+    (void)pthread_mutex_lock(&l->mutex);
+    const edt_cursor cursor = l->cursor;
+    (void)pthread_mutex_unlock(&l->mutex);
+    return cursor;
+}
+
+edt_loader_stats edt_loader_get_stats(const edt_loader *loader)
+{
+    edt_loader *l = (edt_loader *)loader;
+    (void)pthread_mutex_lock(&l->mutex);
+    const edt_loader_stats stats = l->stats;
+    (void)pthread_mutex_unlock(&l->mutex);
+    return stats;
+}
+
+int64_t edt_loader_batches_per_epoch(const edt_loader *loader)
+{
+    return edt_sampler_batches_per_epoch(&loader->sampler);
+}
+
+edt_status edt_loader_record(const edt_loader *loader, int64_t sample_index, edt_error *err,
+                             edt_span *out_record)
+{
+    if (sample_index < 0 || sample_index >= loader->stats.n_samples) {
+        EDT_FAIL(err, EDT_ERR_INVALID, "sample %" PRId64 " of %" PRId64, sample_index,
+                 loader->stats.n_samples);
+    }
+    return edt_record_index_read(loader->index, sample_index, err, out_record);
+}

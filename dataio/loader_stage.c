@@ -1,0 +1,177 @@
+// See loader_priv.h: one row of a batch, from its place in the epoch to the slot. Everything
+// here is a function of the plan and the data, so that threads and timing cannot change a
+// batch.
+#include "dataio/loader_priv.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/log.h"
+#include "core/rng.h"
+
+// Bad samples in a row after which substitution gives up: the data set is broken, not a record.
+enum { MAX_SUBSTITUTES = 100, MAX_WARNINGS = 20 };
+
+static double now_seconds(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static float next_uniform(void *ctx)
+{
+    return edt_rng_uniform_f32(ctx);
+}
+
+// A defect of the record, as opposed to one of the machine or of the program.
+static bool is_bad_sample(edt_status status)
+{
+    return status == EDT_ERR_FORMAT || status == EDT_ERR_CORRUPT || status == EDT_ERR_INVALID ||
+           status == EDT_ERR_UNSUPPORTED || status == EDT_ERR_NUMERIC;
+}
+
+// Record `index` with the draws of `drawn_as` into the row.
+static edt_status run_sample(edt_loader_worker *worker, int64_t epoch, int64_t index,
+                             int64_t drawn_as, const edt_sample_row *row,
+                             edt_row_result *result, edt_error *err)
+{
+    const edt_loader *loader = worker->loader;
+    const double t0 = now_seconds();
+    edt_span record;
+    EDT_TRY(edt_record_index_read(loader->index, index, err, &record));
+    result->read_seconds += now_seconds() - t0;
+    edt_rng rng;
+    edt_rng_init(&rng, loader->sampler.seed, (uint64_t)epoch, (uint64_t)drawn_as,
+                 EDT_DRAW_STAGE_GEOMETRY);
+    const edt_draw_source draws = {.next = next_uniform, .ctx = &rng};
+    const edt_status status =
+        edt_preprocess_run(worker->preprocessor, record, &draws, row, err);
+    const edt_sample_info *info = edt_preprocess_last(worker->preprocessor);
+    result->decode_seconds += info->decode_seconds;
+    result->augment_seconds += info->augment_seconds;
+    result->target_seconds += info->target_seconds;
+    if (status != EDT_OK) {
+        const edt_record_ref ref = edt_record_index_get(loader->index, index);
+        return edt_error_add_context(err, status, "%s: record %" PRIu32,
+                                     edt_record_index_path(loader->index, ref.i_file),
+                                     ref.i_local);
+    }
+    return EDT_OK;
+}
+
+static void warn_bad(edt_loader *loader, const char *what, const edt_error *err)
+{
+    const int n_before = atomic_fetch_add(&loader->n_warned, 1);
+    if (n_before < MAX_WARNINGS) {
+        EDT_WARN("%s a bad sample: %s", what, err->text);
+    } else if (n_before == MAX_WARNINGS) {
+        EDT_WARN("further bad samples are counted without a line each");
+    }
+}
+
+static void warn_truncated(edt_loader *loader, int64_t index)
+{
+    if (!atomic_exchange(&loader->has_warned_truncated, true)) {
+        const edt_record_ref ref = edt_record_index_get(loader->index, index);
+        EDT_WARN(
+            "%s: record %" PRIu32 " has more boxes than max_instances_per_image=%" PRId64
+            ": its ground-truth rows are cut there (said once; training targets use all boxes)",
+            edt_record_index_path(loader->index, ref.i_file), ref.i_local,
+            loader->config.max_instances);
+    }
+}
+
+edt_row_result edt_loader_fill_row(edt_loader_worker *worker, edt_loader_slot *slot,
+                                   int64_t row, edt_error *err)
+{
+    edt_loader *loader = worker->loader;
+    const edt_sampler *sampler = &loader->sampler;
+    edt_batch *batch = &slot->batch;
+    const edt_sample_row target = edt_sample_row_of(batch, row);
+    edt_row_result result = {.status = EDT_OK};
+    slot->skipped[row] = false;
+    batch->sample_indices[row] = -1;
+    if (row >= batch->n_valid) {
+        edt_sample_row_clear(&loader->config, &target);
+        return result;
+    }
+    const int64_t position = batch->position + row;
+    const int64_t drawn_as = edt_sampler_index(sampler, batch->epoch, position);
+    const bool substitute = loader->on_bad == EDT_BAD_SUBSTITUTE && sampler->endless;
+    for (int64_t i_try = 0;; ++i_try) {
+        const int64_t index =
+            edt_sampler_index(sampler, batch->epoch, (position + i_try) % sampler->n_samples);
+        *err = (edt_error){0};
+        result.status =
+            run_sample(worker, batch->epoch, index, drawn_as, &target, &result, err);
+        if (result.status == EDT_OK) {
+            batch->sample_indices[row] = index;
+            if (edt_preprocess_last(worker->preprocessor)->gt_truncated) {
+                warn_truncated(loader, index);
+            }
+            return result;
+        }
+        if (!is_bad_sample(result.status) || loader->on_bad == EDT_BAD_FAIL) {
+            return result;
+        }
+        ++result.n_bad;
+        if (!substitute) {
+            warn_bad(loader, "left out", err);
+            slot->skipped[row] = true;
+            edt_sample_row_clear(&loader->config, &target);
+            result.status = EDT_OK;
+            return result;
+        }
+        warn_bad(loader, "replaced", err);
+        if (i_try + 1 >= MAX_SUBSTITUTES || i_try + 1 >= sampler->n_samples) {
+            edt_error_add_context(err, result.status,
+                                  "%" PRId64 " bad samples in a row, the last", i_try + 1);
+            return result;
+        }
+    }
+}
+
+static void move_row(const edt_loader *loader, edt_batch *batch, int64_t from, int64_t to)
+{
+    const edt_sample_row a = edt_sample_row_of(batch, from), b = edt_sample_row_of(batch, to);
+    const size_t n_values = (size_t)(batch->height * batch->width * 3);
+    memcpy(b.image, a.image,
+           batch->format == EDT_SLOT_F32 ? n_values * sizeof(float) : n_values);
+    memcpy(b.valid_hw, a.valid_hw, 2 * sizeof *b.valid_hw);
+    *b.image_scale = *a.image_scale;
+    *b.source_id = *a.source_id;
+    if (b.cls_targets != NULL) {
+        const size_t n_anchors = (size_t)batch->n_anchors;
+        memcpy(b.cls_targets, a.cls_targets, n_anchors * sizeof *b.cls_targets);
+        memcpy(b.box_targets, a.box_targets, 4 * n_anchors * sizeof *b.box_targets);
+        *b.num_positives = *a.num_positives;
+    }
+    if (b.groundtruth != NULL) {
+        memcpy(b.groundtruth, a.groundtruth,
+               (size_t)loader->config.max_instances * 7 * sizeof *b.groundtruth);
+    }
+    batch->sample_indices[to] = batch->sample_indices[from];
+}
+
+void edt_loader_close_ranks(const edt_loader *loader, edt_loader_slot *slot)
+{
+    edt_batch *batch = &slot->batch;
+    int64_t n_kept = 0;
+    for (int64_t i = 0; i < batch->n_valid; ++i) {
+        if (slot->skipped[i]) {
+            continue;
+        }
+        if (i != n_kept) {
+            move_row(loader, batch, i, n_kept);
+        }
+        ++n_kept;
+    }
+    for (int64_t i = n_kept; i < batch->n_valid; ++i) {
+        const edt_sample_row row = edt_sample_row_of(batch, i);
+        edt_sample_row_clear(&loader->config, &row);
+        batch->sample_indices[i] = -1;
+    }
+    batch->n_valid = n_kept;
+}
