@@ -346,11 +346,11 @@ edt_status edt_preprocess_run(edt_preprocessor *preprocessor, edt_span record,
     EDT_TRY(edt_example_decode(record, 0, &p->arena, err, &example));
     EDT_TRY(read_source_id(c, &example, err, row->source_id));
     EDT_TRY(check_labels(c, &example, err));
-    box_set set;
+    box_set set = {0};
     EDT_TRY(collect_boxes(p, &example, err, &set));
 
     int64_t h, w;
-    edt_image image;
+    edt_image image = {0};
     EDT_TRY(edt_jpeg_open(p->decoder, example.encoded, err, &h, &w));
     EDT_TRY(choose_geometry(p, h, w, draws, err));
     EDT_TRY(

@@ -8,19 +8,7 @@
 #include "core/mem.h"
 #include "dataio/jpeg_decode.h"
 #include "tests/support/test_dirs.h"
-
-static edt_span read_all(const char *path)
-{
-    FILE *file = fopen(path, "rb");
-    cr_assert_not_null(file, "cannot open %s", path);
-    cr_assert_eq(fseek(file, 0, SEEK_END), 0);
-    const size_t n = (size_t)ftell(file);
-    rewind(file);
-    uint8_t *data = edt_mem_alloc(EDT_MEM_TEXT, n);
-    cr_assert_eq(fread(data, 1, n, file), n);
-    (void)fclose(file);
-    return (edt_span){.data = data, .n_bytes = n};
-}
+#include "tests/support/test_records.h"
 
 static void sha256_hex(const void *data, size_t n_bytes, char out[static 65])
 {
@@ -42,7 +30,7 @@ static const char *folder_of(const char *group)
 static bool check_file(edt_jpeg_decoder *decoder, const char *path, const char *status,
                        long width, long height, const char *sha256)
 {
-    const edt_span bytes = read_all(path);
+    const edt_span bytes = edt_test_read_file(path);
     edt_error err = {0};
     int64_t h = 0, w = 0;
     edt_image image = {0};
@@ -133,7 +121,7 @@ Test(decode_golden, a_partial_decode_gives_the_same_first_rows, .timeout = 60)
     cr_assert_eq(edt_jpeg_decoder_create(NULL, &part), EDT_OK);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; ++i) {
         const edt_span bytes =
-            read_all(edt_test_path(edt_test_data_dir(), "jpeg-corpus/%s", names[i]));
+            edt_test_read_file(edt_test_path(edt_test_data_dir(), "jpeg-corpus/%s", names[i]));
         edt_image a, b;
         int64_t h, w;
         cr_assert_eq(edt_jpeg_open(whole, bytes, NULL, &h, &w), EDT_OK);
