@@ -6,9 +6,9 @@
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/arena.h"
+#include "core/clock.h"
 #include "core/mem.h"
 #include "core/path.h"
 #include "dataio/loader_priv.h"
@@ -384,15 +384,12 @@ static edt_status wait_for_batch(edt_loader *loader, edt_loader_slot *slot, edt_
                  "all %" PRId64 " batch slots are held; release one before asking for the next",
                  loader->n_slots);
     }
-    struct timespec t0, t1;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t0);
+    const double t0 = edt_clock_now_s();
     while (slot->state != EDT_SLOT_READY &&
            !(loader->ended && loader->n_delivered >= loader->n_opened)) {
         (void)pthread_cond_wait(&loader->ready, &loader->mutex);
     }
-    (void)clock_gettime(CLOCK_MONOTONIC, &t1);
-    loader->stats.wait_seconds +=
-        (double)(t1.tv_sec - t0.tv_sec) + 1e-9 * (double)(t1.tv_nsec - t0.tv_nsec);
+    loader->stats.wait_seconds += edt_clock_now_s() - t0;
     if (slot->state != EDT_SLOT_READY) {
         return EDT_END;
     }

@@ -5,20 +5,13 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/rng.h"
 
 // Bad samples in a row after which substitution gives up: the data set is broken, not a record.
 enum { MAX_SUBSTITUTES = 100, MAX_WARNINGS = 20 };
-
-static double now_seconds(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static float next_uniform(void *ctx)
 {
@@ -38,10 +31,10 @@ static edt_status run_sample(edt_loader_worker *worker, int64_t epoch, int64_t i
                              edt_row_result *result, edt_error *err)
 {
     const edt_loader *loader = worker->loader;
-    const double t0 = now_seconds();
+    const double t0 = edt_clock_now_s();
     edt_span record;
     EDT_TRY(edt_record_index_read(loader->index, index, err, &record));
-    result->read_seconds += now_seconds() - t0;
+    result->read_seconds += edt_clock_now_s() - t0;
     edt_rng rng;
     edt_rng_init(&rng, loader->sampler.seed, (uint64_t)epoch, (uint64_t)drawn_as,
                  EDT_DRAW_STAGE_GEOMETRY);

@@ -4,10 +4,10 @@
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 #include "augment/boxes.h"
 #include "augment/resize.h"
+#include "core/clock.h"
 #include "core/mem.h"
 #include "dataio/example.h"
 #include "dataio/fingerprint64.h"
@@ -185,13 +185,6 @@ const edt_sample_info *edt_preprocess_last(const edt_preprocessor *preprocessor)
     return &preprocessor->info;
 }
 
-static double now_seconds(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 // The stored text as an integer, or the hash of the picture.
 static edt_status read_source_id(const edt_preprocess_config *config,
                                  const edt_example *example, edt_error *err, int64_t *out_id)
@@ -339,7 +332,7 @@ edt_status edt_preprocess_run(edt_preprocessor *preprocessor, edt_span record,
 {
     edt_preprocessor *p = preprocessor;
     const edt_preprocess_config *c = p->config;
-    const double t0 = now_seconds();
+    const double t0 = edt_clock_now_s();
     p->info = (edt_sample_info){0};
     edt_arena_reset(&p->arena);
     edt_example example;
@@ -355,7 +348,7 @@ edt_status edt_preprocess_run(edt_preprocessor *preprocessor, edt_span record,
     EDT_TRY(choose_geometry(p, h, w, draws, err));
     EDT_TRY(
         edt_jpeg_decode(p->decoder, edt_resize_rows_needed(&p->info.scale, h), err, &image));
-    const double t1 = now_seconds();
+    const double t1 = edt_clock_now_s();
 
     if (c->format == EDT_SLOT_F32) {
         EDT_TRY(edt_resize_f32(p->resizer, &image, &p->info.scale, p->info.flipped,
@@ -371,7 +364,7 @@ edt_status edt_preprocess_run(edt_preprocessor *preprocessor, edt_span record,
     if (row->groundtruth != NULL) {
         EDT_TRY(fill_groundtruth(p, &example, &set, row->groundtruth, err));
     }
-    const double t2 = now_seconds();
+    const double t2 = edt_clock_now_s();
 
     if (c->targets != NULL && row->cls_targets != NULL) {
         EDT_TRY(c->targets(c->targets_ctx, p->worker, set.boxes, set.labels, set.n,
@@ -379,6 +372,6 @@ edt_status edt_preprocess_run(edt_preprocessor *preprocessor, edt_span record,
     }
     p->info.decode_seconds = t1 - t0;
     p->info.augment_seconds = t2 - t1;
-    p->info.target_seconds = now_seconds() - t2;
+    p->info.target_seconds = edt_clock_now_s() - t2;
     return EDT_OK;
 }
