@@ -1,0 +1,184 @@
+// Which checkpoint a directory means, and how many stay. See checkpoint.h.
+#include "model/io/checkpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/path.h"
+
+static const char *with_suffix(edt_arena *arena, const char *prefix, const char *suffix)
+{
+    return edt_arena_printf(arena, "%s%s", prefix, suffix);
+}
+
+static edt_status has_index(const char *prefix, edt_arena *arena, edt_error *err, bool *out_has)
+{
+    const char *index = with_suffix(arena, prefix, ".index");
+    if (index == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "%s: out of memory", prefix);
+    }
+    *out_has = edt_path_exists(index);
+    return EDT_OK;
+}
+
+edt_status edt_checkpoint_latest(const char *dir, edt_arena *arena, edt_error *err,
+                                 const char **out_prefix)
+{
+    edt_checkpoint_state state;
+    EDT_TRY(edt_checkpoint_state_read(dir, arena, err, &state)); // EDT_END travels up
+    const char *prefix = edt_path_join(arena, dir, state.latest);
+    if (prefix == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "%s: out of memory", dir);
+    }
+    bool exists = false;
+    EDT_TRY(has_index(prefix, arena, err, &exists));
+    if (!exists) {
+        return EDT_END;
+    }
+    *out_prefix = prefix;
+    return EDT_OK;
+}
+
+// "p.index", "p.data-00000-of-00001" and "p.meta" name the checkpoint "p".
+static const char *strip_file_name(edt_arena *arena, const char *path)
+{
+    if (edt_path_has_suffix(path, ".index")) {
+        return edt_arena_strndup(arena, path, strlen(path) - 6);
+    }
+    if (edt_path_has_suffix(path, ".meta")) {
+        return edt_arena_strndup(arena, path, strlen(path) - 5);
+    }
+    const char *data = strstr(path, ".data-");
+    if (data != NULL && strchr(data, '/') == NULL) {
+        return edt_arena_strndup(arena, path, (size_t)(data - path));
+    }
+    return path;
+}
+
+edt_status edt_checkpoint_resolve(const char *path, edt_arena *arena, edt_error *err,
+                                  const char **out_prefix)
+{
+    bool exists = false;
+    EDT_TRY(has_index(path, arena, err, &exists));
+    if (exists) {
+        *out_prefix = path;
+        return EDT_OK;
+    }
+    if (edt_path_is_dir(path)) {
+        const edt_status status = edt_checkpoint_latest(path, arena, err, out_prefix);
+        if (status != EDT_END) {
+            return status;
+        }
+        EDT_FAIL(
+            err, EDT_ERR_NOT_FOUND,
+            "%s: no checkpoint here: the directory has no file 'checkpoint', or the checkpoint "
+            "it names has no .index file; name a checkpoint by its prefix, such as "
+            "%s/model.ckpt-1000",
+            path, path);
+    }
+    const char *prefix = strip_file_name(arena, path);
+    if (prefix == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "%s: out of memory", path);
+    }
+    EDT_TRY(has_index(prefix, arena, err, &exists));
+    if (!exists) {
+        EDT_FAIL(
+            err, EDT_ERR_NOT_FOUND,
+            "%s: no such checkpoint: neither the directory %s nor the file %s.index exists",
+            path, path, prefix);
+    }
+    *out_prefix = prefix;
+    return EDT_OK;
+}
+
+static void remove_file(const char *dir, const char *name, edt_arena *arena)
+{
+    const char *path = edt_path_join(arena, dir, name);
+    if (path != NULL && unlink(path) != 0 && errno != ENOENT) {
+        EDT_WARN("%s: cannot remove the old checkpoint: %s", path, strerror(errno));
+    }
+}
+
+// Removes the files of a checkpoint, the .index first so that no half of it looks complete.
+// What cannot be removed is left with a warning: the new checkpoint is safe.
+static void remove_checkpoint(const char *dir, const char *name, edt_arena *arena)
+{
+    const char *index = with_suffix(arena, name, ".index");
+    const char *meta = with_suffix(arena, name, ".meta");
+    const char *data = with_suffix(arena, name, ".data-");
+    DIR *listing = opendir(dir[0] == '\0' ? "." : dir);
+    if (index != NULL && meta != NULL && data != NULL && listing != NULL) {
+        remove_file(dir, index, arena);
+        remove_file(dir, meta, arena);
+        for (const struct dirent *file = readdir(listing); file != NULL;
+             file = readdir(listing)) {
+            if (strncmp(file->d_name, data, strlen(data)) == 0) {
+                remove_file(dir, file->d_name, arena);
+            }
+        }
+    }
+    if (listing != NULL) {
+        (void)closedir(listing);
+    }
+}
+
+static edt_status enter(const char *dir, const char *name, int keep, edt_arena *arena,
+                        edt_error *err)
+{
+    edt_checkpoint_state old = {0};
+    const edt_status status = edt_checkpoint_state_read(dir, arena, err, &old);
+    if (status != EDT_OK && status != EDT_END) {
+        return status;
+    }
+    const char **kept = edt_arena_calloc(arena, (size_t)old.n + 1, sizeof *kept);
+    if (kept == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "%s: out of memory", dir);
+    }
+    int n = 0;
+    for (int i = 0; i < old.n; ++i) {
+        const char *prefix = edt_path_join(arena, dir, old.all[i]);
+        if (prefix == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "%s: out of memory", dir);
+        }
+        bool exists = false;
+        EDT_TRY(has_index(prefix, arena, err, &exists));
+        if (exists && strcmp(old.all[i], name) != 0) {
+            kept[n++] = old.all[i];
+        }
+    }
+    kept[n++] = name;
+    const int n_drop = keep > 0 && n > keep ? n - keep : 0;
+    const edt_checkpoint_state state = {.latest = name, .n = n - n_drop, .all = kept + n_drop};
+    EDT_TRY(edt_checkpoint_state_write(dir, &state, err));
+    for (int i = 0; i < n_drop; ++i) {
+        if (strchr(kept[i], '/') == NULL) {
+            remove_checkpoint(dir, kept[i], arena);
+        }
+    }
+    return EDT_OK;
+}
+
+edt_status edt_checkpoint_enter(const char *dir, const char *name, int keep, edt_error *err)
+{
+    edt_arena arena;
+    edt_arena_init(&arena, EDT_MEM_TEXT, 0);
+    const edt_status status = enter(dir, name, keep, &arena, err);
+    edt_arena_deinit(&arena);
+    return status;
+}
+
+int64_t edt_checkpoint_step(const char *prefix)
+{
+    size_t at = strlen(prefix);
+    int64_t step = 0, unit = 1;
+    int n_digits = 0;
+    while (at > 0 && prefix[at - 1] >= '0' && prefix[at - 1] <= '9' && n_digits < 18) {
+        step += unit * (prefix[--at] - '0');
+        unit *= 10;
+        ++n_digits;
+    }
+    return n_digits > 0 && at > 0 && prefix[at - 1] == '-' ? step : -1;
+}
