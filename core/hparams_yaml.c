@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/hparams_priv.h"
+#include "core/strbuf.h"
 #include "core/yaml.h"
 
 static bool tag_ends(const edt_yaml_node *node, const char *suffix)
@@ -115,62 +116,33 @@ edt_status edt_hparams_override_yaml_file(edt_hparams *hp, const char *path, edt
     return status;
 }
 
-typedef struct writer {
-    edt_arena *arena;
-    char *text;
-    size_t n, capacity;
-    bool no_memory;
-} writer;
-
-static void put_bytes(writer *w, const char *bytes, size_t n)
+static void put(edt_strbuf *w, const char *text)
 {
-    if (w->n + n + 1 > w->capacity) {
-        const size_t capacity = 2 * (w->n + n) + 4096;
-        char *grown = edt_arena_alloc(w->arena, capacity);
-        if (grown == NULL) {
-            w->no_memory = true;
-            return;
-        }
-        if (w->n > 0) {
-            memcpy(grown, w->text, w->n);
-        }
-        w->text = grown;
-        w->capacity = capacity;
-    }
-    memcpy(w->text + w->n, bytes, n);
-    w->n += n;
-    w->text[w->n] = '\0';
+    edt_strbuf_puts(w, text);
 }
 
-static void put(writer *w, const char *text)
+static void put_bytes(edt_strbuf *w, const char *bytes, size_t n)
 {
-    put_bytes(w, text, strlen(text));
+    edt_strbuf_append(w, bytes, n);
 }
 
-static void put_number(writer *w, double x)
+static void put_number(edt_strbuf *w, double x)
 {
     if (isnan(x)) {
         put(w, "null");
         return;
     }
-    char digits[40];
-    for (int precision = 1; precision <= 17; ++precision) {
-        (void)snprintf(digits, sizeof digits, "%.*g", precision, x);
-        if (strtod(digits, NULL) == x) {
-            break;
-        }
-    }
+    char digits[32];
+    const size_t n = edt_format_f64(x, digits);
     // YAML 1.1 sees a float only with a dot.
-    const char *e = strchr(digits, 'e');
-    const size_t n_mantissa = e != NULL ? (size_t)(e - digits) : strlen(digits);
+    const char *e = memchr(digits, 'e', n);
+    const size_t n_mantissa = e != NULL ? (size_t)(e - digits) : n;
     put_bytes(w, digits, n_mantissa);
-    if (memchr(digits, '.', n_mantissa) == NULL) {
-        put(w, ".0");
-    }
-    put(w, digits + n_mantissa);
+    put(w, memchr(digits, '.', n_mantissa) == NULL ? ".0" : "");
+    put_bytes(w, digits + n_mantissa, n - n_mantissa);
 }
 
-static void put_text(writer *w, const char *text)
+static void put_text(edt_strbuf *w, const char *text)
 {
     edt_hvalue v;
     edt_hvalue_resolve_yaml(text, &v);
@@ -201,7 +173,7 @@ static void put_text(writer *w, const char *text)
     put(w, printable ? "'" : "\"");
 }
 
-static void put_ratios(writer *w, const edt_aspect_list *list)
+static void put_ratios(edt_strbuf *w, const edt_aspect_list *list)
 {
     put(w, "[");
     for (int i = 0; i < list->n; ++i) {
@@ -229,7 +201,7 @@ static void put_ratios(writer *w, const edt_aspect_list *list)
     put(w, "]");
 }
 
-static void put_labels(writer *w, const edt_label_map *map)
+static void put_labels(edt_strbuf *w, const edt_label_map *map)
 {
     if (map->source != NULL) {
         put_text(w, map->source);
@@ -246,7 +218,7 @@ static void put_labels(writer *w, const edt_label_map *map)
     }
 }
 
-static void put_value(writer *w, const edt_hrow *row, const edt_hparams *hp)
+static void put_value(edt_strbuf *w, const edt_hrow *row, const edt_hparams *hp)
 {
     const void *field = (const char *)hp + row->offset;
     char text[64];
@@ -325,7 +297,7 @@ edt_status edt_hparams_to_yaml(const edt_hparams *hp, edt_arena *arena, edt_erro
     while (edt_hrow_get(n) != NULL) {
         ++n;
     }
-    writer w = {.arena = arena};
+    edt_strbuf w = {0};
     const edt_hrow **sorted = edt_arena_calloc(arena, (size_t)n, sizeof *sorted);
     if (sorted == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "out of memory for hparams");
@@ -355,9 +327,11 @@ edt_status edt_hparams_to_yaml(const edt_hparams *hp, edt_arena *arena, edt_erro
         put_value(&w, sorted[i], hp);
         put(&w, "\n");
     }
-    if (w.no_memory) {
+    const char *text = w.failed ? NULL : edt_arena_strndup(arena, w.text, w.n_bytes);
+    edt_strbuf_deinit(&w);
+    if (text == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "out of memory for hparams");
     }
-    *out_text = w.text;
+    *out_text = text;
     return EDT_OK;
 }
