@@ -52,12 +52,12 @@ void *edt_mem_alloc(edt_mem_kind kind, size_t n_bytes)
     if (n_bytes > SIZE_MAX - 2 * EDT_MEM_ALIGN) {
         return NULL;
     }
-    const size_t total = (n_bytes + 2 * EDT_MEM_ALIGN - 1) / EDT_MEM_ALIGN * EDT_MEM_ALIGN;
-    char *base = aligned_alloc(EDT_MEM_ALIGN, total);
-    if (base == NULL) {
+    // Not aligned_alloc, which wants a rounded size and so hides short overruns from sanitizers.
+    void *base = NULL;
+    if (posix_memalign(&base, EDT_MEM_ALIGN, EDT_MEM_ALIGN + n_bytes) != 0) {
         return NULL;
     }
-    void *block = base + EDT_MEM_ALIGN;
+    void *block = (char *)base + EDT_MEM_ALIGN;
     *header_of(block) = (mem_header){.n_bytes = n_bytes, .kind = (uint32_t)kind};
     count((uint32_t)kind, 1, (long long)n_bytes);
     return block;

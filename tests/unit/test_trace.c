@@ -8,11 +8,13 @@
 #include "core/trace.h"
 #include "tests/support/test_dirs.h"
 
+// Not by strstr: the sanitizers' version walks the rest of the text at every call.
 static int count(const char *text, const char *part)
 {
+    const size_t n_bytes = strlen(part);
     int n = 0;
-    for (const char *p = text; (p = strstr(p, part)) != NULL; p += strlen(part)) {
-        ++n;
+    for (const char *p = text; *p != '\0'; ++p) {
+        n += *p == *part && strncmp(p, part, n_bytes) == 0;
     }
     return n;
 }
