@@ -96,12 +96,6 @@ void EDT_REF(bn_apply)(const edt_bn_attrs *bn, int64_t n_rows, int64_t n_channel
                        const real *x, const real *gamma, const real *beta, const real *mean,
                        const real *var, double *scratch, real *y);
 
-// One IoU-type quality of two boxes ymin,xmin,ymax,xmax and the gradient of the loss 1 -
-// quality with respect to `pred` (spec/train.md 4.4). An empty target gives loss 0 and gradient
-// 0.
-double EDT_REF(iou_pair_loss)(edt_iou_loss_kind kind, const double pred[4],
-                              const double target[4], double out_grad[4]);
-
 static inline double edt_ref_sigmoid(double x)
 {
     const double e = exp(-fabs(x));
