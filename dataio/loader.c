@@ -446,12 +446,28 @@ int64_t edt_loader_batches_per_epoch(const edt_loader *loader)
     return edt_sampler_batches_per_epoch(&loader->sampler);
 }
 
+static edt_status check_index(const edt_loader *loader, int64_t sample_index, edt_error *err)
+{
+    if (sample_index < 0 || sample_index >= loader->sampler.n_samples) {
+        EDT_FAIL(err, EDT_ERR_INVALID, "sample %" PRId64 " of %" PRId64, sample_index,
+                 loader->sampler.n_samples);
+    }
+    return EDT_OK;
+}
+
 edt_status edt_loader_record(const edt_loader *loader, int64_t sample_index, edt_error *err,
                              edt_span *out_record)
 {
-    if (sample_index < 0 || sample_index >= loader->stats.n_samples) {
-        EDT_FAIL(err, EDT_ERR_INVALID, "sample %" PRId64 " of %" PRId64, sample_index,
-                 loader->stats.n_samples);
-    }
+    EDT_TRY(check_index(loader, sample_index, err));
     return edt_record_index_read(loader->index, sample_index, err, out_record);
+}
+
+edt_status edt_loader_locate(const edt_loader *loader, int64_t sample_index, edt_error *err,
+                             const char **out_path, int64_t *out_i_record)
+{
+    EDT_TRY(check_index(loader, sample_index, err));
+    const edt_record_ref ref = edt_record_index_get(loader->index, sample_index);
+    *out_path = edt_record_index_path(loader->index, ref.i_file);
+    *out_i_record = ref.i_local;
+    return EDT_OK;
 }

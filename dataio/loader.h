@@ -66,9 +66,13 @@ edt_loader_stats edt_loader_get_stats(const edt_loader *loader);
 // Batches in one epoch of this loader (drop_remainder applied).
 int64_t edt_loader_batches_per_epoch(const edt_loader *loader);
 
-// The serialised record behind a sample index (batch.sample_indices), and where it lies.
-// Borrowed until the loader is destroyed. Any thread.
+// The serialised record behind a sample index (batch.sample_indices), borrowed until the loader
+// is destroyed. Any thread, as for the next.
 edt_status edt_loader_record(const edt_loader *loader, int64_t sample_index, edt_error *err,
                              edt_span *out_record);
+// Its file (the loader's text) and its number in that file. EDT_ERR_INVALID for an index
+// outside the data set, as above.
+edt_status edt_loader_locate(const edt_loader *loader, int64_t sample_index, edt_error *err,
+                             const char **out_path, int64_t *out_i_record);
 
 #endif
