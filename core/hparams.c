@@ -11,6 +11,7 @@
 
 #include "core/hparams_priv.h"
 #include "core/nearest.h"
+#include "core/utf8.h"
 
 static void *field_at(edt_hparams *hp, const edt_hrow *row)
 {
@@ -77,7 +78,7 @@ static void describe_allowed(const edt_hrow *row, char *out, size_t n_out)
     case EDT_HROW_TEXT:
     case EDT_HROW_TEXTS:
         if (row->choices == NULL) {
-            (void)snprintf(out, n_out, "text%s", none);
+            (void)snprintf(out, n_out, "UTF-8 text%s", none);
             break;
         }
         size_t n = 0;
@@ -156,10 +157,11 @@ static bool is_choice(const char *choices, const char *text)
 }
 
 // The text of a scalar: quoted text as it is, anything else as it was written (off, 100).
+// NULL for what is none; bytes that are no UTF-8 could not be written to YAML.
 static const char *as_text(const edt_hvalue *v)
 {
     switch (v->kind) {
-    case EDT_HV_TEXT: return v->text;
+    case EDT_HV_TEXT: return edt_utf8_valid(v->text, strlen(v->text)) ? v->text : NULL;
     case EDT_HV_BOOL:
     case EDT_HV_INT:
     case EDT_HV_FLOAT: return v->raw;
@@ -338,7 +340,7 @@ static edt_status store_labels(edt_hparams *hp, const edt_hrow *row, const edt_h
 {
     edt_label_map map = {0};
     const char *text = as_text(v);
-    if (v->kind == EDT_HV_TEXT) {
+    if (v->kind == EDT_HV_TEXT && text != NULL) {
         if (text[0] != '\0' && (map.source = edt_arena_strdup(&hp->arena, text)) == NULL) {
             return no_memory(err);
         }

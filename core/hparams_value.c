@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/hparams_priv.h"
+#include "core/utf8.h"
 
 enum { MAX_DEPTH = 16, MAX_ITEMS = 1024, MAX_NUMBER = 120 };
 
@@ -151,30 +152,6 @@ static bool parse_number(literal *lit, edt_hvalue *v)
     return true;
 }
 
-static size_t put_utf8(char *out, uint32_t c)
-{
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        out[0] = (char)(0xC0 | (c >> 6));
-        out[1] = (char)(0x80 | (c & 63));
-        return 2;
-    }
-    if (c < 0x10000) {
-        out[0] = (char)(0xE0 | (c >> 12));
-        out[1] = (char)(0x80 | ((c >> 6) & 63));
-        out[2] = (char)(0x80 | (c & 63));
-        return 3;
-    }
-    out[0] = (char)(0xF0 | (c >> 18));
-    out[1] = (char)(0x80 | ((c >> 12) & 63));
-    out[2] = (char)(0x80 | ((c >> 6) & 63));
-    out[3] = (char)(0x80 | (c & 63));
-    return 4;
-}
-
 // One escape after the backslash; false for what Python refuses.
 static bool take_escape(const char **p, char *out, size_t *n)
 {
@@ -213,7 +190,7 @@ static bool take_escape(const char **p, char *out, size_t *n)
     if (code == 0 || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) {
         return false;
     }
-    *n += put_utf8(out + *n, code);
+    *n += edt_utf8_encode(code, out + *n);
     return true;
 }
 

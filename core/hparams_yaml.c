@@ -8,6 +8,7 @@
 
 #include "core/hparams_priv.h"
 #include "core/strbuf.h"
+#include "core/utf8.h"
 #include "core/yaml.h"
 
 static bool tag_ends(const edt_yaml_node *node, const char *suffix)
@@ -157,18 +158,18 @@ static void put_text(edt_strbuf *w, const char *text)
         return;
     }
     put(w, printable ? "'" : "\"");
-    for (const char *p = text; *p != '\0'; ++p) {
-        char code[8];
-        const unsigned char c = (unsigned char)*p;
+    for (const char *p = text; *p != '\0';) {
+        uint32_t code = (uint8_t)*p;
+        const size_t n = edt_utf8_decode(p, strlen(p), &code);
         if (printable) {
             put(w, *p == '\'' ? "''" : (char[]){*p, '\0'});
-        } else if (c < 0x20 || c == 0x7F) {
-            (void)snprintf(code, sizeof code, "\\x%02x", c);
-            put(w, code);
+        } else if (code < 0x20 || code >= 0x7F) {
+            edt_strbuf_printf(w, code > 0xFFFF ? "\\U%08x" : "\\u%04x", code);
         } else {
-            put(w, c == '"' || c == '\\' ? "\\" : "");
+            put(w, *p == '"' || *p == '\\' ? "\\" : "");
             put_bytes(w, p, 1);
         }
+        p += n > 0 ? n : 1;
     }
     put(w, printable ? "'" : "\"");
 }
@@ -232,7 +233,7 @@ static void put_value(edt_strbuf *w, const edt_hrow *row, const edt_hparams *hp)
     }
     case EDT_HROW_FLOAT: {
         const double x = *(const double *)field;
-        if (row->optional && x == row->none_number) {
+        if (row->optional && x == row->none_number && strcmp(row->default_text, "None") == 0) {
             put(w, "null");
         } else {
             put_number(w, x);

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/utf8.h"
+
 void edt_json_writer_deinit(edt_json_writer *writer)
 {
     if (writer != NULL) {
@@ -95,36 +97,13 @@ void edt_json_end_array(edt_json_writer *writer)
     end(writer, false);
 }
 
-// Length of the UTF-8 sequence at p, 0 when it is none.
-static size_t utf8_length(const uint8_t *p, size_t n)
-{
-    const uint8_t c = p[0];
-    const size_t need = c < 0x80   ? 1
-                        : c < 0xC2 ? 0
-                        : c < 0xE0 ? 2
-                        : c < 0xF0 ? 3
-                        : c < 0xF5 ? 4
-                                   : 0;
-    if (need == 0 || need > n) {
-        return 0;
-    }
-    for (size_t i = 1; i < need; ++i) {
-        if ((p[i] & 0xC0) != 0x80) {
-            return 0;
-        }
-    }
-    // Overlong forms, surrogates and beyond U+10FFFF.
-    const bool bad = (c == 0xE0 && p[1] < 0xA0) || (c == 0xED && p[1] > 0x9F) ||
-                     (c == 0xF0 && p[1] < 0x90) || (c == 0xF4 && p[1] > 0x8F);
-    return bad ? 0 : need;
-}
-
 static void put_quoted(edt_json_writer *w, const char *text, size_t n_bytes)
 {
     const uint8_t *p = (const uint8_t *)text, *stop = p + n_bytes, *clean = p;
     edt_strbuf_append(&w->out, "\"", 1);
     while (p < stop) {
-        const size_t n = *p < 0x80 ? 1 : utf8_length(p, (size_t)(stop - p));
+        uint32_t code;
+        const size_t n = edt_utf8_decode((const char *)p, (size_t)(stop - p), &code);
         if (n > 0 && *p >= 0x20 && *p != '"' && *p != '\\') {
             p += n;
             continue;

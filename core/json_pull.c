@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/utf8.h"
+
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -218,26 +220,6 @@ static bool read_hex4(const uint8_t *p, const uint8_t *end, uint32_t *out_code)
     return true;
 }
 
-static char *put_utf8(char *out, uint32_t c)
-{
-    if (c < 0x80) {
-        *out++ = (char)c;
-    } else if (c < 0x800) {
-        *out++ = (char)(0xC0 | c >> 6);
-        *out++ = (char)(0x80 | (c & 63));
-    } else if (c < 0x10000) {
-        *out++ = (char)(0xE0 | c >> 12);
-        *out++ = (char)(0x80 | (c >> 6 & 63));
-        *out++ = (char)(0x80 | (c & 63));
-    } else {
-        *out++ = (char)(0xF0 | c >> 18);
-        *out++ = (char)(0x80 | (c >> 12 & 63));
-        *out++ = (char)(0x80 | (c >> 6 & 63));
-        *out++ = (char)(0x80 | (c & 63));
-    }
-    return out;
-}
-
 // Decodes the checked escapes of [p, end) into `out`; never longer than the input. A surrogate
 // without its partner becomes U+FFFD.
 static char *decode(const uint8_t *p, const uint8_t *end, char *out)
@@ -266,7 +248,7 @@ static char *decode(const uint8_t *p, const uint8_t *end, char *out)
                 p += pair ? 6 : 0;
                 code = pair ? 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00) : 0xFFFD;
             }
-            out = put_utf8(out, code);
+            out += edt_utf8_encode(code, out);
             break;
         }
         default: *out++ = (char)c; break;
