@@ -62,12 +62,21 @@ static dual positive_part(dual a)
     return larger(constant(0), a);
 }
 
+static dual arc_tangent(dual a)
+{
+    dual y = {.v = atan(a.v)};
+    for (int i = 0; i < 4; ++i) {
+        y.d[i] = a.d[i] / (1 + a.v * a.v);
+    }
+    return y;
+}
+
 static dual span(dual low, dual high)
 {
     return positive_part(add(high, low, -1));
 }
 
-double edt_ref_iou_pair_loss(edt_iou_loss_kind kind, const double pred[4],
+double edt_ref_iou_pair_loss(edt_iou_loss_kind kind, bool v_gradient, const double pred[4],
                              const double target[4], double out_grad[4])
 {
     for (int i = 0; i < 4; ++i) {
@@ -113,10 +122,12 @@ double edt_ref_iou_pair_loss(edt_iou_loss_kind kind, const double pred[4],
         quality = add(iou, quotient(distance, diagonal), -1);
     }
     if (kind == EDT_LOSS_CIOU) {
-        // v is a constant of the prediction, as in the original; alpha is not, through iou.
-        const double angle =
-            atan(div0(width.v, height.v)) - atan(div0(target_width, target_height));
-        const dual v = constant(4 * (angle / M_PI) * (angle / M_PI));
+        const dual angle = add(arc_tangent(quotient(width, height)),
+                               constant(atan(div0(target_width, target_height))), -1);
+        dual v = mul(mul(angle, angle), constant(4 / (M_PI * M_PI)));
+        if (!v_gradient) { // alpha still has one, through iou
+            v = constant(v.v);
+        }
         const dual alpha = quotient(v, add(add(constant(1), iou, -1), v, 1));
         quality = add(quality, mul(alpha, v), -1);
     }

@@ -7,8 +7,8 @@
 
 // Loss 1 - quality of two boxes ymin,xmin,ymax,xmax and its gradient with respect to `pred`
 // (spec/train.md 4.4). An empty target gives loss 0 and gradient 0. CIoU's v is a constant of
-// the prediction, as in the original.
-double edt_ref_iou_pair_loss(edt_iou_loss_kind kind, const double pred[4],
+// the prediction unless v_gradient is set.
+double edt_ref_iou_pair_loss(edt_iou_loss_kind kind, bool v_gradient, const double pred[4],
                              const double target[4], double out_grad[4]);
 
 #endif

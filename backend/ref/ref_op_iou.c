@@ -17,7 +17,7 @@ static void decode(const real *code, const double anchor[4], double out_corners[
 }
 
 // Loss of one row and its gradient over the predicted code.
-static double row_loss(edt_iou_loss_kind kind, const real *code, const real *target_code,
+static double row_loss(const edt_loss_attrs *loss, const real *code, const real *target_code,
                        const double anchor[4], double out_grad[4])
 {
     double pred[4];
@@ -32,7 +32,8 @@ static double row_loss(edt_iou_loss_kind kind, const real *code, const real *tar
             target[i] = 0;
         }
     }
-    const double loss = edt_ref_iou_pair_loss(kind, pred, target, corner_grad);
+    const double value =
+        edt_ref_iou_pair_loss(loss->iou_kind, loss->ciou_v_gradient, pred, target, corner_grad);
     for (int axis = 0; axis < 2; ++axis) {
         const double size = anchor[axis + 2] - anchor[axis];
         const double low = target_code[axis] == 0 ? 0 : corner_grad[axis];
@@ -42,7 +43,7 @@ static double row_loss(edt_iou_loss_kind kind, const real *code, const real *tar
             out_grad[axis + 2] = (high - low) * exp((double)code[axis + 2]) * size / 2;
         }
     }
-    return loss;
+    return value;
 }
 
 void EDT_REF(iou_loss)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
@@ -76,7 +77,7 @@ void EDT_REF(iou_loss)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *co
             }
             double code_grad[4] = {0};
             if (target[0] != 0 || target[1] != 0 || target[2] != 0 || target[3] != 0) {
-                sum += row_loss(loss->iou_kind, box + row * 4, target, anchor, code_grad);
+                sum += row_loss(loss, box + row * 4, target, anchor, code_grad);
             }
             for (int i = 0; gradient != NULL && i < 4; ++i) {
                 gradient[row * 4 + i] = (real)(loss->weight * code_grad[i] / n);

@@ -506,10 +506,11 @@ Test(ref_gradients, losses)
         smooth.gamma = 2;
         loss_gradients(EDT_OP_FOCAL_LOSS, smooth, n, "focal, smoothed");
         loss_gradients(EDT_OP_BOX_LOSS, loss, n, "box");
-        for (int kind = EDT_LOSS_IOU; kind <= EDT_LOSS_DIOU; ++kind) {
+        for (int kind = EDT_LOSS_IOU; kind <= EDT_LOSS_CIOU; ++kind) {
             edt_loss_attrs iou = loss;
             iou.iou_kind = (edt_iou_loss_kind)kind;
             iou.weight = 2;
+            iou.ciou_v_gradient = true;
             loss_gradients(EDT_OP_IOU_LOSS, iou, n, "iou kinds");
             iou.misaligned_rows = true;
             loss_gradients(EDT_OP_IOU_LOSS, iou, n, "iou kinds, misaligned");
@@ -517,23 +518,23 @@ Test(ref_gradients, losses)
     }
 }
 
-// CIoU's v is a constant of the prediction, so its gradient is that of the loss with v held.
+// Without ciou_v_gradient the gradient is that of the loss with v held.
 static double ciou_with_fixed_v(const double *pred, const double *target, double v)
 {
     double unused[4];
-    const double iou = 1 - edt_ref_iou_pair_loss(EDT_LOSS_IOU, pred, target, unused);
-    const double diou = edt_ref_iou_pair_loss(EDT_LOSS_DIOU, pred, target, unused);
+    const double iou = 1 - edt_ref_iou_pair_loss(EDT_LOSS_IOU, false, pred, target, unused);
+    const double diou = edt_ref_iou_pair_loss(EDT_LOSS_DIOU, false, pred, target, unused);
     return diou + v * v / (1 - iou + v);
 }
 
-Test(ref_gradients, ciou_holds_v)
+Test(ref_gradients, ciou_without_the_gradient_of_v)
 {
     static const double targets[3][4] = {{0, 0, 4, 8}, {1, 2, 5, 4}, {-3, -3, 0, 9}};
     const double pred[4] = {0.5, 1, 4.5, 6};
     for (int t = 0; t < 3; ++t) {
         double gradient[4];
         const double *target = targets[t];
-        const double loss = edt_ref_iou_pair_loss(EDT_LOSS_CIOU, pred, target, gradient);
+        const double loss = edt_ref_iou_pair_loss(EDT_LOSS_CIOU, false, pred, target, gradient);
         const double angle = atan((pred[3] - pred[1]) / (pred[2] - pred[0])) -
                              atan((target[3] - target[1]) / (target[2] - target[0]));
         const double v = 4 * angle * angle / (M_PI * M_PI);

@@ -321,6 +321,7 @@ static bool loss_case(int i, edt_op_case *c)
         begin(c, EDT_OP_IOU_LOSS, i, 2e-5);
         loss.iou_kind = (edt_iou_loss_kind)(i % 4);
         loss.misaligned_rows = i % 3 == 0;
+        loss.ciou_v_gradient = i >= N_FOCAL + N_BOX + 4;
         loss.weight = 2;
         add_in(c, f32(edt_shape_4(n, 4, 3, 36)));
         add_in(c, f32(edt_shape_4(n, 2, 2, 36)));
