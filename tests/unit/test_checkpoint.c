@@ -37,7 +37,7 @@ static void write_state(const char *dir, const char *text)
 
 Test(checkpoint, state_file_of_tensorflow_with_escapes_and_timestamps)
 {
-    const char *dir = edt_test_temp_dir();
+    const char *dir = edt_arena_strdup(&arena, edt_test_temp_dir());
     write_state(dir, "# comment\nmodel_checkpoint_path: \"a\\\"b\\\\\\303\\251\\x41\"\n"
                      "all_model_checkpoint_paths: 'one' \"-two\"\n"
                      "all_model_checkpoint_paths: \"/abs/three\"\n"
@@ -52,7 +52,7 @@ Test(checkpoint, state_file_of_tensorflow_with_escapes_and_timestamps)
     cr_assert_str_eq(state.all[0], "one-two");
     cr_assert_str_eq(state.all[1], "/abs/three");
 
-    const char *other = edt_test_temp_dir();
+    const char *other = edt_arena_strdup(&arena, edt_test_temp_dir());
     cr_assert_eq(edt_checkpoint_state_write(other, &state, &err), EDT_OK);
     edt_checkpoint_state back = {0};
     cr_assert_eq(edt_checkpoint_state_read(other, &arena, &err, &back), EDT_OK);
@@ -69,7 +69,7 @@ Test(checkpoint, malformed_state_files_name_the_line)
                                "model_checkpoint_path: \"a\\",
                                "model_checkpoint_path: \"\\0\"",
                                ": \"a\""};
-    const char *dir = edt_test_temp_dir();
+    const char *dir = edt_arena_strdup(&arena, edt_test_temp_dir());
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; ++i) {
         write_state(dir, bad[i]);
         edt_checkpoint_state state = {0};
@@ -82,7 +82,7 @@ Test(checkpoint, malformed_state_files_name_the_line)
 
 Test(checkpoint, resolves_directories_prefixes_and_file_names)
 {
-    const char *dir = edt_test_temp_dir();
+    const char *dir = edt_arena_strdup(&arena, edt_test_temp_dir());
     const char *prefix = NULL;
     edt_error err = {0};
     cr_assert_eq(edt_checkpoint_latest(dir, &arena, &err, &prefix), EDT_END);
@@ -108,7 +108,7 @@ Test(checkpoint, resolves_directories_prefixes_and_file_names)
 
 Test(checkpoint, keeps_the_newest_and_removes_all_files_of_older_ones)
 {
-    const char *dir = edt_test_temp_dir();
+    const char *dir = edt_arena_strdup(&arena, edt_test_temp_dir());
     edt_error err = {0};
     for (int step = 1; step <= 7; ++step) {
         char name[32];
