@@ -1,0 +1,99 @@
+// COCO detection metrics, equal to pycocotools to the last bit (spec/eval_infer_export.md 2). One
+// evaluator serves coco_eval, train and the tests.
+//
+//     edt_coco_gt *gt; edt_coco_dt *dt; edt_coco_result *result;
+//     edt_coco_gt_open("instances_val2017.json", &(edt_coco_gt_options){0}, &err, &gt);
+//     edt_coco_dt_open("detections.json", gt, &err, &dt);
+//     edt_coco_evaluate(gt, dt, &(edt_coco_params){0}, &err, &result);
+//     edt_coco_print_summary(result, stdout);
+#ifndef EDT_EVAL_COCO_EVAL_H
+#define EDT_EVAL_COCO_EVAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/error.h"
+
+typedef struct edt_coco_gt edt_coco_gt;         // immutable after open: may be shared by threads
+typedef struct edt_coco_dt edt_coco_dt;         // growable list of detections, one writer
+typedef struct edt_coco_result edt_coco_result; // immutable
+
+enum { EDT_COCO_N_STATS = 12 };
+
+// One ground-truth object. bbox x,y,w,h in pixels.
+typedef struct edt_coco_object {
+    int64_t id, image_id, category_id;
+    double bbox[4];
+    double area;
+    bool is_crowd;
+} edt_coco_object;
+
+typedef struct edt_coco_category {
+    int64_t id;
+    const char *name; // owned by the gt
+} edt_coco_category;
+
+typedef struct edt_coco_gt_options {
+    bool lenient; // evaluate what pycocotools would instead of refusing (cli.md)
+} edt_coco_gt_options;
+
+// From a COCO instances JSON. Duplicate ids, annotations of unknown images or categories, zero image
+// sizes: EDT_ERR_INVALID listing all of them, unless lenient. Malformed JSON: EDT_ERR_FORMAT with
+// the position.
+edt_status edt_coco_gt_open(const char *path, const edt_coco_gt_options *options, edt_error *err,
+                            edt_coco_gt **out_gt);
+// From memory: evaluation without a JSON (spec 2.1). Everything is copied; category names may be NULL.
+edt_status edt_coco_gt_create(const int64_t *image_ids, int64_t n_images,
+                              const edt_coco_category *categories, int64_t n_categories,
+                              const edt_coco_object *objects, int64_t n_objects, edt_error *err,
+                              edt_coco_gt **out_gt);
+void edt_coco_gt_destroy(edt_coco_gt *gt);
+int64_t edt_coco_gt_n_images(const edt_coco_gt *gt);
+int64_t edt_coco_gt_n_objects(const edt_coco_gt *gt);
+// Sorted by id.
+const edt_coco_category *edt_coco_gt_categories(const edt_coco_gt *gt, int64_t *out_n);
+bool edt_coco_gt_has_image(const edt_coco_gt *gt, int64_t image_id);
+
+// An empty list, then add; or from a result JSON (array of {image_id, category_id, bbox, score}, or an
+// object with "annotations"): all numbers f64, order kept, ids = position + 1.
+edt_status edt_coco_dt_create(edt_error *err, edt_coco_dt **out_dt);
+edt_status edt_coco_dt_open(const char *path, const edt_coco_gt *gt, edt_error *err,
+                            edt_coco_dt **out_dt);
+void edt_coco_dt_destroy(edt_coco_dt *dt);
+// The in-trainer path: values are f32 as the reference's rows are, area = w*h in f32 (spec 2.2).
+edt_status edt_coco_dt_add_f32(edt_coco_dt *dt, int64_t image_id, int64_t category_id,
+                               const float bbox_xywh[4], float score, edt_error *err);
+int64_t edt_coco_dt_count(const edt_coco_dt *dt);
+// Writes the detections as a COCO result JSON, atomically.
+edt_status edt_coco_dt_write_json(const edt_coco_dt *dt, const char *path, edt_error *err);
+
+typedef struct edt_coco_params {
+    int n_threads;        // 0: all cores. Results do not depend on it
+    int max_dets[3];      // {0,0,0}: 1, 10, 100
+    bool only_images_with_detections; // the trainer's rule (spec 2.1): imgIds = images that have detections
+    bool ignore_categories;           // useCats = 0
+} edt_coco_params;
+
+edt_status edt_coco_evaluate(const edt_coco_gt *gt, const edt_coco_dt *dt,
+                             const edt_coco_params *params, edt_error *err,
+                             edt_coco_result **out_result);
+void edt_coco_result_destroy(edt_coco_result *result);
+
+// The twelve numbers (f64; NumPy's pairwise means) and their names "AP", "AP50", ... "ARl".
+const double *edt_coco_result_stats(const edt_coco_result *result);
+extern const char *const edt_coco_stat_names[EDT_COCO_N_STATS];
+// Mean precision of category i (sorted order) over all thresholds, area all, last maxDets; -1: undefined.
+double edt_coco_result_category_ap(const edt_coco_result *result, int64_t i_category);
+// Raw arrays as pycocotools shapes them: precision and scores [T=10][R=101][K][A=4][M=3], recall
+// [T][K][A][M]. Owned by the result.
+typedef struct edt_coco_arrays {
+    int64_t n_thresholds, n_recalls, n_categories, n_areas, n_max_dets;
+    const double *precision, *recall, *scores;
+} edt_coco_arrays;
+edt_coco_arrays edt_coco_result_arrays(const edt_coco_result *result);
+
+// pycocotools' twelve lines, letter for letter.
+void edt_coco_print_summary(const edt_coco_result *result, FILE *out);
+
+#endif
