@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "core/mem.h"
@@ -16,6 +18,7 @@ enum {
     WRITE_BUFFER_BYTES = 1 << 20,
     READ_FIRST_BYTES = 1 << 16,
     MAX_TEMP_FILES = 10000,
+    MAX_PIECES = 64, // of one pwritev; the system allows 1024
 };
 // The kernel moves at most about 2 GiB at once.
 static const size_t max_io_bytes = (size_t)1 << 30;
@@ -193,10 +196,10 @@ void edt_mapped_file_close(edt_mapped_file *file)
 struct edt_atomic_file {
     int fd;      // -1: closed
     bool exists; // the temporary file does
-    bool failed;
+    atomic_bool failed;
     char *path;
     char *temp_path;
-    uint8_t *buffer;
+    uint8_t *buffer; // allocated by the first append
     size_t buffered_bytes;
     uint64_t n_bytes;
 };
@@ -230,8 +233,7 @@ edt_status edt_atomic_file_open(const char *path, edt_error *err, edt_atomic_fil
     file->fd = -1;
     file->path = edt_mem_strdup(EDT_MEM_MISC, path);
     file->temp_path = edt_mem_alloc(EDT_MEM_MISC, temp_bytes);
-    file->buffer = edt_mem_alloc(EDT_MEM_MISC, WRITE_BUFFER_BYTES);
-    if (file->path == NULL || file->temp_path == NULL || file->buffer == NULL) {
+    if (file->path == NULL || file->temp_path == NULL) {
         status = edt_error_set(err, EDT_ERR_NOMEM, "no memory to write '%s'", path);
         goto fail;
     }
@@ -284,6 +286,12 @@ edt_status edt_atomic_file_append(edt_atomic_file *file, const void *data, size_
                                   edt_error *err)
 {
     EDT_TRY(check_usable(file, err));
+    if (file->buffer == NULL) {
+        file->buffer = edt_mem_alloc(EDT_MEM_MISC, WRITE_BUFFER_BYTES);
+        if (file->buffer == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to write '%s'", file->path);
+        }
+    }
     if (n_bytes > WRITE_BUFFER_BYTES - file->buffered_bytes) {
         EDT_TRY(flush_buffer(file, err));
     }
@@ -294,6 +302,57 @@ edt_status edt_atomic_file_append(edt_atomic_file *file, const void *data, size_
         file->buffered_bytes += n_bytes;
     }
     file->n_bytes += n_bytes;
+    return EDT_OK;
+}
+
+// Writes pieces of at most MAX_PIECES, going on after a short write. Returns 0 or an errno
+// value.
+static int write_pieces_at(int fd, uint64_t offset, const edt_span *pieces, size_t n_pieces)
+{
+    size_t i = 0;
+    size_t skip = 0; // bytes of piece i that are written
+    while (i < n_pieces) {
+        struct iovec parts[MAX_PIECES];
+        int n_parts = 0;
+        size_t n_bytes = 0;
+        for (size_t k = i; k < n_pieces && n_parts < MAX_PIECES && n_bytes < max_io_bytes;
+             ++k) {
+            const size_t from = k == i ? skip : 0;
+            const size_t left = pieces[k].n_bytes - from;
+            const size_t room = max_io_bytes - n_bytes;
+            // writev takes a mutable pointer but only reads through it.
+            parts[n_parts].iov_base = (void *)(uintptr_t)(pieces[k].data + from);
+            parts[n_parts].iov_len = left < room ? left : room;
+            n_bytes += parts[n_parts++].iov_len;
+        }
+        const ssize_t n = n_bytes == 0 ? 0 : pwritev(fd, parts, n_parts, (off_t)offset);
+        if (n < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            return errno;
+        }
+        if (n == 0 && n_bytes > 0) {
+            return EIO;
+        }
+        offset += (uint64_t)n;
+        skip += (size_t)n;
+        while (i < n_pieces && skip >= pieces[i].n_bytes) {
+            skip -= pieces[i++].n_bytes;
+        }
+    }
+    return 0;
+}
+
+edt_status edt_atomic_file_write_at(edt_atomic_file *file, uint64_t offset,
+                                    const edt_span *pieces, size_t n_pieces, edt_error *err)
+{
+    EDT_TRY(check_usable(file, err));
+    const int code = write_pieces_at(file->fd, offset, pieces, n_pieces);
+    if (code != 0) {
+        file->failed = true;
+        return fail_system(err, code, "write", file->path);
+    }
     return EDT_OK;
 }
 
@@ -328,15 +387,17 @@ static int sync_directory(const char *path)
     return code;
 }
 
-edt_status edt_atomic_file_commit(edt_atomic_file *file, edt_error *err)
+static edt_status commit(edt_atomic_file *file, bool sync, edt_error *err)
 {
     EDT_TRY(check_usable(file, err));
     EDT_TRY(flush_buffer(file, err));
     file->failed = true;
-    int code;
-    do {
-        code = fsync(file->fd) == 0 ? 0 : errno;
-    } while (code == EINTR);
+    int code = 0;
+    if (sync) {
+        do {
+            code = fsync(file->fd) == 0 ? 0 : errno;
+        } while (code == EINTR);
+    }
     if (code != 0 && code != EINVAL) {
         return fail_system(err, code, "write", file->path);
     }
@@ -349,12 +410,22 @@ edt_status edt_atomic_file_commit(edt_atomic_file *file, edt_error *err)
         return fail_system(err, errno, "create", file->path);
     }
     file->exists = false;
-    code = sync_directory(file->path);
+    code = sync ? sync_directory(file->path) : 0;
     if (code != 0) {
         return fail_system(err, code, "sync the directory of", file->path);
     }
     file->failed = false;
     return EDT_OK;
+}
+
+edt_status edt_atomic_file_commit(edt_atomic_file *file, edt_error *err)
+{
+    return commit(file, true, err);
+}
+
+edt_status edt_atomic_file_commit_unsynced(edt_atomic_file *file, edt_error *err)
+{
+    return commit(file, false, err);
 }
 
 void edt_atomic_file_close(edt_atomic_file *file)

@@ -36,10 +36,18 @@ edt_status edt_atomic_file_open(const char *path, edt_error *err, edt_atomic_fil
 // Buffered (1 MiB). After an error only edt_atomic_file_close is useful.
 edt_status edt_atomic_file_append(edt_atomic_file *file, const void *data, size_t n_bytes,
                                   edt_error *err);
+// Writes the pieces one after another at `offset` (pwritev, unbuffered), for files whose parts
+// come from several threads. Not to be mixed with append. The one function here that any number
+// of threads may call at once, for ranges that do not overlap.
+edt_status edt_atomic_file_write_at(edt_atomic_file *file, uint64_t offset,
+                                    const edt_span *pieces, size_t n_pieces, edt_error *err);
 // Bytes appended so far.
 uint64_t edt_atomic_file_tell(const edt_atomic_file *file);
 // Flushes, syncs and renames; once. The handle still wants closing.
 edt_status edt_atomic_file_commit(edt_atomic_file *file, edt_error *err);
+// Renames without the syncs, for large files that can be made again: complete whatever happens
+// to the process, but not when the machine loses power within the next seconds.
+edt_status edt_atomic_file_commit_unsynced(edt_atomic_file *file, edt_error *err);
 // Frees the handle; without a successful commit the temporary file is removed. NULL is fine.
 void edt_atomic_file_close(edt_atomic_file *file);
 

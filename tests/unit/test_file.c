@@ -175,3 +175,27 @@ Test(file, pipes_are_read_to_their_end, .timeout = 10)
     edt_mem_free(text);
     close(ends[0]);
 }
+
+Test(file, pieces_land_at_their_offsets, .timeout = 10)
+{
+    const char *path = edt_test_path(edt_test_temp_dir(), "out");
+    edt_error err = {0};
+    edt_atomic_file *file = NULL;
+    cr_assert_eq(edt_atomic_file_open(path, &err, &file), EDT_OK, "%s", err.text);
+    // More pieces than one call of the system takes, empty ones among them.
+    static const uint8_t letters[] = "abcdefghij";
+    edt_span pieces[200];
+    char expected[201] = "0";
+    for (int i = 0; i < 200; ++i) {
+        pieces[i] = (edt_span){letters + i % 10, i % 10 == 3 ? 0 : 1};
+        if (i % 10 != 3) {
+            strncat(expected, (const char *)letters + i % 10, 1);
+        }
+    }
+    const edt_span zero = {(const uint8_t *)"0", 1};
+    cr_assert_eq(edt_atomic_file_write_at(file, 1, pieces, 200, &err), EDT_OK, "%s", err.text);
+    cr_assert_eq(edt_atomic_file_write_at(file, 0, &zero, 1, &err), EDT_OK, "%s", err.text);
+    cr_assert_eq(edt_atomic_file_commit_unsynced(file, &err), EDT_OK, "%s", err.text);
+    edt_atomic_file_close(file);
+    check_contents(path, expected);
+}
