@@ -1,0 +1,159 @@
+// See coco_example.h.
+#include "dataio/coco_example.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <string.h>
+
+enum { MAX_FEATURES = 16 };
+
+typedef struct feature_list {
+    edt_feature items[MAX_FEATURES];
+    size_t n;
+} feature_list;
+
+static void add(feature_list *list, const char *key, edt_feature_kind kind, size_t n,
+                const void *values)
+{
+    edt_feature *feature = &list->items[list->n++];
+    *feature =
+        (edt_feature){.key = {.data = key, .n_bytes = strlen(key)}, .kind = kind, .n = n};
+    switch (kind) {
+    case EDT_FEATURE_BYTES: feature->value.bytes = values; break;
+    case EDT_FEATURE_FLOAT: feature->value.floats = values; break;
+    case EDT_FEATURE_INT64: feature->value.ints = values; break;
+    case EDT_FEATURE_NONE: break;
+    }
+}
+
+static edt_span as_span(const char *data, size_t n_bytes)
+{
+    return (edt_span){.data = (const uint8_t *)data, .n_bytes = n_bytes};
+}
+
+typedef struct box_columns {
+    size_t n;
+    float *xmin, *xmax, *ymin, *ymax, *area;
+    int64_t *label, *is_crowd;
+    edt_span *text;
+} box_columns;
+
+static bool allocate_columns(edt_arena *arena, size_t n, box_columns *out)
+{
+    float *floats = edt_arena_calloc(arena, n + 1, 5 * sizeof *floats);
+    int64_t *ints = edt_arena_calloc(arena, n + 1, 2 * sizeof *ints);
+    edt_span *texts = edt_arena_calloc(arena, n + 1, sizeof *texts);
+    if (floats == NULL || ints == NULL || texts == NULL) {
+        return false;
+    }
+    *out = (box_columns){.xmin = floats,
+                         .xmax = floats + n,
+                         .ymin = floats + 2 * n,
+                         .ymax = floats + 3 * n,
+                         .area = floats + 4 * n,
+                         .label = ints,
+                         .is_crowd = ints + n,
+                         .text = texts};
+    return true;
+}
+
+static double clamp(double value, double high)
+{
+    return value < 0 ? 0 : value > high ? high : value;
+}
+
+static void take_annotation(const edt_coco_example_input *in, const edt_coco_annotation *a,
+                            box_columns *columns, edt_coco_example_counts *counts)
+{
+    const double width = (double)in->image->width;
+    const double height = (double)in->image->height;
+    if (a->w <= 0 || a->h <= 0) {
+        ++counts->n_empty;
+        return;
+    }
+    double xmin = a->x;
+    double ymin = a->y;
+    double xmax = a->x + a->w;
+    double ymax = a->y + a->h;
+    const bool outside = xmax > width || ymax > height;
+    const bool negative = xmin < 0 || ymin < 0;
+    if (in->clip_boxes && (outside || negative)) {
+        xmin = clamp(xmin, width);
+        ymin = clamp(ymin, height);
+        xmax = clamp(xmax, width);
+        ymax = clamp(ymax, height);
+        if (xmax <= xmin || ymax <= ymin) {
+            ++counts->n_outside;
+            return;
+        }
+        ++counts->n_clipped;
+    } else if (outside) {
+        ++counts->n_outside;
+        return;
+    } else if (negative) {
+        ++counts->n_negative;
+    }
+    const size_t i = columns->n++;
+    columns->xmin[i] = (float)(xmin / width);
+    columns->xmax[i] = (float)(xmax / width);
+    columns->ymin[i] = (float)(ymin / height);
+    columns->ymax[i] = (float)(ymax / height);
+    columns->area[i] = (float)a->area;
+    columns->label[i] = a->category_id;
+    columns->is_crowd[i] = a->is_crowd;
+    const edt_text name = edt_coco_json_category(in->categories, a->i_category)->name;
+    columns->text[i] = as_span(name.data, name.n_bytes);
+    ++counts->n_boxes;
+}
+
+edt_status edt_coco_example_write(const edt_coco_example_input *input, edt_arena *arena,
+                                  edt_error *err, edt_coco_example_counts *out_counts,
+                                  edt_tfexample_pieces *out_pieces)
+{
+    const edt_coco_image *image = input->image;
+    const size_t n_captions = (size_t)input->n_captions;
+    edt_coco_example_counts counts = {0};
+    box_columns boxes = {0};
+    const char *source_id = edt_arena_printf(arena, "%" PRId64, image->id);
+    edt_span *captions = edt_arena_calloc(arena, n_captions + 1, sizeof *captions);
+    if (source_id == NULL || captions == NULL ||
+        !allocate_columns(arena, (size_t)input->n_annotations, &boxes)) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %" PRId64 " annotations",
+                 input->n_annotations);
+    }
+    for (int64_t i = 0; i < input->n_annotations; ++i) {
+        take_annotation(input, &input->annotations[i], &boxes, &counts);
+    }
+    for (size_t i = 0; i < n_captions; ++i) {
+        const edt_text text = input->captions[i].text;
+        captions[i] = as_span(text.data, text.n_bytes);
+    }
+    const edt_span name = as_span(image->file_name.data, image->file_name.n_bytes);
+    const edt_span id = as_span(source_id, strlen(source_id));
+    const edt_span sha = as_span(input->sha256, strlen(input->sha256));
+    const edt_span format = as_span("jpeg", 4);
+    feature_list list = {.n = 0};
+    add(&list, "image/height", EDT_FEATURE_INT64, 1, &image->height);
+    add(&list, "image/width", EDT_FEATURE_INT64, 1, &image->width);
+    add(&list, "image/filename", EDT_FEATURE_BYTES, 1, &name);
+    add(&list, "image/source_id", EDT_FEATURE_BYTES, 1, &id);
+    add(&list, "image/key/sha256", EDT_FEATURE_BYTES, 1, &sha);
+    add(&list, "image/encoded", EDT_FEATURE_BYTES, 1, &input->encoded);
+    add(&list, "image/format", EDT_FEATURE_BYTES, 1, &format);
+    if (input->n_annotations > 0) {
+        add(&list, "image/object/bbox/xmin", EDT_FEATURE_FLOAT, boxes.n, boxes.xmin);
+        add(&list, "image/object/bbox/xmax", EDT_FEATURE_FLOAT, boxes.n, boxes.xmax);
+        add(&list, "image/object/bbox/ymin", EDT_FEATURE_FLOAT, boxes.n, boxes.ymin);
+        add(&list, "image/object/bbox/ymax", EDT_FEATURE_FLOAT, boxes.n, boxes.ymax);
+        add(&list, "image/object/class/text", EDT_FEATURE_BYTES, boxes.n, boxes.text);
+        add(&list, "image/object/class/label", EDT_FEATURE_INT64, boxes.n, boxes.label);
+        add(&list, "image/object/is_crowd", EDT_FEATURE_INT64, boxes.n, boxes.is_crowd);
+        add(&list, "image/object/area", EDT_FEATURE_FLOAT, boxes.n, boxes.area);
+    }
+    if (n_captions > 0) {
+        add(&list, "image/caption", EDT_FEATURE_BYTES, n_captions, captions);
+    }
+    EDT_TRY(edt_tfexample_write(list.items, list.n, arena, err, out_pieces));
+    *out_counts = counts;
+    return EDT_OK;
+}

@@ -1,0 +1,43 @@
+// Turns COCO annotation files and a directory of images into TFRecord shards (spec/data.md 3):
+// the whole of create_coco_records but its options. The bytes depend on the input and the
+// number of shards only, not on threads.
+#ifndef EDT_DATAIO_CONVERT_COCO_H
+#define EDT_DATAIO_CONVERT_COCO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/error.h"
+
+// NULL or "" stands for "not given".
+typedef struct edt_convert_coco_options {
+    const char *image_dir;
+    const char *image_info_file; // the first of these three that is given lists the images
+    const char *object_annotations_file;
+    const char *caption_annotations_file;
+    const char *output_file_prefix;
+    int64_t num_shards;
+    int num_threads; // 0: one per processor
+    bool skip_bad; // bad input (dataio/convert_report.h) is left out instead of ending the run
+    bool clip_boxes; // cut boxes to the image instead of dropping those that stick out
+    const char *report_file;
+    bool show_progress;
+} edt_convert_coco_options;
+
+typedef struct edt_convert_coco_stats {
+    int64_t n_images;      // in the list
+    int64_t n_records;     // written
+    int64_t n_boxes;       // written
+    int64_t n_dropped;     // annotations without area or sticking out
+    int64_t n_bad;         // items left out
+    uint64_t output_bytes; // of all shards
+} edt_convert_coco_stats;
+
+// `out_stats` may be NULL. On any error, and when the user interrupts, nothing appears under
+// the final names. EDT_ERR_USAGE for missing options, EDT_ERR_INVALID for bad input (always the
+// first in the order of the list), EDT_ERR_NOT_FOUND, EDT_ERR_FORMAT, EDT_ERR_IO,
+// EDT_ERR_CANCELLED.
+edt_status edt_convert_coco(const edt_convert_coco_options *options, edt_error *err,
+                            edt_convert_coco_stats *out_stats);
+
+#endif

@@ -1,0 +1,66 @@
+// What a converter met on its way: bad input, which ends the run or is skipped and counted as
+// --on_bad says, and harmless things that are only counted. Written as JSON for --report. All
+// functions but create and destroy may be called from any thread.
+#ifndef EDT_DATAIO_CONVERT_REPORT_H
+#define EDT_DATAIO_CONVERT_REPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/error.h"
+
+// Bad input (shared/design/cli.md, Shards); the code names are stable.
+typedef enum edt_bad_kind {
+    EDT_BAD_FIELD,                // "field": a JSON field is missing or has the wrong type
+    EDT_BAD_CATEGORY,             // "category": unknown category_id
+    EDT_BAD_DUPLICATE_IMAGE,      // "duplicate_image"
+    EDT_BAD_DUPLICATE_ANNOTATION, // "duplicate_annotation"
+    EDT_BAD_UNREADABLE,           // "unreadable": the file is missing, unreadable or empty
+    EDT_BAD_HEADER,               // "header": no known image header, or the file is cut
+    EDT_BAD_SIZE,                 // "size": the header's size is not the JSON's
+    EDT_BAD_N_KINDS
+} edt_bad_kind;
+
+// Counted only.
+typedef enum edt_note_kind {
+    EDT_NOTE_DROPPED_EMPTY,   // "dropped_empty": annotation with w <= 0 or h <= 0
+    EDT_NOTE_DROPPED_OUTSIDE, // "dropped_outside": annotation that sticks out at the right or
+                              // below
+    EDT_NOTE_CLIPPED,         // "clipped": annotation cut to the image (--clip_boxes)
+    EDT_NOTE_NEGATIVE_ORIGIN, // "negative_origin": annotation kept with x or y below 0
+    EDT_NOTE_NOT_JPEG,        // "not_jpeg": image of another format
+    EDT_NOTE_CATEGORY_TWICE,  // "category_twice": the later definition counts
+    EDT_NOTE_N_KINDS
+} edt_note_kind;
+
+const char *edt_bad_kind_name(edt_bad_kind kind);
+const char *edt_note_kind_name(edt_note_kind kind);
+
+typedef struct edt_convert_report edt_convert_report;
+
+edt_status edt_convert_report_create(bool skip_bad, edt_error *err,
+                                     edt_convert_report **out_report);
+void edt_convert_report_destroy(edt_convert_report *report);
+
+// One bad thing. With skip_bad: counted, logged (the first few of each kind), EDT_OK. Otherwise
+// EDT_ERR_INVALID with the words in `err` and a hint. `order` sorts the items of the report
+// (image number; -1 for what comes before images).
+edt_status edt_convert_report_bad(edt_convert_report *report, edt_bad_kind kind, int64_t order,
+                                  edt_error *err, const char *fmt, ...) EDT_PRINTF(5, 6);
+void edt_convert_report_note(edt_convert_report *report, edt_note_kind kind, int64_t n);
+
+int64_t edt_convert_report_n_bad(const edt_convert_report *report, edt_bad_kind kind);
+int64_t edt_convert_report_n_notes(const edt_convert_report *report, edt_note_kind kind);
+int64_t edt_convert_report_n_bad_total(const edt_convert_report *report);
+
+// One JSON object: the given name and number pairs first, then "bad" and "notes" (counts by
+// code) and "bad_items" [{"code","what"}] in order. Written to a temporary name and renamed.
+typedef struct edt_report_number {
+    const char *name;
+    int64_t value;
+} edt_report_number;
+edt_status edt_convert_report_write(const edt_convert_report *report, const char *program,
+                                    const edt_report_number *numbers, size_t n_numbers,
+                                    const char *path, edt_error *err);
+
+#endif
