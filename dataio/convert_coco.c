@@ -121,6 +121,13 @@ static edt_status check_image(converter *c, const edt_coco_image *image, const c
                                       "image '%s' (images[%" PRId64 "]): %s", path,
                                       image->i_entry, problem.text);
     }
+    if (!edt_jpeg_probe_is_whole(encoded, &header)) {
+        return edt_convert_report_bad(
+            c->report, EDT_BAD_HEADER, image->i_entry, err,
+            "image '%s' (images[%" PRId64
+            "]): the JPEG has no end marker in its %zu bytes: it is cut off",
+            path, image->i_entry, encoded.n_bytes);
+    }
     if (header.height != image->height || header.width != image->width) {
         return edt_convert_report_bad(
             c->report, EDT_BAD_SIZE, image->i_entry, err,
@@ -151,7 +158,7 @@ static edt_status make_record(converter *c, worker_state *worker, const edt_coco
     if (path == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a path");
     }
-    size_t n_bytes;
+    size_t n_bytes = 0;
     const int code = read_file(worker, path, &n_bytes);
     if (code == ENOMEM || code == EMFILE || code == ENFILE) {
         return edt_error_set_errno(err, EDT_ERR_IO, code, "cannot read image '%s'", path);
@@ -225,7 +232,7 @@ static void count_image(converter *c, bool written, const edt_coco_example_count
     }
     ++c->n_done;
     if (c->options->show_progress) {
-        edt_progress_update(&c->progress, c->n_done, "");
+        edt_progress_update(&c->progress, c->n_done, "%" PRId64 " boxes", c->counts.n_boxes);
     }
     (void)pthread_mutex_unlock(&c->lock);
 }

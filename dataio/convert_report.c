@@ -6,10 +6,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/arena.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/log.h"
 
 enum {
@@ -144,71 +144,37 @@ static int compare_items(const void *a, const void *b)
                                 : (x->sequence > y->sequence) - (x->sequence < y->sequence);
 }
 
-// JSON string contents: quotes, backslashes and control characters escaped, bytes passed
-// through.
-static const char *escape(edt_arena *arena, const char *text)
+static void build_report(const edt_convert_report *report, const char *program,
+                         const edt_report_number *numbers, size_t n_numbers,
+                         edt_json_writer *json)
 {
-    char *out = edt_arena_alloc(arena, 6 * strlen(text) + 1);
-    if (out == NULL) {
-        return "";
-    }
-    char *p = out;
-    for (; *text != '\0'; ++text) {
-        const unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\') {
-            *p++ = '\\';
-            *p++ = (char)c;
-        } else if (c < 0x20) {
-            p += snprintf(p, 7, "\\u%04x", (unsigned)c);
-        } else {
-            *p++ = (char)c;
-        }
-    }
-    *p = '\0';
-    return out;
-}
-
-static edt_status put(edt_atomic_file *file, edt_error *err, const char *fmt, ...)
-    EDT_PRINTF(3, 4);
-
-static edt_status put(edt_atomic_file *file, edt_error *err, const char *fmt, ...)
-{
-    char line[6 * MAX_WORDS + 128];
-    va_list args;
-    va_start(args, fmt);
-    const int n = vsnprintf(line, sizeof line, fmt, args);
-    va_end(args);
-    const size_t n_bytes = n < 0 ? 0 : (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;
-    return edt_atomic_file_append(file, line, n_bytes, err);
-}
-
-static edt_status write_report(const edt_convert_report *report, const char *program,
-                               const edt_report_number *numbers, size_t n_numbers,
-                               edt_arena *arena, edt_atomic_file *file, edt_error *err)
-{
-    EDT_TRY(put(file, err, "{\n \"program\": \"%s\",\n", program));
+    edt_json_begin_object(json);
+    edt_json_put_text(json, "program", program);
     for (size_t i = 0; i < n_numbers; ++i) {
-        EDT_TRY(put(file, err, " \"%s\": %" PRId64 ",\n", numbers[i].name, numbers[i].value));
+        edt_json_put_i64(json, numbers[i].name, numbers[i].value);
     }
-    EDT_TRY(put(file, err, " \"bad\": {"));
+    edt_json_key(json, "bad");
+    edt_json_begin_object(json);
     for (int i = 0; i < EDT_BAD_N_KINDS; ++i) {
-        EDT_TRY(put(file, err, "%s\"%s\": %" PRId64, i > 0 ? ", " : "",
-                    edt_bad_kind_name((edt_bad_kind)i), report->n_bad[i]));
+        edt_json_put_i64(json, edt_bad_kind_name((edt_bad_kind)i), report->n_bad[i]);
     }
-    EDT_TRY(put(file, err, "},\n \"notes\": {"));
+    edt_json_end_object(json);
+    edt_json_key(json, "notes");
+    edt_json_begin_object(json);
     for (int i = 0; i < EDT_NOTE_N_KINDS; ++i) {
-        EDT_TRY(put(file, err, "%s\"%s\": %" PRId64, i > 0 ? ", " : "",
-                    edt_note_kind_name((edt_note_kind)i), report->n_notes[i]));
+        edt_json_put_i64(json, edt_note_kind_name((edt_note_kind)i), report->n_notes[i]);
     }
-    EDT_TRY(put(file, err, "},\n \"bad_items\": ["));
+    edt_json_end_object(json);
+    edt_json_key(json, "bad_items");
+    edt_json_begin_array(json);
     for (int64_t i = 0; i < report->n_items; ++i) {
-        const bad_item *item = &report->items[i];
-        edt_arena_reset(arena);
-        EDT_TRY(put(file, err, "%s\n  {\"code\": \"%s\", \"what\": \"%s\"}", i > 0 ? "," : "",
-                    edt_bad_kind_name(item->kind), escape(arena, item->what)));
+        edt_json_begin_object(json);
+        edt_json_put_text(json, "code", edt_bad_kind_name(report->items[i].kind));
+        edt_json_put_text(json, "what", report->items[i].what);
+        edt_json_end_object(json);
     }
-    EDT_TRY(put(file, err, "%s]\n}\n", report->n_items > 0 ? "\n " : ""));
-    return edt_atomic_file_commit(file, err);
+    edt_json_end_array(json);
+    edt_json_end_object(json);
 }
 
 edt_status edt_convert_report_write(const edt_convert_report *report, const char *program,
@@ -218,14 +184,13 @@ edt_status edt_convert_report_write(const edt_convert_report *report, const char
     if (report->n_items > 1) {
         qsort(report->items, (size_t)report->n_items, sizeof *report->items, compare_items);
     }
-    edt_arena arena;
-    edt_arena_init(&arena, EDT_MEM_TEXT, 0);
-    edt_atomic_file *file = NULL;
-    edt_status status = edt_atomic_file_open(path, err, &file);
+    edt_json_writer json = {.indent = 1};
+    edt_text text;
+    build_report(report, program, numbers, n_numbers, &json);
+    edt_status status = edt_json_writer_finish(&json, err, &text);
     if (status == EDT_OK) {
-        status = write_report(report, program, numbers, n_numbers, &arena, file, err);
+        status = edt_file_write(path, text.data, text.n_bytes, err);
     }
-    edt_atomic_file_close(file);
-    edt_arena_deinit(&arena);
+    edt_json_writer_deinit(&json);
     return status;
 }

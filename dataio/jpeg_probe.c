@@ -2,7 +2,6 @@
 // walked, with any number of fill bytes and stray bytes between them, as decoders accept them.
 #include "dataio/jpeg_probe.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 static uint32_t be16(const uint8_t *p)
@@ -96,6 +95,7 @@ static edt_status probe_jpeg(edt_span in, edt_error *err, edt_image_header *out)
             out->height = be16(in.data + at + 3);
             out->width = be16(in.data + at + 5);
             out->n_channels = in.data[at + 7];
+            out->n_bytes = at + 8;
             if (out->n_channels < 1 || out->n_channels > 4) {
                 EDT_FAIL(err, EDT_ERR_FORMAT, "JPEG: %d components, allowed are 1 to 4",
                          out->n_channels);
@@ -156,7 +156,7 @@ edt_status edt_jpeg_probe(edt_span encoded, edt_error *err, edt_image_header *ou
     if (encoded.n_bytes == 0) {
         EDT_FAIL(err, EDT_ERR_FORMAT, "the image file is empty");
     }
-    edt_image_header header = {.format = edt_image_format_of(encoded)};
+    edt_image_header header = {.format = edt_image_format_of(encoded), .n_bytes = 0};
     switch (header.format) {
     case EDT_IMAGE_JPEG: EDT_TRY(probe_jpeg(encoded, err, &header)); break;
     case EDT_IMAGE_PNG: EDT_TRY(probe_png(encoded, err, &header)); break;
@@ -174,4 +174,17 @@ edt_status edt_jpeg_probe(edt_span encoded, edt_error *err, edt_image_header *ou
     }
     *out_header = header;
     return EDT_OK;
+}
+
+bool edt_jpeg_probe_is_whole(edt_span encoded, const edt_image_header *header)
+{
+    if (header->format != EDT_IMAGE_JPEG) {
+        return true;
+    }
+    for (size_t i = encoded.n_bytes; i >= header->n_bytes + 2; --i) {
+        if (encoded.data[i - 1] == 0xd9 && encoded.data[i - 2] == 0xff) {
+            return true;
+        }
+    }
+    return false;
 }
