@@ -529,10 +529,59 @@ edt_status edt_json_pull_next(edt_json_pull *pull, edt_error *err, edt_json_even
     return read_value(pull, err, out_event);
 }
 
+// Reads over "1.5, -2, 3" at the begin of the rest of an array: the bulk of annotation files
+// are polygons nobody asks for. Stops before the first item that is no plain number, or before
+// the blanks and the comma that lead to it, so that the parser's state stays true.
+static void skip_numbers(edt_json_pull *pull)
+{
+    const uint8_t *p = pull->p, *end = pull->end;
+    int64_t n = 0;
+    for (;;) {
+        const uint8_t *q = p;
+        if (n > 0 || pull->state == AFTER_VALUE) {
+            if (q == end || *q != ',') {
+                break;
+            }
+            ++q;
+        }
+        q += q < end && *q == ' ';
+        q += q < end && *q == '-';
+        const uint8_t *digits = q;
+        while (is_digit(q, end)) {
+            ++q;
+        }
+        if (q == digits || (*digits == '0' && q - digits > 1)) {
+            break;
+        }
+        if (q < end && *q == '.') {
+            const uint8_t *fraction = ++q;
+            while (is_digit(q, end)) {
+                ++q;
+            }
+            if (q == fraction) {
+                break;
+            }
+        }
+        if (q < end && (*q | 0x20) == 'e') {
+            break;
+        }
+        p = q;
+        ++n;
+    }
+    if (n > 0) {
+        pull->p = p;
+        pull->frames[pull->depth - 1].index += n;
+        pull->state = AFTER_VALUE;
+    }
+}
+
 edt_status edt_json_pull_skip_rest(edt_json_pull *pull, edt_error *err)
 {
     const int depth = pull->depth;
     while (pull->depth >= depth) {
+        if (pull->depth > 0 && !pull->frames[pull->depth - 1].is_object) {
+            skip_numbers(pull);
+        }
         edt_json_event event;
         EDT_TRY(edt_json_pull_next(pull, err, &event));
     }

@@ -28,7 +28,7 @@ static void check_number(const edt_json_pull *pull)
     }
 }
 
-static void drain(const uint8_t *data, size_t n, bool allow_nan)
+static bool drain(const uint8_t *data, size_t n, bool allow_nan)
 {
     edt_json_pull pull;
     edt_json_pull_init(&pull, (edt_span){data, n},
@@ -36,6 +36,7 @@ static void drain(const uint8_t *data, size_t n, bool allow_nan)
     edt_error err = {0};
     int depth = 0;
     uint8_t sum = 0;
+    bool whole = false;
     for (;;) {
         edt_json_event event;
         if (edt_json_pull_next(&pull, &err, &event) != EDT_OK) {
@@ -48,6 +49,7 @@ static void drain(const uint8_t *data, size_t n, bool allow_nan)
             if (depth != 0) {
                 abort();
             }
+            whole = true;
             break;
         }
         depth += event == EDT_JSON_OBJECT_BEGIN || event == EDT_JSON_ARRAY_BEGIN;
@@ -63,16 +65,21 @@ static void drain(const uint8_t *data, size_t n, bool allow_nan)
     volatile uint8_t used = sum;
     (void)used;
     edt_json_pull_deinit(&pull);
+    return whole;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    drain(data, n, false);
-    drain(data, n, true);
+    const bool whole = drain(data, n, false);
+    (void)drain(data, n, true);
+    // Reading over a value must accept exactly what reading it accepts.
     edt_json_pull pull;
     edt_json_pull_init(&pull, (edt_span){data, n}, (edt_json_pull_options){0});
     edt_span raw;
-    if (edt_json_pull_skip_value(&pull, NULL, &raw) == EDT_OK && raw.n_bytes > n) {
+    const bool skipped = edt_json_pull_skip_value(&pull, NULL, &raw) == EDT_OK &&
+                         edt_json_pull_expect(&pull, EDT_JSON_END, NULL) == EDT_OK;
+    if (skipped != whole ||
+        (skipped && (raw.data < data || raw.data + raw.n_bytes > data + n))) {
         abort();
     }
     edt_json_pull_deinit(&pull);

@@ -39,6 +39,19 @@ static edt_cli_program program = {
     .max_arguments = 3,
 };
 
+static void setup(void)
+{
+    edt_arena_init(&arena, EDT_MEM_TEXT, 0);
+}
+
+static void teardown(void)
+{
+    edt_arena_deinit(&arena);
+    cr_assert_eq(edt_mem_get_total().n_live, 0);
+}
+
+TestSuite(cli, .init = setup, .fini = teardown, .timeout = 30);
+
 static edt_status parse(const char *a, const char *b, const char *c, const char *d,
                         bool *out_exit)
 {
@@ -48,7 +61,7 @@ static edt_status parse(const char *a, const char *b, const char *c, const char 
         ++argc;
     }
     path = NULL;
-    edt_arena_init(&arena, EDT_MEM_TEXT, 0);
+    edt_arena_reset(&arena);
     return edt_cli_parse(&program, argc, argv, &arena, &err, out_exit);
 }
 
@@ -66,14 +79,14 @@ static void reject(const char *a, const char *b, const char *words)
     cr_assert_not_null(strstr(err.text, words), "'%s' lacks '%s'", err.text, words);
 }
 
-Test(cli, defaults, .timeout = 30)
+Test(cli, defaults)
 {
     accept(NULL, NULL, NULL, NULL);
     cr_assert(!flag && count == 64 && rate == 0.5 && !given && path == NULL && list.n == 0);
     cr_assert_str_eq(mode, "train");
 }
 
-Test(cli, both_forms_flags_aliases_and_positionals, .timeout = 30)
+Test(cli, both_forms_flags_aliases_and_positionals)
 {
     accept("--eval_after_train", "--batch_size", "8", "x.tfrecord");
     cr_assert(flag && count == 8 && given && arguments.n == 1);
@@ -90,7 +103,7 @@ Test(cli, both_forms_flags_aliases_and_positionals, .timeout = 30)
     cr_assert_eq(edt_log_get_level(), EDT_LOG_ERROR);
 }
 
-Test(cli, refusals, .timeout = 30)
+Test(cli, refusals)
 {
     reject("--train_batchsize=3", NULL, "did you mean --train_batch_size?");
     reject("--batch_size=0", NULL,
@@ -110,7 +123,7 @@ Test(cli, refusals, .timeout = 30)
     reject("stray", NULL, "unexpected argument 'stray'");
 }
 
-Test(cli, help_is_made_from_the_table, .timeout = 30)
+Test(cli, help_is_made_from_the_table)
 {
     edt_strbuf text = {0};
     program.show_hparams = true;
@@ -134,7 +147,7 @@ Test(cli, help_is_made_from_the_table, .timeout = 30)
     edt_strbuf_deinit(&text);
 }
 
-Test(cli, help_and_version_ask_to_exit, .timeout = 30)
+Test(cli, help_and_version_ask_to_exit)
 {
     cr_redirect_stdout();
     bool quit = false;
