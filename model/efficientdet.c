@@ -122,7 +122,10 @@ static void build_losses(loss_builder *b, const edt_value_id *cls, const edt_val
                                    .num_classes = model->num_classes,
                                    .anchors_per_cell = model->anchors_per_cell,
                                    .iou_kind = b->iou_kind,
-                                   .misaligned_rows = hp->reference_defects}};
+                                   .misaligned_rows = hp->reference_defects,
+                                   // What the reference computes, whatever its custom gradient
+                                   // says: its stored CIoU gradients are the whole ones.
+                                   .ciou_v_gradient = true}};
     for (int l = model->min_level; l <= model->max_level; l++) {
         attrs.loss.weight = 1.0;
         const edt_value_id cls_in[3] = {cls[l], b->cls_targets, b->norm};

@@ -206,6 +206,11 @@ void golden_close(golden_file *file)
     }
 }
 
+const char *golden_path(const golden_file *file)
+{
+    return file->path;
+}
+
 int golden_count(const golden_file *file)
 {
     return file->n_tensors;

@@ -16,6 +16,7 @@ typedef struct golden_file golden_file;
 
 golden_file *golden_open(const char *path);
 void golden_close(golden_file *file); // NULL is fine
+const char *golden_path(const golden_file *file); // as opened
 
 int golden_count(const golden_file *file);
 const golden_tensor *golden_at(const golden_file *file, int i_tensor);
