@@ -1,7 +1,7 @@
 // The parser is one state and a stack of frames. Blanks, strings and long runs are scanned 16
 // bytes at a time where SSE2 exists (every x86-64), digits are gathered while they are scanned,
-// most conversions need no second look. Longer than most files, as the inlined scanners must be seen
-// by the state machine.
+// so that most conversions need no second look. Longer than most files, as the scanners must be
+// inlined into the state machine.
 #include "core/json_pull.h"
 
 #include <stdarg.h>
