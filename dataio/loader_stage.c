@@ -119,8 +119,8 @@ edt_row_result edt_loader_fill_row(edt_loader_worker *worker, edt_loader_slot *s
         }
         warn_bad(loader, "replaced", err);
         if (i_try + 1 >= MAX_SUBSTITUTES || i_try + 1 >= sampler->n_samples) {
-            edt_error_add_context(err, result.status,
-                                  "%" PRId64 " bad samples in a row, the last", i_try + 1);
+            result.status = edt_error_add_context(
+                err, result.status, "%" PRId64 " bad samples in a row, the last", i_try + 1);
             return result;
         }
     }
