@@ -196,3 +196,36 @@ edt_status edt_optimizer_run(edt_optimizer *o, double learning_rate, int64_t ste
     }
     return EDT_OK;
 }
+
+edt_status edt_optimizer_complete_ema(edt_optimizer *o, edt_error *err)
+{
+    edt_params *p = o->params;
+    if (!o->has_ema) {
+        return EDT_OK;
+    }
+    int64_t most = 0;
+    for (int i = 0; i < p->n_params; ++i) {
+        if (!o->segments[i].average && p->entries[i].n > most) {
+            most = p->entries[i].n;
+        }
+    }
+    if (most == 0) {
+        return EDT_OK;
+    }
+    double *values = edt_mem_calloc(EDT_MEM_PARAM, (size_t)most, sizeof *values);
+    if (values == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to complete the averages");
+    }
+    edt_status status = EDT_OK;
+    for (int i = 0; i < p->n_params && status == EDT_OK; ++i) {
+        if (!o->segments[i].average) {
+            const int64_t n = p->entries[i].n;
+            status = edt_params_get_f64(p, EDT_PARAMS_VALUES, i, values, n, err);
+            if (status == EDT_OK) {
+                status = edt_params_set_f64(p, EDT_PARAMS_EMA, i, values, n, err);
+            }
+        }
+    }
+    edt_mem_free(values);
+    return status;
+}

@@ -25,4 +25,9 @@ void edt_optimizer_destroy(edt_optimizer *optimizer);
 edt_status edt_optimizer_run(edt_optimizer *optimizer, double learning_rate, int64_t step,
                              edt_error *err, double *out_stats);
 
+// Gives the parameters that the optimizer does not average (tf2: moving statistics and frozen
+// variables) their plain values as averages, so that the EMA arena is a complete set of weights.
+// Before evaluating with or saving averages; nothing to do under tf1.
+edt_status edt_optimizer_complete_ema(edt_optimizer *optimizer, edt_error *err);
+
 #endif

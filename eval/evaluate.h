@@ -1,0 +1,37 @@
+// One evaluation: every picture of a data set through the predictor, detections through the COCO
+// evaluator. The same code for train --mode=eval, evaluation inside training and the tests
+// (spec/eval_infer_export.md 2.1).
+#ifndef EDT_EVAL_EVALUATE_H
+#define EDT_EVAL_EVALUATE_H
+
+#include "core/hparams.h"
+#include "eval/coco_eval.h"
+#include "eval/predict.h"
+
+typedef struct edt_evaluation_options {
+    const char *val_file_pattern; // shards
+    const char *val_json_file;    // COCO ground truth, or NULL: from the records
+    int64_t eval_samples;         // at most this many pictures; 0: all
+    int n_threads;                // loader workers; 0: all cores
+} edt_evaluation_options;
+
+// Raw detections and the metrics; destroy with edt_evaluation_deinit.
+typedef struct edt_evaluation {
+    edt_coco_dt *detections;
+    edt_coco_gt *gt;
+    edt_coco_result *result;
+    int64_t n_images;
+    double seconds;
+} edt_evaluation;
+
+// `predictor` was created with slot format EDT_SLOT_F32 and batch size batch_size.
+edt_status edt_evaluate(const edt_hparams *hp, edt_predictor *predictor, int64_t batch_size,
+                        const edt_evaluation_options *options, edt_error *err,
+                        edt_evaluation *out_evaluation);
+// The same for one batch that carries its ground truth (train --overfit_one_batch).
+edt_status edt_evaluate_batch(const edt_hparams *hp, edt_predictor *predictor,
+                              const edt_batch *batch, edt_error *err,
+                              edt_evaluation *out_evaluation);
+void edt_evaluation_deinit(edt_evaluation *evaluation);
+
+#endif

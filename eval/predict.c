@@ -1,0 +1,219 @@
+// See predict.h.
+#include "eval/predict.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "core/parallel.h"
+#include "core/thread.h"
+#include "core/trace.h"
+
+enum { MAX_LEVELS = 16 };
+
+struct edt_predictor {
+    edt_predictor_options options;
+    edt_model *model;
+    edt_params *params;
+    bool owns_params;
+    edt_exec *exec;
+    edt_anchors *anchors;
+    int n_posts;
+    edt_post **posts; // one per thread
+    edt_value_id image, valid_hw;
+    int n_levels;
+    edt_value_id cls_value[MAX_LEVELS], box_value[MAX_LEVELS];
+    float *cls[MAX_LEVELS], *box[MAX_LEVELS]; // host copies of the outputs
+    int64_t max_detections;
+    edt_detection *detections;
+    int64_t *n_valid;
+};
+
+static edt_status create(const edt_hparams *hp, edt_backend *backend, edt_params *params,
+                         const edt_predictor_options *options, edt_error *err,
+                         edt_predictor **out_predictor)
+{
+    edt_status status = EDT_OK;
+    edt_predictor *p = edt_mem_calloc(EDT_MEM_EVAL, 1, sizeof *p);
+    if (p == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the predictor");
+    }
+    p->options = *options;
+    p->params = params;
+    const edt_model_options mo = {
+        .mode = EDT_MODEL_INFER,
+        .real = EDT_DTYPE_F32,
+        .batch_size = options->batch_size,
+        .u8_input = options->slot_format == EDT_SLOT_U8,
+    };
+    EDT_TRY_GOTO(edt_model_create(hp, &mo, err, &p->model));
+    if (params == NULL) {
+        EDT_TRY_GOTO(edt_params_create(p->model->graph, backend, err, &p->params));
+        p->owns_params = true;
+    }
+    EDT_TRY_GOTO(edt_exec_create(p->model->graph, p->params, err, &p->exec));
+    edt_exec_use_ema(p->exec, options->use_ema);
+    EDT_TRY_GOTO(edt_anchors_create(hp, err, &p->anchors));
+    const edt_graph *g = p->model->graph;
+    p->image = edt_graph_find_input(g, mo.u8_input ? "image_u8" : "image");
+    p->valid_hw = edt_graph_find_input(g, "valid_hw");
+    p->n_levels = p->model->max_level - p->model->min_level + 1;
+    p->max_detections = hp->nms_configs.max_output_size;
+    for (int i = 0; i < p->n_levels; ++i) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "cls_%d", p->model->min_level + i);
+        p->cls_value[i] = edt_graph_find_output(g, name);
+        (void)snprintf(name, sizeof name, "box_%d", p->model->min_level + i);
+        p->box_value[i] = edt_graph_find_output(g, name);
+        p->cls[i] = edt_mem_alloc(EDT_MEM_EVAL, edt_tensor_bytes(&g->values[p->cls_value[i]].desc));
+        p->box[i] = edt_mem_alloc(EDT_MEM_EVAL, edt_tensor_bytes(&g->values[p->box_value[i]].desc));
+        if (p->cls[i] == NULL || p->box[i] == NULL) {
+            status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for the network's outputs");
+            goto fail;
+        }
+    }
+    const int cores = options->n_threads > 0 ? options->n_threads : edt_thread_cpu_count();
+    p->n_posts = options->batch_size < cores ? (int)options->batch_size : cores;
+    p->posts = edt_mem_calloc(EDT_MEM_EVAL, (size_t)p->n_posts, sizeof *p->posts);
+    p->detections = edt_mem_calloc(EDT_MEM_EVAL,
+                                   (size_t)(options->batch_size * p->max_detections),
+                                   sizeof *p->detections);
+    p->n_valid = edt_mem_calloc(EDT_MEM_EVAL, (size_t)options->batch_size, sizeof *p->n_valid);
+    if (p->posts == NULL || p->detections == NULL || p->n_valid == NULL) {
+        status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for detections");
+        goto fail;
+    }
+    for (int i = 0; i < p->n_posts; ++i) {
+        EDT_TRY_GOTO(edt_post_create(hp, p->anchors, options->post_mode, err, &p->posts[i]));
+    }
+    *out_predictor = p;
+    return EDT_OK;
+fail:
+    edt_predictor_destroy(p);
+    return status;
+}
+
+edt_status edt_predictor_create(const edt_hparams *hp, edt_params *params,
+                                const edt_predictor_options *options, edt_error *err,
+                                edt_predictor **out_predictor)
+{
+    return create(hp, params->backend, params, options, err, out_predictor);
+}
+
+edt_status edt_predictor_create_standalone(const edt_hparams *hp, edt_backend *backend,
+                                           const edt_predictor_options *options, edt_error *err,
+                                           edt_predictor **out_predictor)
+{
+    return create(hp, backend, NULL, options, err, out_predictor);
+}
+
+void edt_predictor_destroy(edt_predictor *p)
+{
+    if (p == NULL) {
+        return;
+    }
+    for (int i = 0; p->posts != NULL && i < p->n_posts; ++i) {
+        edt_post_destroy(p->posts[i]);
+    }
+    edt_mem_free(p->posts);
+    for (int i = 0; i < MAX_LEVELS; ++i) {
+        edt_mem_free(p->cls[i]);
+        edt_mem_free(p->box[i]);
+    }
+    edt_mem_free(p->detections);
+    edt_mem_free(p->n_valid);
+    edt_anchors_destroy(p->anchors);
+    edt_exec_destroy(p->exec);
+    if (p->owns_params) {
+        edt_params_destroy(p->params);
+    }
+    edt_model_destroy(p->model);
+    edt_mem_free(p);
+}
+
+edt_params *edt_predictor_params(edt_predictor *p)
+{
+    return p->params;
+}
+
+edt_exec *edt_predictor_exec(edt_predictor *p)
+{
+    return p->exec;
+}
+
+const edt_model *edt_predictor_model(const edt_predictor *p)
+{
+    return p->model;
+}
+
+int64_t edt_predictor_max_detections(const edt_predictor *p)
+{
+    return p->max_detections;
+}
+
+edt_status edt_predictor_run_network(edt_predictor *p, const edt_batch *batch, edt_error *err)
+{
+    const int64_t n = p->options.batch_size;
+    if (batch->batch_size != n || batch->height != p->model->image_h ||
+        batch->width != p->model->image_w || batch->format != p->options.slot_format) {
+        EDT_FAIL(err, EDT_ERR_INVALID,
+                 "batch of %" PRId64 "x%" PRId64 "x%" PRId64
+                 " does not fit a predictor built for %" PRId64 "x%" PRId64 "x%" PRId64,
+                 batch->batch_size, batch->height, batch->width, n, p->model->image_h,
+                 p->model->image_w);
+    }
+    const size_t pixel_bytes = batch->format == EDT_SLOT_U8 ? 1 : sizeof(float);
+    EDT_TRY(edt_exec_set_input(p->exec, p->image, batch->images,
+                               (size_t)(n * batch->height * batch->width * 3) * pixel_bytes, err));
+    if (batch->format == EDT_SLOT_U8) {
+        EDT_TRY(edt_exec_set_input(p->exec, p->valid_hw, batch->valid_hw,
+                                   (size_t)n * 2 * sizeof *batch->valid_hw, err));
+    }
+    const edt_run_ctx ctx = {.params_version = p->params->version};
+    edt_trace_begin("network");
+    const edt_status status = edt_exec_run(p->exec, &ctx, err);
+    edt_trace_end();
+    return status;
+}
+
+typedef struct post_job {
+    edt_predictor *p;
+    const edt_batch *batch;
+} post_job;
+
+// One picture of the batch on one thread.
+static edt_status post_one(void *ctx, int worker, int64_t row, edt_error *err)
+{
+    const post_job *job = ctx;
+    edt_predictor *p = job->p;
+    const float *cls[MAX_LEVELS], *box[MAX_LEVELS];
+    for (int i = 0; i < p->n_levels; ++i) {
+        const int level = p->model->min_level + i;
+        const int64_t cells =
+            p->model->level_h[level] * p->model->level_w[level] * p->model->anchors_per_cell;
+        cls[i] = p->cls[i] + row * cells * p->model->num_classes;
+        box[i] = p->box[i] + row * cells * 4;
+    }
+    return edt_post_run(p->posts[worker], cls, box, job->batch->image_scales[row],
+                        p->detections + row * p->max_detections, &p->n_valid[row], err);
+}
+
+edt_status edt_predictor_run(edt_predictor *p, const edt_batch *batch, edt_error *err,
+                             const edt_detection **out_detections, const int64_t **out_n_valid)
+{
+    EDT_TRY(edt_predictor_run_network(p, batch, err));
+    const edt_graph *g = p->model->graph;
+    for (int i = 0; i < p->n_levels; ++i) {
+        EDT_TRY(edt_exec_get(p->exec, p->cls_value[i], p->cls[i],
+                             edt_tensor_bytes(&g->values[p->cls_value[i]].desc), err));
+        EDT_TRY(edt_exec_get(p->exec, p->box_value[i], p->box[i],
+                             edt_tensor_bytes(&g->values[p->box_value[i]].desc), err));
+    }
+    post_job job = {.p = p, .batch = batch};
+    edt_trace_begin("postprocess");
+    const edt_status status = edt_parallel_for(p->n_posts, batch->n_valid, post_one, &job, err);
+    edt_trace_end();
+    EDT_TRY(status);
+    *out_detections = p->detections;
+    *out_n_valid = p->n_valid;
+    return EDT_OK;
+}

@@ -1,0 +1,46 @@
+// Runs a trained network over batches of pictures: inference graph, EMA or raw weights,
+// post-processing on several threads. Used by evaluation, detect and benchmark.
+#ifndef EDT_EVAL_PREDICT_H
+#define EDT_EVAL_PREDICT_H
+
+#include "core/hparams.h"
+#include "dataio/batch.h"
+#include "model/efficientdet.h"
+#include "model/exec.h"
+#include "model/params.h"
+#include "model/postprocess.h"
+
+typedef struct edt_predictor edt_predictor;
+
+typedef struct edt_predictor_options {
+    int64_t batch_size;
+    edt_slot_format slot_format; // format of the batches it will be given
+    edt_post_mode post_mode;
+    bool use_ema; // read parameters from the EMA arena
+    int n_threads; // post-processing; 0: all cores
+} edt_predictor_options;
+
+// A graph without parameters memory of its own: `params` may be a trainer's. Borrowed until destroy.
+edt_status edt_predictor_create(const edt_hparams *hp, edt_params *params,
+                                const edt_predictor_options *options, edt_error *err,
+                                edt_predictor **out_predictor);
+// Stand-alone: creates parameters on `backend` too (see edt_predictor_params), zeroed.
+edt_status edt_predictor_create_standalone(const edt_hparams *hp, edt_backend *backend,
+                                           const edt_predictor_options *options, edt_error *err,
+                                           edt_predictor **out_predictor);
+void edt_predictor_destroy(edt_predictor *predictor);
+
+edt_params *edt_predictor_params(edt_predictor *predictor);
+edt_exec *edt_predictor_exec(edt_predictor *predictor);
+const edt_model *edt_predictor_model(const edt_predictor *predictor);
+int64_t edt_predictor_max_detections(const edt_predictor *predictor);
+
+// The network alone: binds the batch's images and runs (benchmark --what=network).
+edt_status edt_predictor_run_network(edt_predictor *predictor, const edt_batch *batch,
+                                     edt_error *err);
+// Network and post-processing of rows [0, n_valid). *out_detections: [B][max_detections], owned by
+// the predictor until the next run; out_n_valid[B].
+edt_status edt_predictor_run(edt_predictor *predictor, const edt_batch *batch, edt_error *err,
+                             const edt_detection **out_detections, const int64_t **out_n_valid);
+
+#endif

@@ -1,0 +1,99 @@
+// See archive.h. The copy is made beside archive/ and renamed into place, so that a kill leaves the
+// old archive or the new one, never half of one.
+#include "train/archive.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/path.h"
+#include "model/io/checkpoint.h"
+
+static double read_objective(const char *path)
+{
+    double value = -INFINITY;
+    FILE *file = fopen(path, "r");
+    if (file != NULL) {
+        if (fscanf(file, "%lf", &value) != 1) {
+            value = -INFINITY;
+        }
+        (void)fclose(file);
+    }
+    return value;
+}
+
+static void remove_files(const char *dir, edt_arena *arena)
+{
+    edt_error ignored;
+    edt_path_list files;
+    const char *pattern = edt_path_join(arena, dir, "*");
+    if (pattern != NULL && edt_path_glob(pattern, arena, &ignored, &files) == EDT_OK) {
+        for (int64_t i = 0; i < files.n; ++i) {
+            (void)unlink(files.path[i]);
+        }
+    }
+    (void)rmdir(dir);
+}
+
+static edt_status copy_checkpoint(const char *prefix, const char *to_dir, edt_arena *arena,
+                                  edt_error *err)
+{
+    EDT_TRY(edt_path_mkdirs(to_dir, err));
+    edt_path_list files;
+    const char *pattern = edt_arena_printf(arena, "%s.*", prefix);
+    if (pattern == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to archive %s", prefix);
+    }
+    EDT_TRY(edt_path_glob(pattern, arena, err, &files));
+    for (int64_t i = 0; i < files.n; ++i) {
+        edt_mapped_file file;
+        EDT_TRY(edt_mapped_file_open(files.path[i], err, &file));
+        const char *to = edt_path_join(arena, to_dir, edt_path_basename(arena, files.path[i]));
+        const edt_status status = edt_file_write(to, file.span.data, file.span.n_bytes, err);
+        edt_mapped_file_close(&file);
+        EDT_TRY(status);
+    }
+    return edt_checkpoint_enter(to_dir, edt_path_basename(arena, prefix), 0, err);
+}
+
+static edt_status archive(const char *model_dir, const char *prefix, double objective,
+                          edt_arena *arena, edt_error *err)
+{
+    const char *best = edt_path_join(arena, model_dir, "best_objective.txt");
+    const char *current = edt_path_join(arena, model_dir, "archive");
+    const char *backup = edt_path_join(arena, model_dir, "backup");
+    const char *fresh = edt_path_join(arena, model_dir, "archive.tmp");
+    const char *text = edt_arena_printf(arena, "%.17g\n", objective);
+    if (best == NULL || current == NULL || backup == NULL || fresh == NULL || text == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to archive %s", prefix);
+    }
+    if (read_objective(best) > objective) {
+        return EDT_OK;
+    }
+    remove_files(fresh, arena);
+    EDT_TRY(copy_checkpoint(prefix, fresh, arena, err));
+    remove_files(backup, arena);
+    if (rename(current, backup) != 0 && errno != ENOENT) {
+        return edt_error_set_errno(err, EDT_ERR_IO, errno, "cannot rename %s to %s", current,
+                                   backup);
+    }
+    if (rename(fresh, current) != 0) {
+        return edt_error_set_errno(err, EDT_ERR_IO, errno, "cannot rename %s to %s", fresh, current);
+    }
+    EDT_INFO("best AP so far %.5f: %s kept in %s", objective, prefix, current);
+    return edt_file_write(best, text, strlen(text), err);
+}
+
+edt_status edt_archive_best(const char *model_dir, const char *prefix, double objective,
+                            edt_error *err)
+{
+    edt_arena arena;
+    edt_arena_init(&arena, EDT_MEM_ARENA, 0);
+    const edt_status status = archive(model_dir, prefix, objective, &arena, err);
+    edt_arena_deinit(&arena);
+    return status;
+}

@@ -1,0 +1,204 @@
+// See eval_loop.h.
+#include "train/eval_loop.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/path.h"
+#include "core/signal.h"
+#include "model/io/checkpoint.h"
+#include "model/io/restore.h"
+#include "train/archive.h"
+
+// main.py evaluates with the best 5000 candidates (spec/eval_infer_export.md 1.1).
+enum { EVAL_NMS_INPUTS = 5000 };
+
+struct edt_eval_loop {
+    edt_hparams hp; // with the evaluation's settings
+    const edt_train_options *options;
+    edt_predictor *predictor;
+    edt_arena arena;
+};
+
+edt_status edt_eval_loop_create(const edt_hparams *hp, const edt_train_options *options,
+                                edt_backend *backend, edt_params *params, edt_error *err,
+                                edt_eval_loop **out_loop)
+{
+    edt_status status = EDT_OK;
+    edt_eval_loop *l = edt_mem_calloc(EDT_MEM_EVAL, 1, sizeof *l);
+    if (l == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the evaluation");
+    }
+    edt_arena_init(&l->arena, EDT_MEM_ARENA, 0);
+    l->options = options;
+    EDT_TRY_GOTO(edt_hparams_copy(hp, err, &l->hp));
+    if (l->hp.nms_configs.max_nms_inputs == 0) {
+        l->hp.nms_configs.max_nms_inputs = EVAL_NMS_INPUTS;
+    }
+    const edt_predictor_options po = {
+        .batch_size = options->eval_batch_size,
+        .slot_format = EDT_SLOT_F32,
+        .post_mode = EDT_POST_PER_CLASS,
+        .use_ema = params != NULL && params->memory[EDT_PARAMS_EMA] != NULL,
+        .n_threads = (int)options->num_threads,
+    };
+    EDT_TRY_GOTO(params != NULL ? edt_predictor_create(&l->hp, params, &po, err, &l->predictor)
+                                : edt_predictor_create_standalone(&l->hp, backend, &po, err,
+                                                                  &l->predictor));
+    *out_loop = l;
+    return EDT_OK;
+fail:
+    edt_eval_loop_destroy(l);
+    return status;
+}
+
+void edt_eval_loop_destroy(edt_eval_loop *l)
+{
+    if (l == NULL) {
+        return;
+    }
+    edt_predictor_destroy(l->predictor);
+    edt_hparams_deinit(&l->hp);
+    edt_arena_deinit(&l->arena);
+    edt_mem_free(l);
+}
+
+static edt_status write_metrics(edt_metrics *metrics, int64_t step, const edt_evaluation *e,
+                                edt_error *err)
+{
+    const double *stats = edt_coco_result_stats(e->result);
+    edt_metric rows[EDT_COCO_N_STATS + 2];
+    for (int i = 0; i < EDT_COCO_N_STATS; ++i) {
+        rows[i] = (edt_metric){edt_coco_stat_names[i], stats[i]};
+    }
+    rows[EDT_COCO_N_STATS] = (edt_metric){"eval_images", (double)e->n_images};
+    rows[EDT_COCO_N_STATS + 1] = (edt_metric){"eval_seconds", e->seconds};
+    return edt_metrics_write(metrics, step, rows, EDT_COCO_N_STATS + 2, err);
+}
+
+edt_status edt_eval_loop_once(edt_eval_loop *l, int64_t step, const char *prefix,
+                              edt_metrics *metrics, edt_error *err)
+{
+    const edt_train_options *o = l->options;
+    const edt_evaluation_options eo = {
+        .val_file_pattern = o->val_file_pattern,
+        .val_json_file = o->val_json_file,
+        .eval_samples = o->eval_samples,
+        .n_threads = (int)o->num_threads,
+    };
+    edt_evaluation e;
+    EDT_TRY(edt_evaluate(&l->hp, l->predictor, o->eval_batch_size, &eo, err, &e));
+    EDT_INFO("evaluated %" PRId64 " images in %.1f s (%.1f images/s), step %" PRId64, e.n_images,
+             e.seconds, (double)e.n_images / e.seconds, step);
+    edt_coco_print_summary(e.result, stdout);
+    (void)fflush(stdout);
+    edt_status status = EDT_OK;
+    if (metrics != NULL) {
+        status = write_metrics(metrics, step, &e, err);
+    }
+    if (status == EDT_OK && prefix != NULL) {
+        status = edt_archive_best(o->model_dir, prefix, edt_coco_result_stats(e.result)[0], err);
+    }
+    edt_evaluation_deinit(&e);
+    return status;
+}
+
+static edt_status load(edt_eval_loop *l, const char *prefix, edt_error *err)
+{
+    edt_restore_report report = {0};
+    const edt_restore_options options = {
+        .use_ema = l->hp.moving_average_decay > 0.0,
+        .strict = true,
+    };
+    const edt_status status =
+        edt_restore(edt_predictor_params(l->predictor), prefix, &options, err, &report);
+    edt_restore_report_deinit(&report);
+    return status;
+}
+
+// Sleeps in short naps, so that Ctrl-C ends the wait.
+static bool wait_for_newer(edt_eval_loop *l, const char *old_prefix, double not_before_s,
+                           const char **out_prefix)
+{
+    const double start = edt_clock_now_s();
+    for (;;) {
+        const double now = edt_clock_now_s();
+        edt_error ignored;
+        if (now >= not_before_s &&
+            edt_checkpoint_latest(l->options->model_dir, &l->arena, &ignored, out_prefix) ==
+                EDT_OK &&
+            (old_prefix == NULL || strcmp(*out_prefix, old_prefix) != 0)) {
+            return true;
+        }
+        if (edt_interrupt_requested() ||
+            (l->options->eval_timeout >= 0.0 && now - start > l->options->eval_timeout)) {
+            return false;
+        }
+        const struct timespec nap = {.tv_nsec = 200 * 1000 * 1000};
+        (void)nanosleep(&nap, NULL);
+    }
+}
+
+edt_status edt_eval_loop_run(edt_eval_loop *l, int64_t total_steps, edt_error *err)
+{
+    const char *dir = l->options->model_dir;
+    const char *prefix = NULL;
+    edt_status status = edt_checkpoint_latest(dir, &l->arena, err, &prefix);
+    if (status == EDT_END && l->options->eval_timeout == 0.0) {
+        EDT_FAIL(err, EDT_ERR_NOT_FOUND,
+                 "%s holds no checkpoint (no readable 'checkpoint' file); train first, or give "
+                 "--eval_timeout to wait for one",
+                 dir);
+    }
+    if (status != EDT_OK && status != EDT_END) {
+        return status;
+    }
+    // Results are kept beside the checkpoint where that is possible; a read-only directory is a
+    // legal place to evaluate from.
+    const bool writable = access(dir, W_OK) == 0;
+    edt_metrics *metrics = NULL;
+    const char *path = edt_path_join(&l->arena, dir, "metrics.jsonl");
+    if (writable && path != NULL) {
+        EDT_TRY(edt_metrics_open(path, INT64_MAX, err, &metrics));
+    }
+    const char *done = NULL;
+    status = EDT_OK;
+    if (prefix == NULL) {
+        EDT_INFO("waiting for a checkpoint in %s", dir);
+        if (!wait_for_newer(l, NULL, 0.0, &prefix)) {
+            prefix = NULL;
+        }
+    }
+    while (prefix != NULL) {
+        const double begun = edt_clock_now_s();
+        status = load(l, prefix, err);
+        if (status != EDT_OK) {
+            break;
+        }
+        EDT_INFO("evaluating %s", prefix);
+        const int64_t step = edt_checkpoint_step(prefix);
+        status = edt_eval_loop_once(l, step < 0 ? 0 : step, step >= 0 && writable ? prefix : NULL,
+                                    metrics, err);
+        done = prefix;
+        if (status != EDT_OK || step < 0 || step >= total_steps) {
+            break;
+        }
+        if (l->options->eval_timeout != 0.0) {
+            EDT_INFO("waiting for a checkpoint newer than %s (Ctrl-C ends; --eval_timeout=0 "
+                     "evaluates once)",
+                     done);
+        }
+        if (!wait_for_newer(l, done, begun + l->options->min_eval_interval, &prefix)) {
+            break;
+        }
+    }
+    edt_metrics_close(metrics);
+    return status;
+}

@@ -1,0 +1,27 @@
+// Evaluation as the trainer does it: with the reference's evaluation settings, results printed,
+// kept in metrics and archived when best (spec/train.md 2.2, 2.6).
+#ifndef EDT_TRAIN_EVAL_LOOP_H
+#define EDT_TRAIN_EVAL_LOOP_H
+
+#include "eval/evaluate.h"
+#include "train/metrics.h"
+#include "train/trainer.h"
+
+typedef struct edt_eval_loop edt_eval_loop;
+
+// `params` NULL: stand-alone (mode eval), on `backend`; else the trainer's, whose averages are used.
+edt_status edt_eval_loop_create(const edt_hparams *hp, const edt_train_options *options,
+                                edt_backend *backend, edt_params *params, edt_error *err,
+                                edt_eval_loop **out_loop);
+void edt_eval_loop_destroy(edt_eval_loop *loop);
+
+// Evaluates the weights now in the parameters, prints the twelve lines on stdout, appends to
+// `metrics` (may be NULL), and archives checkpoint `prefix` (may be NULL) when its AP is the best.
+edt_status edt_eval_loop_once(edt_eval_loop *loop, int64_t step, const char *prefix,
+                              edt_metrics *metrics, edt_error *err);
+
+// Mode eval: loads and evaluates the latest checkpoint of model_dir, then waits for newer ones as
+// the flags say, until `total_steps` is reached or a checkpoint's name carries no step.
+edt_status edt_eval_loop_run(edt_eval_loop *loop, int64_t total_steps, edt_error *err);
+
+#endif

@@ -1,0 +1,25 @@
+// metrics.jsonl: one JSON object per line and event, appended and flushed as it happens. A resumed
+// run first drops the lines of steps that it will do again.
+#ifndef EDT_TRAIN_METRICS_H
+#define EDT_TRAIN_METRICS_H
+
+#include <stdint.h>
+
+#include "core/error.h"
+
+typedef struct edt_metrics edt_metrics;
+
+typedef struct edt_metric {
+    const char *name;
+    double value; // NaN and infinity are written as null
+} edt_metric;
+
+// Opens `path` for appending, without the lines whose "step" is greater than `keep_step`.
+edt_status edt_metrics_open(const char *path, int64_t keep_step, edt_error *err,
+                            edt_metrics **out_metrics);
+void edt_metrics_close(edt_metrics *metrics);
+// {"step": N, "<name>": value, ...}; whole numbers are written without a fraction.
+edt_status edt_metrics_write(edt_metrics *metrics, int64_t step, const edt_metric *values,
+                             int n_values, edt_error *err);
+
+#endif

@@ -1,0 +1,91 @@
+// See preflight.h.
+#include "train/preflight.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/path.h"
+#include "dataio/record_index.h"
+
+edt_status edt_preflight_count_records(const char *file_pattern, edt_error *err, int64_t *out_n)
+{
+    edt_arena arena;
+    edt_arena_init(&arena, EDT_MEM_ARENA, 0);
+    edt_record_index *index = NULL;
+    edt_path_list files;
+    edt_status status = EDT_OK;
+    EDT_TRY_GOTO(edt_path_glob(file_pattern, &arena, err, &files));
+    EDT_TRY_GOTO(edt_record_index_create(files.path, files.n, NULL, err, &index));
+    const int64_t n = edt_record_index_n_records(index);
+    if (n == 0) {
+        status = edt_error_set(err, EDT_ERR_INVALID, "%s: the shards hold no record", file_pattern);
+        goto fail;
+    }
+    *out_n = n;
+fail:
+    edt_record_index_destroy(index);
+    edt_arena_deinit(&arena);
+    return status;
+}
+
+static void print_row(const char *what, int64_t n_bytes)
+{
+    printf("  %-28s %10.1f MiB\n", what, (double)n_bytes / (1024.0 * 1024.0));
+}
+
+// What the run needs beside the fixed arenas grows linearly with the batch, so one plan tells which
+// batch would fit.
+static int64_t largest_batch(const edt_step_plan *plan, int64_t batch_size, int64_t memory_bytes)
+{
+    const int64_t per_image = (plan->graph.activation_bytes + plan->graph.input_bytes) / batch_size;
+    const int64_t fixed =
+        plan->total_bytes - plan->graph.activation_bytes - plan->graph.input_bytes;
+    return per_image > 0 && memory_bytes > fixed ? (memory_bytes - fixed) / per_image : 0;
+}
+
+edt_status edt_preflight_print_plan(const edt_hparams *hp, const edt_step_options *options,
+                                    edt_error *err)
+{
+    edt_step_plan plan;
+    EDT_TRY(edt_step_make_plan(hp, options, err, &plan));
+    const int64_t memory_bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
+    printf("%s, %" PRId64 "x%" PRId64 " pixels, batch %" PRId64 "\n", hp->name, hp->image_size.h,
+           hp->image_size.w, options->batch_size);
+    printf("  %-28s %10" PRId64 "\n", "trainable parameters", plan.n_parameters);
+    printf("  %-28s %10.3f GMAC\n", "forward, per image", (double)plan.forward_macs * 1e-9);
+    printf("  %-28s %10.3f GMAC\n", "forward and backward, batch",
+           (double)plan.graph.conv_macs * 1e-9);
+    print_row("parameters", plan.param_bytes);
+    print_row("gradients", plan.gradient_bytes);
+    print_row("optimizer slots", plan.slot_bytes);
+    print_row("moving averages", plan.ema_bytes);
+    print_row("inputs and targets", plan.graph.input_bytes);
+    print_row("activations (planned)", plan.graph.activation_bytes);
+    print_row("activations without reuse", plan.graph.naive_bytes);
+    print_row("total", plan.total_bytes);
+    printf("  this machine has %.1f GiB: the largest batch that fits is %" PRId64 "\n",
+           (double)memory_bytes / (1024.0 * 1024.0 * 1024.0),
+           largest_batch(&plan, options->batch_size, memory_bytes));
+    return EDT_OK;
+}
+
+void edt_preflight_log_start(const edt_hparams *hp, const edt_step_options *options,
+                             int64_t n_records, int64_t examples_per_epoch, int64_t first_step)
+{
+    const edt_schedule *s = &options->schedule;
+    EDT_INFO("%s at %" PRId64 "x%" PRId64 ", batch %" PRId64 ", %" PRId64
+             " records, steps %" PRId64 " to %" PRId64 " (%g epochs of %.1f steps)",
+             hp->name, hp->image_size.h, hp->image_size.w, options->batch_size, n_records,
+             first_step, s->total_steps, hp->num_epochs, s->steps_per_epoch);
+    EDT_INFO("learning rate %g = %g x batch %" PRId64 " / 64, warm-up %" PRId64 " steps, then %s",
+             s->base_lr, hp->learning_rate, options->batch_size, s->warmup_steps,
+             hp->lr_decay_method);
+    if (examples_per_epoch != n_records) {
+        EDT_WARN("--num_examples_per_epoch=%" PRId64 " but the shards hold %" PRId64
+                 " records: epochs of the schedule are not passes over the data",
+                 examples_per_epoch, n_records);
+    }
+}

@@ -1,0 +1,163 @@
+// See state.h.
+#include "train/state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "core/path.h"
+#include "model/io/checkpoint.h"
+#include "model/io/restore.h"
+
+static const char cursor_name[] = "edt/cursor";
+static const char seed_name[] = "edt/seed";
+static const char config_name[] = "edt/config";
+
+void edt_train_slot_names(const edt_hparams *hp, const char *out_names[static 2])
+{
+    if (strcmp(hp->optimizer, "adam") == 0) {
+        out_names[0] = "Adam";
+        out_names[1] = "Adam_1";
+    } else {
+        out_names[0] = strcmp(hp->semantics, "tf2") == 0 ? "KerasMomentum" : "Momentum";
+        out_names[1] = NULL;
+    }
+}
+
+edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp, edt_params *params,
+                                const bool *frozen, const edt_train_state *state, edt_error *err)
+{
+    edt_arena arena;
+    edt_arena_init(&arena, EDT_MEM_ARENA, 0);
+    edt_status status = EDT_OK;
+    const char *config;
+    EDT_TRY_GOTO(edt_hparams_to_yaml(hp, &arena, err, &config));
+    char name[64];
+    (void)snprintf(name, sizeof name, "model.ckpt-%" PRId64, state->global_step);
+    const char *prefix = edt_path_join(&arena, model_dir, name);
+    bool *has_slot = edt_arena_calloc(&arena, (size_t)params->n_params, sizeof *has_slot);
+    if (prefix == NULL || has_slot == NULL) {
+        status = edt_error_set(err, EDT_ERR_NOMEM, "no memory to write a checkpoint");
+        goto fail;
+    }
+    for (int i = 0; i < params->n_params; ++i) {
+        has_slot[i] = params->entries[i].trainable && !frozen[i];
+    }
+    const int64_t cursor[2] = {state->cursor.epoch, state->cursor.position};
+    const edt_checkpoint_extra extras[] = {
+        {.name = cursor_name, .desc = {EDT_DTYPE_I64, edt_shape_1(2)}, .data = cursor},
+        {.name = seed_name, .desc = {EDT_DTYPE_I64, {0}}, .data = &state->seed},
+        {.name = config_name, .text = {config, strlen(config)}},
+    };
+    edt_checkpoint_save_options options = {
+        .global_step = state->global_step,
+        .has_slot = has_slot,
+        .n_extras = (int)(sizeof extras / sizeof extras[0]),
+        .extras = extras,
+    };
+    edt_train_slot_names(hp, options.slot_names);
+    EDT_TRY_GOTO(edt_checkpoint_save(params, prefix, &options, err));
+    EDT_TRY_GOTO(edt_checkpoint_enter(model_dir, name, EDT_CHECKPOINT_KEEP, err));
+fail:
+    edt_arena_deinit(&arena);
+    return status;
+}
+
+// Our own entries; a checkpoint of the reference has none of them.
+static edt_status read_extras(const char *prefix, edt_error *err, edt_train_state *state)
+{
+    edt_tf_bundle *bundle = NULL;
+    EDT_TRY(edt_tf_bundle_open(prefix, err, &bundle));
+    edt_status status = EDT_OK;
+    int64_t cursor[2];
+    const edt_tensor_desc cursor_desc = {EDT_DTYPE_I64, edt_shape_1(2)};
+    const edt_tensor_desc seed_desc = {EDT_DTYPE_I64, {0}};
+    if (edt_tf_bundle_find(bundle, cursor_name) >= 0) {
+        EDT_TRY_GOTO(edt_checkpoint_read_extra(bundle, cursor_name, &cursor_desc, cursor, err));
+        state->cursor = (edt_cursor){.epoch = cursor[0], .position = cursor[1]};
+        EDT_TRY_GOTO(edt_checkpoint_read_extra(bundle, seed_name, &seed_desc, &state->seed, err));
+    } else {
+        EDT_WARN("%s holds no loader position: its step and weights are taken, the pictures start "
+                 "from the beginning of the data set",
+                 prefix);
+    }
+fail:
+    edt_tf_bundle_close(bundle);
+    return status;
+}
+
+edt_status edt_train_state_resume(const char *model_dir, const edt_hparams *hp, edt_params *params,
+                                  int64_t default_seed, edt_error *err,
+                                  edt_train_state *out_state)
+{
+    edt_arena arena;
+    edt_arena_init(&arena, EDT_MEM_ARENA, 0);
+    edt_restore_report report = {0};
+    const char *prefix;
+    edt_status status = edt_checkpoint_latest(model_dir, &arena, err, &prefix);
+    if (status != EDT_OK) {
+        edt_arena_deinit(&arena);
+        return status;
+    }
+    edt_restore_options options = {
+        .load_ema = hp->moving_average_decay > 0.0,
+        .strict = true,
+    };
+    edt_train_slot_names(hp, options.slot_names);
+    EDT_TRY_GOTO(edt_restore(params, prefix, &options, err, &report));
+    if (report.global_step < 0) {
+        status = edt_error_set(err, EDT_ERR_FORMAT,
+                               "%s has no global_step: it cannot be resumed; start a new model_dir "
+                               "with --ckpt=%s",
+                               prefix, prefix);
+        goto fail;
+    }
+    edt_train_state state = {.global_step = report.global_step, .seed = default_seed};
+    EDT_TRY_GOTO(read_extras(prefix, err, &state));
+    EDT_INFO("resuming from %s at step %" PRId64, prefix, state.global_step);
+    *out_state = state;
+fail:
+    edt_restore_report_deinit(&report);
+    edt_arena_deinit(&arena);
+    return status;
+}
+
+edt_status edt_train_state_init_from(const char *ckpt, const char *backbone_ckpt,
+                                     const edt_hparams *hp, edt_params *params, edt_error *err)
+{
+    const bool whole = ckpt != NULL && ckpt[0] != '\0';
+    const bool backbone = backbone_ckpt != NULL && backbone_ckpt[0] != '\0';
+    if (whole && backbone) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "give either --ckpt or --backbone_ckpt, not both");
+    }
+    if (!whole && !backbone) {
+        return EDT_OK;
+    }
+    edt_arena arena;
+    edt_arena_init(&arena, EDT_MEM_ARENA, 0);
+    edt_restore_report report = {0};
+    edt_status status = EDT_OK;
+    const char *prefix;
+    EDT_TRY_GOTO(edt_checkpoint_resolve(whole ? ckpt : backbone_ckpt, &arena, err, &prefix));
+    edt_restore_options options = {
+        .load_ema = hp->moving_average_decay > 0.0,
+        .skip_mismatch = hp->skip_mismatch,
+    };
+    edt_train_slot_names(hp, options.slot_names);
+    if (backbone) {
+        const char *scope = hp->ckpt_var_scope != NULL ? hp->ckpt_var_scope : hp->backbone_name;
+        options.model_scope = edt_arena_printf(&arena, "%s/", hp->backbone_name);
+        options.ckpt_scope = edt_arena_printf(&arena, "%s/", scope);
+        if (options.model_scope == NULL || options.ckpt_scope == NULL) {
+            status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for variable scopes");
+            goto fail;
+        }
+    }
+    EDT_TRY_GOTO(edt_restore(params, prefix, &options, err, &report));
+    edt_restore_report_log(&report);
+fail:
+    edt_restore_report_deinit(&report);
+    edt_arena_deinit(&arena);
+    return status;
+}

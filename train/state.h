@@ -1,0 +1,35 @@
+// Everything a run needs to go on as if it had not stopped, in one checkpoint: parameters,
+// averages, optimizer slots, step, loader cursor, seed, configuration.
+#ifndef EDT_TRAIN_STATE_H
+#define EDT_TRAIN_STATE_H
+
+#include "core/hparams.h"
+#include "dataio/loader.h"
+#include "model/params.h"
+
+typedef struct edt_train_state {
+    int64_t global_step;
+    int64_t seed;
+    edt_cursor cursor;
+} edt_train_state;
+
+// Writes model_dir/model.ckpt-<global_step> and makes it the latest, keeping the newest five.
+// frozen[n_params] have no slots.
+edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp, edt_params *params,
+                                const bool *frozen, const edt_train_state *state, edt_error *err);
+
+// Loads the latest checkpoint of model_dir, or EDT_END when it has none. A checkpoint of the
+// reference (no cursor of ours) resumes at its step with the cursor at the start of the epoch that
+// `samples_per_epoch` and `batch_size` give. `default_seed` holds where none is stored.
+edt_status edt_train_state_resume(const char *model_dir, const edt_hparams *hp, edt_params *params,
+                                  int64_t default_seed, edt_error *err,
+                                  edt_train_state *out_state);
+
+// Initial weights from --ckpt or --backbone_ckpt (at most one; spec/train.md 11.1 "Ours").
+edt_status edt_train_state_init_from(const char *ckpt, const char *backbone_ckpt,
+                                     const edt_hparams *hp, edt_params *params, edt_error *err);
+
+// Checkpoint variable suffixes of the optimizer slots under hp->semantics and hp->optimizer.
+void edt_train_slot_names(const edt_hparams *hp, const char *out_names[static 2]);
+
+#endif

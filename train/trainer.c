@@ -1,0 +1,428 @@
+// See trainer.h. One run: configuration -> backend -> step -> resume or initialise -> loader ->
+// loop. The loop's only state is edt_train_state, which is what checkpoints hold.
+#include "train/trainer.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/path.h"
+#include "core/progress.h"
+#include "core/signal.h"
+#include "core/trace.h"
+#include "dataio/loader.h"
+#include "train/eval_loop.h"
+#include "train/metrics.h"
+#include "train/preflight.h"
+#include "train/state.h"
+#include "train/step.h"
+#include "train/target_maker.h"
+
+enum { PREFETCH_BATCHES = 3 };
+
+typedef struct run {
+    const edt_hparams *hp;
+    const edt_train_options *options;
+    edt_arena arena;
+    edt_backend *backend;
+    edt_step *step;
+    edt_loader *loader;
+    edt_target_maker *targets;
+    edt_metrics *metrics;
+    edt_eval_loop *eval;
+    edt_schedule schedule;
+    edt_train_state state;
+    int64_t saved_step; // of the newest checkpoint, -1: none
+    int64_t n_skipped;  // steps without an update because a gradient was not finite
+    int64_t examples_per_epoch;
+} run;
+
+// Sums since the last line of metrics.
+typedef struct window {
+    int64_t n_steps;
+    double begin_s, wait_begin_s;
+} window;
+
+static edt_status open_loader(run *r, bool training, edt_error *err)
+{
+    const edt_train_options *o = r->options;
+    EDT_TRY(edt_target_maker_create(r->hp, (int)o->num_threads, err, &r->targets));
+    const edt_loader_options lo = {
+        .file_pattern = o->train_file_pattern,
+        .training = training,
+        .batch_size = o->train_batch_size,
+        .n_threads = edt_target_maker_threads(r->targets),
+        .prefetch = PREFETCH_BATCHES,
+        .seed = (uint64_t)r->state.seed,
+        .start = r->state.cursor,
+        .world_size = 1,
+        .format = r->hp->slot_format != NULL && strcmp(r->hp->slot_format, "f32") == 0
+                      ? EDT_SLOT_F32
+                      : EDT_SLOT_U8,
+        .keep_groundtruth = !training,
+        .drop_remainder = true,
+        .n_anchors = edt_step_model(r->step)->n_anchors,
+        .targets = edt_target_maker_run,
+        .targets_ctx = r->targets,
+    };
+    return edt_loader_create(r->hp, &lo, err, &r->loader);
+}
+
+static edt_status save(run *r, edt_error *err)
+{
+    if (r->saved_step == r->state.global_step) {
+        return EDT_OK;
+    }
+    EDT_TRY(edt_step_complete_ema(r->step, err));
+    EDT_TRY(edt_train_state_save(r->options->model_dir, r->hp, edt_step_params(r->step),
+                                 edt_step_frozen(r->step), &r->state, err));
+    r->saved_step = r->state.global_step;
+    return EDT_OK;
+}
+
+static edt_status write_metrics(run *r, const edt_step_metrics *m, window *w, edt_error *err)
+{
+    const double now = edt_clock_now_s();
+    const double wait = edt_loader_get_stats(r->loader).wait_seconds;
+    const double seconds = now - w->begin_s > 1e-9 ? now - w->begin_s : 1e-9;
+    const edt_metric rows[] = {
+        {"epoch", (double)r->state.global_step / r->schedule.steps_per_epoch},
+        {"loss", m->loss},
+        {"det_loss", m->det_loss},
+        {"cls_loss", m->cls_loss},
+        {"box_loss", m->box_loss},
+        {"box_iou_loss", m->box_iou_loss},
+        {"reg_l2_loss", m->reg_l2_loss},
+        {"learning_rate", m->learning_rate},
+        {"gradient_norm", m->gradient_norm},
+        {"raw_gradient_norm", m->raw_gradient_norm},
+        {"num_positives", m->num_positives},
+        {"images_per_second", (double)(w->n_steps * r->options->train_batch_size) / seconds},
+        {"wait_percent", 100.0 * (wait - w->wait_begin_s) / seconds},
+        {"memory_bytes", (double)edt_mem_get_total().live_bytes},
+    };
+    *w = (window){.begin_s = now, .wait_begin_s = wait};
+    return edt_metrics_write(r->metrics, r->state.global_step, rows,
+                             (int)(sizeof rows / sizeof rows[0]), err);
+}
+
+// Names the pictures of a batch that could not be trained on.
+static edt_status fail_not_finite(const run *r, const edt_batch *batch, const edt_step_metrics *m,
+                                  edt_error *err)
+{
+    char ids[512] = "";
+    size_t used = 0;
+    for (int64_t i = 0; i < batch->n_valid && used < sizeof ids - 24; ++i) {
+        used += (size_t)snprintf(ids + used, sizeof ids - used, "%s%" PRId64, i == 0 ? "" : ", ",
+                                 batch->source_ids[i]);
+    }
+    EDT_FAIL(err, EDT_ERR_NUMERIC,
+             "step %" PRId64 ": the loss (%g) or a gradient is not finite; pictures of the batch: "
+             "%s. The last checkpoint in %s is from before (step %" PRId64
+             "). Lower learning_rate or clip_gradients_norm, or look at these pictures with "
+             "inspect_records",
+             r->state.global_step, m->loss, ids, r->options->model_dir, r->saved_step);
+}
+
+static edt_status one_step(run *r, const edt_batch *batch, edt_error *err, edt_step_metrics *out_m)
+{
+    EDT_TRY(edt_step_run(r->step, batch, r->state.global_step, err, out_m));
+    if (!out_m->finite) {
+        ++r->n_skipped;
+        // A loss that is not finite has already reached the moving statistics: only a gradient
+        // overflow leaves a state to go on from.
+        if (!isfinite(out_m->det_loss) || r->n_skipped > r->hp->nan_skip_budget) {
+            return fail_not_finite(r, batch, out_m, err);
+        }
+        EDT_WARN("step %" PRId64 ": a gradient is not finite, no update (%" PRId64 " of %" PRId64
+                 " such steps allowed)",
+                 r->state.global_step, r->n_skipped, r->hp->nan_skip_budget);
+    }
+    ++r->state.global_step;
+    return EDT_OK;
+}
+
+// Trains until global_step reaches `until` or the user interrupts (a checkpoint is then written).
+// `fixed_batch` NULL: batches from the loader.
+static edt_status train_until(run *r, int64_t until, const edt_batch *fixed_batch, edt_error *err)
+{
+    const edt_train_options *o = r->options;
+    edt_progress progress;
+    edt_progress_begin(&progress, &(edt_progress_spec){.what = "train",
+                                                       .unit = "steps",
+                                                       .total = until,
+                                                       .done = r->state.global_step});
+    window w = {.begin_s = edt_clock_now_s(),
+                .wait_begin_s = edt_loader_get_stats(r->loader).wait_seconds};
+    edt_status status = EDT_OK;
+    while (r->state.global_step < until && !edt_interrupt_requested()) {
+        const edt_batch *batch = fixed_batch;
+        if (batch == NULL) {
+            edt_trace_begin("wait_for_batch");
+            status = edt_loader_next(r->loader, err, &batch);
+            edt_trace_end();
+            if (status == EDT_END) {
+                status = edt_error_set(err, EDT_ERR_INTERNAL, "the training loader ended");
+            }
+            if (status != EDT_OK) {
+                break;
+            }
+        }
+        edt_step_metrics m;
+        status = one_step(r, batch, err, &m);
+        if (fixed_batch == NULL) {
+            r->state.cursor = edt_loader_cursor(r->loader);
+            edt_loader_release(r->loader, batch);
+        }
+        if (status != EDT_OK) {
+            break;
+        }
+        ++w.n_steps;
+        const double seconds = edt_clock_now_s() - w.begin_s;
+        edt_progress_update(
+            &progress, r->state.global_step, "epoch %.2f loss %.4f %.1f images/s wait %.0f%%",
+            (double)r->state.global_step / r->schedule.steps_per_epoch, m.loss,
+            (double)(w.n_steps * o->train_batch_size) / seconds,
+            100.0 * (edt_loader_get_stats(r->loader).wait_seconds - w.wait_begin_s) / seconds);
+        if (r->state.global_step % o->log_steps == 0 || r->state.global_step == until) {
+            status = write_metrics(r, &m, &w, err);
+        }
+        if (status == EDT_OK && fixed_batch == NULL &&
+            r->state.global_step % o->save_checkpoints_steps == 0) {
+            status = save(r, err);
+        }
+        if (status != EDT_OK) {
+            break;
+        }
+    }
+    edt_progress_end(&progress);
+    if (status == EDT_OK && fixed_batch == NULL) {
+        status = save(r, err);
+    }
+    if (status == EDT_OK && edt_interrupt_requested()) {
+        EDT_INFO("interrupted at step %" PRId64 "; the same command goes on from here",
+                 r->state.global_step);
+    }
+    return status;
+}
+
+static edt_status evaluate(run *r, edt_error *err)
+{
+    if (r->eval == NULL) {
+        EDT_TRY(edt_eval_loop_create(r->hp, r->options, r->backend, edt_step_params(r->step), err,
+                                     &r->eval));
+    }
+    EDT_TRY(edt_step_complete_ema(r->step, err));
+    const char *prefix = edt_arena_printf(&r->arena, "%s/model.ckpt-%" PRId64,
+                                          r->options->model_dir, r->state.global_step);
+    return edt_eval_loop_once(r->eval, r->state.global_step, prefix, r->metrics, err);
+}
+
+// Whole epochs, each followed by an evaluation (spec/train.md 2.2).
+static edt_status train_and_eval(run *r, edt_error *err)
+{
+    const int64_t n_epochs = (int64_t)r->hp->num_epochs;
+    const int64_t b = r->options->train_batch_size;
+    const int64_t done = r->state.global_step * b / r->examples_per_epoch;
+    for (int64_t e = done + 1; e <= n_epochs; ++e) {
+        const int64_t until = e == n_epochs ? r->schedule.total_steps : e * r->examples_per_epoch / b;
+        EDT_INFO("=====> Starting training, epoch: %" PRId64 ".", e);
+        EDT_TRY(train_until(r, until, NULL, err));
+        if (edt_interrupt_requested()) {
+            return EDT_OK;
+        }
+        EDT_INFO("=====> Starting evaluation, epoch: %" PRId64 ".", e);
+        EDT_TRY(evaluate(r, err));
+    }
+    return EDT_OK;
+}
+
+// The first batch, unaugmented, again and again; then its own AP: a detector that cannot learn one
+// batch by heart has a defect in data, labels or learning rate.
+static edt_status overfit(run *r, edt_error *err)
+{
+    const edt_batch *batch;
+    edt_predictor *predictor = NULL;
+    edt_evaluation e = {0};
+    edt_status status = edt_loader_next(r->loader, err, &batch);
+    if (status == EDT_END || (status == EDT_OK && batch->n_valid < batch->batch_size)) {
+        EDT_FAIL(err, EDT_ERR_INVALID,
+                 "--overfit_one_batch: %s holds fewer records than one batch of %" PRId64,
+                 r->options->train_file_pattern, r->options->train_batch_size);
+    }
+    EDT_TRY(status);
+    EDT_TRY(train_until(r, r->schedule.total_steps, batch, err));
+    const edt_predictor_options po = {
+        .batch_size = batch->batch_size,
+        .slot_format = batch->format,
+        .post_mode = EDT_POST_PER_CLASS,
+        .use_ema = edt_step_params(r->step)->memory[EDT_PARAMS_EMA] != NULL,
+    };
+    EDT_TRY_GOTO(edt_step_complete_ema(r->step, err));
+    EDT_TRY_GOTO(edt_predictor_create(r->hp, edt_step_params(r->step), &po, err, &predictor));
+    EDT_TRY_GOTO(edt_evaluate_batch(r->hp, predictor, batch, err, &e));
+    edt_coco_print_summary(e.result, stdout);
+    EDT_INFO("--overfit_one_batch: AP %.3f, AP50 %.3f on the batch itself after %" PRId64 " steps",
+             edt_coco_result_stats(e.result)[0], edt_coco_result_stats(e.result)[1],
+             r->state.global_step);
+fail:
+    edt_evaluation_deinit(&e);
+    edt_predictor_destroy(predictor);
+    return status;
+}
+
+static edt_status write_config(run *r, edt_error *err)
+{
+    const char *path = edt_path_join(&r->arena, r->options->model_dir, "config.yaml");
+    const char *text;
+    EDT_TRY(edt_hparams_to_yaml(r->hp, &r->arena, err, &text));
+    if (path != NULL && edt_path_exists(path)) {
+        edt_mapped_file old;
+        EDT_TRY(edt_mapped_file_open(path, err, &old));
+        if (old.span.n_bytes != strlen(text) || memcmp(old.span.data, text, strlen(text)) != 0) {
+            EDT_WARN("the settings differ from those this model_dir was started with (%s); going "
+                     "on with the new ones",
+                     path);
+        }
+        edt_mapped_file_close(&old);
+        return EDT_OK;
+    }
+    return edt_file_write(path, text, strlen(text), err);
+}
+
+static edt_status resume_or_init(run *r, edt_error *err)
+{
+    const edt_train_options *o = r->options;
+    edt_params *params = edt_step_params(r->step);
+    edt_status status = EDT_END;
+    r->saved_step = -1;
+    if (!o->overfit_one_batch) {
+        status = edt_train_state_resume(o->model_dir, r->hp, params, o->tf_random_seed, err,
+                                        &r->state);
+    }
+    if (status == EDT_OK) {
+        r->saved_step = r->state.global_step;
+        if (o->ckpt != NULL && o->ckpt[0] != '\0') {
+            EDT_INFO("--ckpt is not used: %s already holds a checkpoint", o->model_dir);
+        }
+        return EDT_OK;
+    }
+    if (status != EDT_END) {
+        return status;
+    }
+    r->state = (edt_train_state){.seed = o->tf_random_seed};
+    EDT_TRY(edt_params_init_random(params, (uint64_t)o->tf_random_seed, err));
+    if (params->memory[EDT_PARAMS_EMA] != NULL) {
+        EDT_TRY(edt_params_copy_arena(params, EDT_PARAMS_EMA, EDT_PARAMS_VALUES, err));
+    }
+    return edt_train_state_init_from(o->ckpt, o->backbone_ckpt, r->hp, params, err);
+}
+
+static edt_status check_options(const edt_train_options *o, edt_error *err)
+{
+    if (o->model_dir == NULL || o->model_dir[0] == '\0') {
+        EDT_FAIL(err, EDT_ERR_USAGE, "--model_dir is missing: where checkpoints are kept");
+    }
+    if (o->mode != EDT_TRAIN_MODE_EVAL &&
+        (o->train_file_pattern == NULL || o->train_file_pattern[0] == '\0')) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "--train_file_pattern is missing: the shards to train on");
+    }
+    const bool evaluates =
+        o->mode != EDT_TRAIN_MODE_TRAIN || (o->eval_after_train && !o->overfit_one_batch);
+    if (evaluates && (o->val_file_pattern == NULL || o->val_file_pattern[0] == '\0')) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "--val_file_pattern is missing: the shards to evaluate");
+    }
+    return EDT_OK;
+}
+
+static edt_status make_schedule(run *r, edt_error *err)
+{
+    const edt_train_options *o = r->options;
+    r->examples_per_epoch = o->num_examples_per_epoch;
+    if (r->examples_per_epoch == 0) {
+        EDT_TRY(edt_preflight_count_records(o->train_file_pattern, err, &r->examples_per_epoch));
+        EDT_INFO("an epoch is the %" PRId64 " records of %s", r->examples_per_epoch,
+                 o->train_file_pattern);
+    }
+    return edt_schedule_init(&r->schedule, r->hp, o->train_batch_size, r->examples_per_epoch, err);
+}
+
+static edt_status run_training(run *r, edt_error *err)
+{
+    const edt_train_options *o = r->options;
+    EDT_TRY(make_schedule(r, err));
+    const edt_step_options so = {
+        .real = EDT_DTYPE_F32,
+        .batch_size = o->train_batch_size,
+        .slot_format = r->hp->slot_format != NULL && strcmp(r->hp->slot_format, "f32") == 0
+                           ? EDT_SLOT_F32
+                           : EDT_SLOT_U8,
+        .drop_connect = !o->overfit_one_batch,
+        .seed = (uint64_t)o->tf_random_seed,
+        .schedule = r->schedule,
+    };
+    if (o->plan) {
+        return edt_preflight_print_plan(r->hp, &so, err);
+    }
+    EDT_TRY(edt_path_mkdirs(o->model_dir, err));
+    EDT_TRY(edt_backend_create(o->device, (int)o->num_threads, err, &r->backend));
+    EDT_TRY(edt_step_create(r->hp, r->backend, &so, err, &r->step));
+    EDT_TRY(resume_or_init(r, err));
+    EDT_TRY(open_loader(r, !o->overfit_one_batch, err));
+    EDT_TRY(write_config(r, err));
+    const char *path = edt_path_join(&r->arena, o->model_dir, "metrics.jsonl");
+    EDT_TRY(edt_metrics_open(path, r->state.global_step, err, &r->metrics));
+    edt_preflight_log_start(r->hp, &so, edt_loader_get_stats(r->loader).n_samples,
+                            r->examples_per_epoch, r->state.global_step);
+    if (o->overfit_one_batch) {
+        return overfit(r, err);
+    }
+    if (r->state.global_step >= r->schedule.total_steps) {
+        EDT_INFO("step %" PRId64 " of %" PRId64 " is already reached: nothing to train",
+                 r->state.global_step, r->schedule.total_steps);
+    }
+    if (o->mode == EDT_TRAIN_MODE_TRAIN_AND_EVAL) {
+        return train_and_eval(r, err);
+    }
+    EDT_TRY(train_until(r, r->schedule.total_steps, NULL, err));
+    return o->eval_after_train && !edt_interrupt_requested() ? evaluate(r, err) : EDT_OK;
+}
+
+static edt_status run_eval(run *r, edt_error *err)
+{
+    const edt_train_options *o = r->options;
+    int64_t total_steps = INT64_MAX;
+    if (o->num_examples_per_epoch > 0) {
+        EDT_TRY(make_schedule(r, err));
+        total_steps = r->schedule.total_steps;
+    }
+    EDT_TRY(edt_backend_create(o->device, (int)o->num_threads, err, &r->backend));
+    EDT_TRY(edt_eval_loop_create(r->hp, o, r->backend, NULL, err, &r->eval));
+    return edt_eval_loop_run(r->eval, total_steps, err);
+}
+
+edt_status edt_train_run(const edt_hparams *hp, const edt_train_options *options, edt_error *err)
+{
+    EDT_TRY(check_options(options, err));
+    run r = {.hp = hp, .options = options};
+    edt_arena_init(&r.arena, EDT_MEM_ARENA, 0);
+    const bool traced = options->trace_path != NULL && options->trace_path[0] != '\0';
+    edt_status status = traced ? edt_trace_start(options->trace_path, err) : EDT_OK;
+    if (status == EDT_OK) {
+        status = options->mode == EDT_TRAIN_MODE_EVAL ? run_eval(&r, err) : run_training(&r, err);
+    }
+    edt_loader_destroy(r.loader);
+    edt_eval_loop_destroy(r.eval);
+    edt_step_destroy(r.step);
+    edt_target_maker_destroy(r.targets);
+    edt_metrics_close(r.metrics);
+    edt_backend_destroy(&r.backend);
+    edt_arena_deinit(&r.arena);
+    if (traced && status == EDT_OK) {
+        status = edt_trace_stop(err);
+    }
+    return status;
+}

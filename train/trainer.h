@@ -1,0 +1,41 @@
+// The training program: modes train, eval and train_and_eval over one model directory
+// (spec/train.md 1, 2; design/cli.md). Re-running the same command resumes exactly.
+#ifndef EDT_TRAIN_TRAINER_H
+#define EDT_TRAIN_TRAINER_H
+
+#include "core/hparams.h"
+
+typedef enum edt_train_mode {
+    EDT_TRAIN_MODE_TRAIN,
+    EDT_TRAIN_MODE_EVAL,
+    EDT_TRAIN_MODE_TRAIN_AND_EVAL,
+} edt_train_mode;
+
+// Flags of the reference under their own names, then ours. Texts are borrowed; NULL or "" is none.
+typedef struct edt_train_options {
+    edt_train_mode mode;
+    const char *model_dir;
+    const char *train_file_pattern, *val_file_pattern, *val_json_file;
+    const char *ckpt, *backbone_ckpt;
+    const char *eval_name;
+    int64_t train_batch_size, eval_batch_size;
+    int64_t eval_samples;
+    int64_t save_checkpoints_steps;
+    int64_t log_steps; // iterations_per_loop: period of metrics.jsonl and of plain log lines
+    int64_t num_examples_per_epoch; // 0: records of the training set
+    int64_t tf_random_seed;
+    bool eval_after_train;
+    double min_eval_interval;
+    double eval_timeout; // seconds without a new checkpoint; < 0: for ever
+
+    const char *device; // "cpu", "ref", "cuda"
+    int64_t num_threads; // 0: all cores
+    bool overfit_one_batch;
+    bool plan;
+    const char *trace_path; // Chrome trace of the run
+} edt_train_options;
+
+// `hp` is complete (model row, YAML, flags) and checked; the trainer does not change it.
+edt_status edt_train_run(const edt_hparams *hp, const edt_train_options *options, edt_error *err);
+
+#endif
