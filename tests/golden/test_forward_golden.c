@@ -10,9 +10,11 @@
 #include "tests/support/test_dirs.h"
 
 typedef struct tolerance {
-    double logits, boxes; // absolute; 0: as features
-    double features;      // times rms
-    double rms_ratio;     // rms of the differences of one tensor over its rms; 0: not checked
+    // Of outputs; 0: as features. Times the tensor's rms where that is above 1: the stored f32
+    // logits (rms 3) of the deepest model are themselves 3.5e-4 away from the result in double.
+    double logits, boxes;
+    double features;  // times rms
+    double rms_ratio; // rms of the differences of one tensor over its rms; 0: not checked
 } tolerance;
 
 typedef struct stored {
@@ -146,9 +148,9 @@ static void check_tensor(const golden_file *file, golden_net *net, const golden_
         const double rms = rms_of(values, n);
         double limit = tol->features * rms;
         if (strncmp(name.base, "cls_", 4) == 0 && tol->logits > 0) {
-            limit = tol->logits;
+            limit = tol->logits * fmax(rms, 1.0);
         } else if (strncmp(name.base, "box_", 4) == 0 && tol->boxes > 0) {
-            limit = tol->boxes;
+            limit = tol->boxes * fmax(rms, 1.0);
         }
         cr_expect(c.largest <= limit, "%s %s: difference %.3g, allowed %.3g (rms %.3g)",
                   golden_metadata(file, "model"), tensor->name, c.largest, limit, rms);
@@ -193,7 +195,6 @@ typedef struct selection {
     const char *backend;
     edt_dtype real;
     const char *weights_kind, *bn;
-    int64_t max_pixels; // larger cases are left to a faster backend
     int n_files;
 } selection;
 
@@ -227,10 +228,6 @@ static void check_file(const golden_file *file, void *user)
     }
     edt_hparams hp;
     golden_net_hparams(file, &hp);
-    if (hp.image_size.h * hp.image_size.w > s->max_pixels) {
-        edt_hparams_deinit(&hp);
-        return;
-    }
     const bool train = strcmp(s->bn, "batch") == 0;
     const edt_model_options options = {.mode = train ? EDT_MODEL_TRAIN : EDT_MODEL_INFER,
                                        .real = s->real,
@@ -276,34 +273,32 @@ static void check_all(selection s)
     }
 }
 
-enum { SMALL = 160 * 160, ALL = 1 << 30 };
-
 Test(forward_golden, hashed_weights_on_ref, .timeout = 600)
 {
-    check_all((selection){"ref", EDT_DTYPE_F32, "hashed", "moving", SMALL, 0});
+    check_all((selection){"ref", EDT_DTYPE_F32, "hashed", "moving", 0});
 }
 
 Test(forward_golden, training_mode_on_ref_in_double, .timeout = 600)
 {
-    check_all((selection){"ref", EDT_DTYPE_F64, "hashed", "batch", ALL, 0});
+    check_all((selection){"ref", EDT_DTYPE_F64, "hashed", "batch", 0});
 }
 
 Test(forward_golden, hashed_weights_on_cpu, .timeout = 600)
 {
-    check_all((selection){"cpu", EDT_DTYPE_F32, "hashed", "moving", ALL, 0});
+    check_all((selection){"cpu", EDT_DTYPE_F32, "hashed", "moving", 0});
 }
 
 Test(forward_golden, training_mode_on_cpu, .timeout = 600)
 {
-    check_all((selection){"cpu", EDT_DTYPE_F32, "hashed", "batch", ALL, 0});
+    check_all((selection){"cpu", EDT_DTYPE_F32, "hashed", "batch", 0});
 }
 
 Test(forward_golden, checkpoint_weights_on_cpu, .timeout = 600)
 {
-    check_all((selection){"cpu", EDT_DTYPE_F32, "checkpoint", "moving", ALL, 0});
+    check_all((selection){"cpu", EDT_DTYPE_F32, "checkpoint", "moving", 0});
 }
 
 Test(forward_golden, checkpoint_weights_on_ref, .timeout = 600)
 {
-    check_all((selection){"ref", EDT_DTYPE_F32, "checkpoint", "moving", 400 * 640, 0});
+    check_all((selection){"ref", EDT_DTYPE_F32, "checkpoint", "moving", 0});
 }
