@@ -1,0 +1,222 @@
+// The executor: one parameter table under several graphs, averages, fused nodes, no allocation
+// in a run, and words for what goes wrong.
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+#include "model/exec.h"
+#include "model/fuse.h"
+#include "tests/support/test_model.h"
+
+#define OK(expr) cr_assert_eq((expr), EDT_OK, "%s", err.text)
+
+typedef struct setup {
+    edt_hparams hp;
+    edt_backend *backend;
+    edt_params *params;
+} setup;
+
+static edt_model *lite0(const edt_hparams *hp, int64_t side, edt_model_mode mode)
+{
+    edt_hparams sized = *hp;
+    sized.image_size = (edt_hw){.h = side, .w = side};
+    const edt_model_options options = {.mode = mode,
+                                       .real = EDT_DTYPE_F32,
+                                       .batch_size = 1,
+                                       .losses = mode == EDT_MODEL_TRAIN};
+    return edt_test_model(&sized, &options);
+}
+
+static void setup_create(setup *s, edt_model *model)
+{
+    edt_error err = {0};
+    OK(edt_backend_ref_create(&err, &s->backend));
+    OK(edt_params_create(model->graph, s->backend, &err, &s->params));
+    OK(edt_params_init_random(s->params, 1, &err));
+}
+
+static void setup_destroy(setup *s)
+{
+    edt_params_destroy(s->params);
+    edt_backend_destroy(&s->backend);
+    edt_hparams_deinit(&s->hp);
+}
+
+static float run_and_read(edt_exec *exec, const edt_model *model, edt_params *params)
+{
+    edt_error err = {0};
+    float outputs[36];
+    const edt_run_ctx ctx = {.params_version = params->version};
+    OK(edt_exec_run(exec, &ctx, &err));
+    OK(edt_exec_get(exec, edt_graph_find_output(model->graph, "box_7"), outputs, sizeof outputs,
+                    &err));
+    return outputs[7];
+}
+
+static void fill_image(edt_exec *exec, const edt_model *model)
+{
+    edt_error err = {0};
+    const size_t n = (size_t)(model->image_h * model->image_w * 3);
+    float *image = edt_mem_alloc(EDT_MEM_MISC, n * sizeof *image);
+    for (size_t i = 0; i < n; i++) {
+        image[i] = (float)(i % 17) / 8.0f - 1.0f;
+    }
+    OK(edt_exec_set_input(exec, edt_graph_find_input(model->graph, "image"), image,
+                          n * sizeof *image, &err));
+    edt_mem_free(image);
+}
+
+Test(exec, graphs_of_other_sizes_share_parameters, .timeout = 60)
+{
+    edt_error err = {0};
+    setup s;
+    edt_test_model_hparams("efficientdet-lite0", 0, 0, &s.hp);
+    edt_model *train = lite0(&s.hp, 128, EDT_MODEL_TRAIN);
+    edt_model *infer = lite0(&s.hp, 96, EDT_MODEL_INFER);
+    setup_create(&s, train);
+    OK(edt_params_add_arena(s.params, EDT_PARAMS_GRADS, &err));
+    edt_exec *a = NULL;
+    edt_exec *b = NULL;
+    OK(edt_exec_create(train->graph, s.params, &err, &a));
+    OK(edt_exec_create(infer->graph, s.params, &err, &b));
+    fill_image(b, infer);
+    const float before = run_and_read(b, infer, s.params);
+    // A training pass moves the statistics that the other graph reads.
+    fill_image(a, train);
+    (void)run_and_read(a, train, s.params);
+    const float after = run_and_read(b, infer, s.params);
+    cr_expect(isfinite(before) && isfinite(after));
+    cr_expect_neq(before, after);
+    edt_exec_destroy(a);
+    edt_exec_destroy(b);
+    edt_model_destroy(train);
+    edt_model_destroy(infer);
+    setup_destroy(&s);
+}
+
+Test(exec, averages_replace_values_until_switched_back, .timeout = 60)
+{
+    edt_error err = {0};
+    setup s;
+    edt_test_model_hparams("efficientdet-lite0", 0, 0, &s.hp);
+    edt_model *model = lite0(&s.hp, 96, EDT_MODEL_INFER);
+    setup_create(&s, model);
+    edt_exec *exec = NULL;
+    OK(edt_exec_create(model->graph, s.params, &err, &exec));
+    fill_image(exec, model);
+    edt_exec_use_ema(exec, true);
+    const edt_run_ctx ctx = {.params_version = s.params->version};
+    cr_expect_neq(edt_exec_run(exec, &ctx, &err), EDT_OK, "there are no averages yet");
+    OK(edt_params_add_arena(s.params, EDT_PARAMS_EMA, &err));
+    OK(edt_params_copy_arena(s.params, EDT_PARAMS_EMA, EDT_PARAMS_VALUES, &err));
+    const int bias = edt_params_find(s.params, "box_net/box-predict/bias");
+    float values[36] = {0};
+    values[7] = 100;
+    OK(edt_params_set_f32(s.params, EDT_PARAMS_EMA, bias, values, 36, &err));
+    const float averaged = run_and_read(exec, model, s.params);
+    edt_exec_use_ema(exec, false);
+    const float raw = run_and_read(exec, model, s.params);
+    cr_expect_float_eq(averaged - raw, 100, 1e-3);
+    edt_exec_destroy(exec);
+    edt_model_destroy(model);
+    setup_destroy(&s);
+}
+
+Test(exec, a_run_allocates_nothing, .timeout = 60)
+{
+    edt_error err = {0};
+    setup s;
+    edt_test_model_hparams("efficientdet-lite0", 0, 0, &s.hp);
+    edt_model *model = lite0(&s.hp, 96, EDT_MODEL_TRAIN);
+    setup_create(&s, model);
+    OK(edt_params_add_arena(s.params, EDT_PARAMS_GRADS, &err));
+    edt_exec *exec = NULL;
+    OK(edt_exec_create(model->graph, s.params, &err, &exec));
+    const int64_t before = edt_mem_get_total().n_total;
+    const edt_run_ctx ctx = {.params_version = s.params->version};
+    OK(edt_exec_run(exec, &ctx, &err));
+    cr_expect_eq(edt_mem_get_total().n_total, before);
+    edt_exec_enable_timing(exec, true);
+    OK(edt_exec_run(exec, &ctx, &err));
+    cr_expect_eq(edt_mem_get_total().n_total, before);
+    double seconds = 0;
+    for (int i = 0; i < model->graph->n_nodes; i++) {
+        seconds += edt_exec_node_seconds(exec, i);
+    }
+    cr_expect_gt(seconds, 0);
+    edt_exec_destroy(exec);
+    edt_model_destroy(model);
+    setup_destroy(&s);
+}
+
+Test(exec, foreign_parameters_are_refused_by_name, .timeout = 30)
+{
+    edt_error err = {0};
+    setup s;
+    edt_test_model_hparams("efficientdet-lite0", 0, 0, &s.hp);
+    edt_model *model = lite0(&s.hp, 96, EDT_MODEL_INFER);
+    s.hp.num_classes = 20;
+    edt_model *other = lite0(&s.hp, 96, EDT_MODEL_INFER);
+    setup_create(&s, model);
+    edt_exec *exec = NULL;
+    cr_expect_eq(edt_exec_create(other->graph, s.params, &err, &exec), EDT_ERR_MISMATCH);
+    cr_expect_not_null(strstr(err.text, "class_net/class-predict/pointwise_kernel"), "%s",
+                       err.text);
+    cr_expect_null(exec);
+    edt_model_destroy(model);
+    edt_model_destroy(other);
+    setup_destroy(&s);
+}
+
+// Counts what fusion leaves of a small chain: conv, BN, add of the input.
+static int fused_kinds(edt_graph *graph, const edt_backend *backend, edt_op_kind kind)
+{
+    edt_error err = {0};
+    edt_node nodes[8];
+    bool dead[8] = {false};
+    int n_fused = 0;
+    memcpy(nodes, graph->nodes, (size_t)graph->n_nodes * sizeof *nodes);
+    OK(edt_fuse_nodes(graph, backend, nodes, dead, &err, &n_fused));
+    int n = 0;
+    for (int i = 0; i < graph->n_nodes; i++) {
+        n += !dead[i] && nodes[i].kind == kind;
+    }
+    return n;
+}
+
+Test(exec, named_outputs_are_not_swallowed_by_fusion, .timeout = 30)
+{
+    edt_error err = {0};
+    edt_backend *backend = NULL;
+    edt_graph *graph = NULL;
+    OK(edt_backend_ref_create(&err, &backend));
+    OK(edt_graph_create(EDT_DTYPE_F32, &err, &graph));
+    const edt_init init = {.kind = EDT_INIT_CONSTANT};
+    const edt_value_id x = edt_graph_input(graph, "x", EDT_DTYPE_F32, edt_shape_4(1, 4, 4, 8));
+    const edt_value_id conv_in[2] = {
+        x, edt_graph_param(graph, "kernel", NULL, edt_shape_4(1, 1, 8, 8), init, true)};
+    const edt_op_attrs conv_attrs = {.conv = {.kh = 1, .kw = 1, .sh = 1, .sw = 1}};
+    const edt_value_id y =
+        edt_graph_op(graph, "conv", EDT_OP_CONV2D, &conv_attrs, 2, conv_in, 1);
+    edt_value_id bn_in[5] = {y};
+    const char *names[4] = {"gamma", "beta", "mean", "variance"};
+    for (int i = 0; i < 4; i++) {
+        bn_in[1 + i] = edt_graph_param(graph, names[i], NULL, edt_shape_1(8), init, i < 2);
+    }
+    const edt_op_attrs bn_attrs = {.bn = {.epsilon = 1e-3, .momentum = 0.99}};
+    const edt_value_id z = edt_graph_op(graph, "bn", EDT_OP_BN_INFER, &bn_attrs, 5, bn_in, 1);
+    const edt_value_id add_in[2] = {z, x};
+    const edt_value_id sum = edt_graph_op(graph, "add", EDT_OP_ADD, NULL, 2, add_in, 1);
+    edt_graph_output(graph, "sum", sum);
+    OK(edt_graph_status(graph, &err));
+    cr_expect_eq(fused_kinds(graph, backend, EDT_OP_CONV2D_BN_ACT), 1);
+    cr_expect_eq(fused_kinds(graph, backend, EDT_OP_ADD), 0);
+    edt_graph_output(graph, "z", z);
+    cr_expect_eq(fused_kinds(graph, backend, EDT_OP_CONV2D_BN_ACT), 1);
+    cr_expect_eq(fused_kinds(graph, backend, EDT_OP_ADD), 1);
+    edt_graph_output(graph, "y", y);
+    cr_expect_eq(fused_kinds(graph, backend, EDT_OP_CONV2D_BN_ACT), 0);
+    cr_expect_eq(fused_kinds(graph, backend, EDT_OP_BN_INFER), 1);
+    edt_graph_destroy(graph);
+    edt_backend_destroy(&backend);
+}

@@ -1,0 +1,67 @@
+// The graph builder: shared parameters, sticky errors.
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "model/graph.h"
+
+static edt_graph *new_graph(void)
+{
+    edt_error err = {0};
+    edt_graph *graph = NULL;
+    cr_assert_eq(edt_graph_create(EDT_DTYPE_F64, &err, &graph), EDT_OK, "%s", err.text);
+    return graph;
+}
+
+Test(graph, a_parameter_asked_for_twice_is_one, .timeout = 30)
+{
+    edt_graph *graph = new_graph();
+    const edt_init init = {.kind = EDT_INIT_CONSTANT};
+    const edt_value_id a = edt_graph_param(graph, "a/kernel", "p", edt_shape_1(3), init, true);
+    const edt_value_id b = edt_graph_param(graph, "a/kernel", "p", edt_shape_1(3), init, true);
+    cr_expect_eq(a, b);
+    cr_expect_eq(graph->n_params, 1);
+    cr_expect(graph->params[0].decay, "kernels belong to the L2 term");
+    (void)edt_graph_param(graph, "a/bias", "p", edt_shape_1(3), init, true);
+    cr_expect_not(graph->params[1].decay);
+    (void)edt_graph_param(graph, "a/kernel", "p", edt_shape_1(4), init, true);
+    edt_error err = {0};
+    cr_expect_eq(edt_graph_status(graph, &err), EDT_ERR_MISMATCH);
+    cr_expect_not_null(strstr(err.text, "a/kernel"), "%s", err.text);
+    edt_graph_destroy(graph);
+}
+
+Test(graph, the_first_error_stays_and_names_its_node, .timeout = 30)
+{
+    edt_graph *graph = new_graph();
+    const edt_value_id x = edt_graph_input(graph, "x", EDT_DTYPE_F64, edt_shape_4(1, 4, 4, 2));
+    const edt_value_id z = edt_graph_input(graph, "z", EDT_DTYPE_F64, edt_shape_4(1, 4, 4, 3));
+    const edt_value_id in[2] = {x, z};
+    const edt_value_id sum = edt_graph_op(graph, "wrong sum", EDT_OP_ADD, NULL, 2, in, 1);
+    cr_expect_eq(sum, EDT_NO_VALUE);
+    (void)edt_graph_op(graph, "later", EDT_OP_ACT, NULL, 1, &sum, 1);
+    edt_graph_output(graph, "y", sum);
+    edt_error err = {0};
+    cr_expect_eq(edt_graph_status(graph, &err), EDT_ERR_INVALID);
+    cr_expect_not_null(strstr(err.text, "wrong sum"), "%s", err.text);
+    cr_expect_eq(graph->n_nodes, 0);
+    cr_expect_eq(graph->n_outputs, 0);
+    edt_graph_destroy(graph);
+}
+
+Test(graph, names_find_inputs_and_outputs, .timeout = 30)
+{
+    edt_graph *graph = new_graph();
+    const edt_value_id x = edt_graph_input(graph, "x", EDT_DTYPE_F64, edt_shape_4(1, 4, 4, 2));
+    const edt_op_attrs attrs = {.act = EDT_ACT_SWISH};
+    const edt_value_id y = edt_graph_op(graph, "act", EDT_OP_ACT, &attrs, 1, &x, 1);
+    edt_graph_output(graph, "y", y);
+    cr_expect_eq(edt_graph_find_input(graph, "x"), x);
+    cr_expect_eq(edt_graph_find_input(graph, "act"), EDT_NO_VALUE);
+    cr_expect_eq(edt_graph_find_output(graph, "y"), y);
+    cr_expect_eq(edt_graph_find_output(graph, "x"), EDT_NO_VALUE);
+    edt_op_desc desc;
+    edt_graph_describe(graph, 0, &desc);
+    cr_expect_eq(desc.kind, EDT_OP_ACT);
+    cr_expect_eq(desc.out[0].shape.dim[3], 2);
+    edt_graph_destroy(graph);
+}
