@@ -5,27 +5,40 @@
 
 #include "core/mem.h"
 
-enum { RADIX_BITS = 8, N_BUCKETS = 1 << RADIX_BITS, CHUNK = 64, MIN_SLACK = 4096 };
+enum {
+    RADIX_BITS = 11,
+    N_BUCKETS = 1 << RADIX_BITS,
+    N_PASSES = 3,
+    CHUNK = 32,
+    MIN_SLACK = 4096
+};
+
+static inline uint32_t digit_of(uint64_t key, int i_pass)
+{
+    return (uint32_t)(key >> (32 + RADIX_BITS * i_pass)) & (N_BUCKETS - 1);
+}
 
 void edt_topk_sort(uint64_t *keys, uint64_t *scratch, int64_t n)
 {
-    uint64_t *from = keys, *to = scratch;
-    for (int shift = 0; shift < 64; shift += RADIX_BITS) {
-        int64_t count[N_BUCKETS] = {0};
-        for (int64_t i = 0; i < n; ++i) {
-            ++count[(from[i] >> shift) & (N_BUCKETS - 1)];
+    uint32_t count[N_PASSES][N_BUCKETS] = {0};
+    for (int64_t i = 0; i < n; ++i) {
+        for (int p = 0; p < N_PASSES; ++p) {
+            ++count[p][digit_of(keys[i], p)];
         }
-        if (n > 0 && count[(from[0] >> shift) & (N_BUCKETS - 1)] == n) {
+    }
+    uint64_t *from = keys, *to = scratch;
+    for (int p = 0; p < N_PASSES; ++p) {
+        if (n > 0 && count[p][digit_of(from[0], p)] == n) {
             continue; // one digit everywhere
         }
-        int64_t start = 0;
+        uint32_t start = 0;
         for (int b = N_BUCKETS - 1; b >= 0; --b) {
-            const int64_t here = count[b];
-            count[b] = start;
+            const uint32_t here = count[p][b];
+            count[p][b] = start;
             start += here;
         }
         for (int64_t i = 0; i < n; ++i) {
-            to[count[(from[i] >> shift) & (N_BUCKETS - 1)]++] = from[i];
+            to[count[p][digit_of(from[i], p)]++] = from[i];
         }
         uint64_t *swap = from;
         from = to;
@@ -63,6 +76,8 @@ void edt_topk_begin(edt_topk *topk)
     topk->full = 0;
 }
 
+// What was kept before comes first, sorted, and what is new has higher indices: a stable sort
+// by value gives the full order.
 static void compact(edt_topk *topk)
 {
     edt_topk_sort(topk->keys, topk->scratch, topk->n);
@@ -77,29 +92,26 @@ static void compact(edt_topk *topk)
 
 void edt_topk_push(edt_topk *topk, const float *values, int64_t n, uint32_t first_index)
 {
-    int64_t i = 0;
-    while (i < n) {
+    for (int64_t i = 0; i < n; i += CHUNK) {
         const int64_t end = i + CHUNK < n ? i + CHUNK : n;
-        if (topk->full) {
-            const float threshold = topk->threshold;
-            int any = 0;
-            for (int64_t j = i; j < end; ++j) {
-                any |= values[j] > threshold;
-            }
-            if (!any) {
-                i = end;
-                continue;
-            }
+        if (topk->n + CHUNK > topk->cap) {
+            compact(topk);
         }
-        for (; i < end; ++i) {
-            if (topk->full && !(values[i] > topk->threshold)) {
-                continue;
-            }
-            topk->keys[topk->n++] = edt_topk_key(values[i], first_index + (uint32_t)i);
-            if (topk->n == topk->cap) {
-                compact(topk);
-            }
+        const float threshold = topk->threshold;
+        int any = !topk->full;
+        for (int64_t j = i; j < end; ++j) {
+            any |= values[j] > threshold;
         }
+        if (!any) {
+            continue;
+        }
+        // Without branches: which of them pass is not predictable.
+        int64_t n_keys = topk->n;
+        for (int64_t j = i; j < end; ++j) {
+            topk->keys[n_keys] = edt_topk_key(values[j], first_index + (uint32_t)j);
+            n_keys += !topk->full | (values[j] > threshold);
+        }
+        topk->n = n_keys;
     }
 }
 

@@ -37,7 +37,8 @@ static inline float edt_topk_value(uint64_t key)
     return value;
 }
 
-// Sorts descending; `scratch` has room for n keys.
+// Sorts descending by value and keeps the order of equal values: keys given with ascending
+// indices come out in the order of keys. `scratch` has room for n keys; n < 2^32.
 void edt_topk_sort(uint64_t *keys, uint64_t *scratch, int64_t n);
 
 typedef struct edt_topk {
