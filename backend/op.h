@@ -156,7 +156,8 @@ typedef struct edt_loss_attrs {
     edt_iou_loss_kind iou_kind;
     bool misaligned_rows;  // IOU_LOSS: the reference's defect for batches over 1 (train.md 4.4)
     bool ciou_v_gradient;  // IOU_LOSS, CIoU: the whole gradient. False: v is a constant of the
-                           // prediction (train.md 4.4, "as original")
+                           // prediction (train.md 4.4, "as original"). The stored gradients of
+                           // golden/model/losses are the whole ones
 } edt_loss_attrs;
 
 // One parameter inside the flat arenas.

@@ -244,6 +244,61 @@ Test(ref_ops, batch_norm_of_one_value_keeps_a_finite_moving_variance)
     expect(r->inout[4], 1, (const double[]){3 * 0.99}, 1e-6, "mv");
 }
 
+static const double *uniform(int seed, int n, double low, double high)
+{
+    static double values[8][ROOM];
+    uint64_t state = (uint64_t)seed * 977 + 13;
+    for (int i = 0; i < n; ++i) {
+        state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+        values[seed][i] = low + (high - low) * (double)(state >> 11) * 0x1p-53;
+    }
+    return values[seed];
+}
+
+Test(ref_ops, fused_convolution_is_its_chain)
+{
+    const edt_conv_attrs conv = {.kh = 3, .kw = 3, .sh = 2, .sw = 2};
+    const double *x = uniform(0, 7 * 6 * 3, -1, 1);
+    const double *w = uniform(1, 9 * 3 * 5, -1, 1);
+    const double *bn[4] = {uniform(2, 5, 0.5, 1.5), uniform(3, 5, -1, 1), uniform(4, 5, -1, 1),
+                           uniform(5, 5, 0.5, 1.5)};
+    const double *b = uniform(6, 5, -1, 1);
+    const double *residual = uniform(7, 4 * 3 * 5, -1, 1);
+    double chain[60];
+    double sum[60];
+    runner *r = begin(EDT_OP_CONV2D, 1);
+    r->desc.attrs.conv = conv;
+    give(r, edt_shape_4(1, 7, 6, 3), x);
+    give(r, edt_shape_4(3, 3, 3, 5), w);
+    give(r, edt_shape_1(5), b);
+    run(r, EDT_DTYPE_F64);
+    memcpy(chain, r->out[0], sizeof chain);
+    r = begin(EDT_OP_BN_INFER, 1);
+    r->desc.attrs.bn.act = EDT_ACT_SWISH;
+    give(r, edt_shape_4(1, 4, 3, 5), chain);
+    for (int i = 0; i < 4; ++i) {
+        give(r, edt_shape_1(5), bn[i]);
+    }
+    run(r, EDT_DTYPE_F64);
+    for (int i = 0; i < 60; ++i) {
+        sum[i] = r->out[0][i] + residual[i];
+    }
+    r = begin(EDT_OP_CONV2D_BN_ACT, 1);
+    r->desc.attrs.conv = conv;
+    r->desc.attrs.conv.has_bias = true;
+    r->desc.attrs.conv.has_residual = true;
+    r->desc.attrs.bn.act = EDT_ACT_SWISH;
+    give(r, edt_shape_4(1, 7, 6, 3), x);
+    give(r, edt_shape_4(3, 3, 3, 5), w);
+    for (int i = 0; i < 4; ++i) {
+        give(r, edt_shape_1(5), bn[i]);
+    }
+    give(r, edt_shape_1(5), b);
+    give(r, edt_shape_4(1, 4, 3, 5), residual);
+    run(r, EDT_DTYPE_F64);
+    expect(r->out[0], 60, sum, 1e-14, "y");
+}
+
 Test(ref_ops, max_pool_ignores_padding_and_takes_the_first_maximum)
 {
     // 4 rows: windows (1..3), (3..4); all negative, so a padded zero would win.
