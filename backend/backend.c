@@ -13,6 +13,9 @@ edt_status edt_backend_create(const char *name, int n_threads, edt_error *err,
     if (strcmp(name, "ref") == 0) {
         return edt_backend_ref_create(err, out_backend);
     }
+    if (strcmp(name, "cpu") == 0) {
+        return edt_backend_cpu_create(n_threads, err, out_backend);
+    }
     if (strcmp(name, "cuda") == 0) {
         EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
                  "this build has no CUDA backend; use --backend=cpu (or ref, the slow oracle)");

@@ -1,0 +1,240 @@
+// The backend table of the cpu backend: heap memory, kernels chosen by op kind, shapes checked
+// once at prepare. oneDNN takes its thread count from the OpenMP setting of the calling thread,
+// which cpu_dnnl.c sets for the length of its calls only.
+#include <sched.h>
+#include <string.h>
+
+#include "backend/cpu/cpu_priv.h"
+
+static edt_cpu_prepare_fn *prepare_of(edt_op_kind kind)
+{
+    switch (kind) {
+    case EDT_OP_NORMALIZE:
+    case EDT_OP_ACT:
+    case EDT_OP_ACT_BWD:
+    case EDT_OP_ADD:
+    case EDT_OP_DROP_CONNECT:
+    case EDT_OP_GLOBAL_AVG_POOL:
+    case EDT_OP_GLOBAL_AVG_POOL_BWD:
+    case EDT_OP_SCALE_CHANNELS:
+    case EDT_OP_SCALE_CHANNELS_BWD: return edt_cpu_prepare_map;
+    case EDT_OP_BN_TRAIN:
+    case EDT_OP_BN_INFER:
+    case EDT_OP_BN_TRAIN_BWD:
+    case EDT_OP_BN_INFER_BWD: return edt_cpu_prepare_norm;
+    case EDT_OP_MAX_POOL:
+    case EDT_OP_MAX_POOL_BWD:
+    case EDT_OP_RESIZE_NEAREST:
+    case EDT_OP_RESIZE_NEAREST_BWD: return edt_cpu_prepare_sample;
+    case EDT_OP_FUSE:
+    case EDT_OP_FUSE_BWD: return edt_cpu_prepare_fuse;
+    case EDT_OP_FOCAL_LOSS:
+    case EDT_OP_BOX_LOSS:
+    case EDT_OP_IOU_LOSS: return edt_cpu_prepare_loss;
+    case EDT_OP_OPTIMIZER: return edt_cpu_prepare_optimizer;
+    case EDT_OP_DEPTHWISE:
+    case EDT_OP_DEPTHWISE_DATA:
+    case EDT_OP_DEPTHWISE_WEIGHT:
+    case EDT_OP_DEPTHWISE_BN_ACT: return edt_cpu_prepare_depthwise;
+    case EDT_OP_CONV2D:
+    case EDT_OP_CONV2D_DATA:
+    case EDT_OP_CONV2D_WEIGHT:
+    case EDT_OP_CONV2D_BN_ACT: return edt_cpu_prepare_conv;
+    case EDT_OP_N_KINDS: break;
+    }
+    return NULL;
+}
+
+static edt_status cpu_supports(const edt_backend *backend, const edt_op_desc *desc,
+                               edt_error *err)
+{
+    (void)backend;
+    if (prepare_of(desc->kind) == NULL) {
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "cpu: op kind %d is unknown", (int)desc->kind);
+    }
+    const edt_dtype real = desc->kind != EDT_OP_NORMALIZE             ? desc->in[0].dtype
+                           : desc->attrs.norm_dtype == EDT_DTYPE_NONE ? EDT_DTYPE_F32
+                                                                      : desc->attrs.norm_dtype;
+    if (real != EDT_DTYPE_F32) {
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
+                 "cpu: %s on %s; only f32 is there (the ref backend has f64)",
+                 edt_op_get_info(desc->kind)->name, edt_dtype_name(real));
+    }
+    const bool depthwise =
+        desc->kind == EDT_OP_DEPTHWISE || desc->kind == EDT_OP_DEPTHWISE_DATA ||
+        desc->kind == EDT_OP_DEPTHWISE_WEIGHT || desc->kind == EDT_OP_DEPTHWISE_BN_ACT;
+    const edt_conv_attrs *conv = &desc->attrs.conv;
+    if (depthwise && (conv->kh > EDT_CPU_MAX_DEPTHWISE || conv->kw > EDT_CPU_MAX_DEPTHWISE ||
+                      conv->sw > EDT_CPU_MAX_DEPTHWISE)) {
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "cpu: %s with a %dx%d window, stride %d; at most %d",
+                 edt_op_get_info(desc->kind)->name, conv->kh, conv->kw, conv->sw,
+                 EDT_CPU_MAX_DEPTHWISE);
+    }
+    return EDT_OK;
+}
+
+static void cpu_release(edt_backend *backend, edt_kernel *kernel)
+{
+    (void)backend;
+    if (kernel == NULL) {
+        return;
+    }
+    if (kernel->deinit != NULL) {
+        kernel->deinit(kernel);
+    }
+    edt_mem_free(kernel->state);
+    edt_mem_free(kernel);
+}
+
+edt_status edt_cpu_kernel_alloc_state(edt_kernel *kernel, size_t n_bytes, edt_error *err)
+{
+    kernel->state = edt_mem_calloc(EDT_MEM_WORKSPACE, 1, n_bytes);
+    if (kernel->state == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "cpu: no memory for %zu bytes of %s", n_bytes,
+                 edt_op_get_info(kernel->desc.kind)->name);
+    }
+    return EDT_OK;
+}
+
+static edt_status cpu_prepare(edt_backend *backend, const edt_op_desc *desc, edt_error *err,
+                              edt_kernel **out_kernel, size_t *out_workspace_bytes)
+{
+    EDT_TRY(cpu_supports(backend, desc, err));
+    edt_kernel *kernel = edt_mem_calloc(EDT_MEM_WORKSPACE, 1, sizeof(*kernel));
+    if (kernel == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "cpu: no memory for a kernel");
+    }
+    kernel->desc = *desc;
+    edt_status status;
+    EDT_TRY_GOTO(edt_op_infer(&kernel->desc, err));
+    EDT_TRY_GOTO(prepare_of(desc->kind)((edt_cpu_backend *)backend, kernel, err));
+    *out_kernel = kernel;
+    *out_workspace_bytes = kernel->workspace_bytes;
+    return EDT_OK;
+fail:
+    cpu_release(backend, kernel);
+    return status;
+}
+
+static edt_status cpu_run(edt_backend *backend, edt_kernel *kernel, const edt_run_ctx *ctx,
+                          void *const *in, void *const *out, void *workspace, edt_error *err)
+{
+    const edt_cpu_run run = {
+        .backend = (const edt_cpu_backend *)backend,
+        .ctx = ctx,
+        .in = in,
+        .out = out,
+        .workspace = workspace,
+        .err = err,
+    };
+    return kernel->run(kernel, &run);
+}
+
+static edt_status cpu_alloc(edt_backend *backend, edt_mem_kind kind, size_t n_bytes,
+                            edt_error *err, void **out_block)
+{
+    (void)backend;
+    void *block = edt_mem_alloc(kind, n_bytes);
+    if (block == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %zu bytes of %s", n_bytes,
+                 edt_mem_kind_name(kind));
+    }
+    *out_block = block;
+    return EDT_OK;
+}
+
+static void cpu_free(edt_backend *backend, void *block)
+{
+    (void)backend;
+    edt_mem_free(block);
+}
+
+static edt_status cpu_copy(edt_backend *backend, void *to, const void *from, size_t n_bytes,
+                           edt_error *err)
+{
+    (void)backend;
+    (void)err;
+    if (n_bytes > 0) {
+        memcpy(to, from, n_bytes);
+    }
+    return EDT_OK;
+}
+
+static edt_status cpu_zero(edt_backend *backend, void *block, size_t n_bytes, edt_error *err)
+{
+    (void)backend;
+    (void)err;
+    if (n_bytes > 0) {
+        memset(block, 0, n_bytes);
+    }
+    return EDT_OK;
+}
+
+static edt_status cpu_synchronize(edt_backend *backend, edt_error *err)
+{
+    (void)backend;
+    (void)err;
+    return EDT_OK;
+}
+
+static void cpu_destroy(edt_backend *backend)
+{
+    if (backend != NULL) {
+        edt_cpu_dnnl_destroy(((edt_cpu_backend *)backend)->dnnl);
+        edt_mem_free(backend);
+    }
+}
+
+static const edt_backend_table cpu_table = {
+    .name = "cpu",
+    .supports = cpu_supports,
+    .prepare = cpu_prepare,
+    .run = cpu_run,
+    .release = cpu_release,
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .upload = cpu_copy,
+    .download = cpu_copy,
+    .zero = cpu_zero,
+    .synchronize = cpu_synchronize,
+    .destroy = cpu_destroy,
+};
+
+static int available_cores(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 0) {
+        return CPU_COUNT(&set);
+    }
+    return 1;
+}
+
+edt_status edt_cpu_backend_create_variant(int n_threads, const char *variant, edt_error *err,
+                                          edt_backend **out_backend)
+{
+    const edt_cpu_kernels *simd = edt_cpu_kernels_find(variant);
+    if (simd == NULL) {
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "this processor cannot run the %s kernels%s",
+                 variant == NULL ? "base" : variant,
+                 variant == NULL ? "; x86-64-v2 (SSE4.2) is needed" : "");
+    }
+    edt_cpu_backend *backend = edt_mem_calloc(EDT_MEM_MISC, 1, sizeof(*backend));
+    if (backend == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the cpu backend");
+    }
+    backend->base.table = &cpu_table;
+    backend->base.n_threads = n_threads > 0 ? n_threads : available_cores();
+    backend->simd = simd;
+    const edt_status status = edt_cpu_dnnl_create(err, &backend->dnnl);
+    if (status != EDT_OK) {
+        cpu_destroy(&backend->base);
+        return status;
+    }
+    *out_backend = &backend->base;
+    return EDT_OK;
+}
+
+edt_status edt_backend_cpu_create(int n_threads, edt_error *err, edt_backend **out_backend)
+{
+    return edt_cpu_backend_create_variant(n_threads, NULL, err, out_backend);
+}

@@ -1,0 +1,314 @@
+// Depthwise convolution on the tap kernels of kernels_depthwise.c. Columns fall into classes
+// (one going forward, one per phase of the stride in the data gradient) within which every
+// column reads the same taps at a fixed step; columns whose taps would leave the image are done
+// one by one.
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#include "backend/cpu/cpu_priv.h"
+
+enum { MAX_K = EDT_CPU_MAX_DEPTHWISE, MAX_TAPS = MAX_K * MAX_K };
+
+// Along one axis: output position q + step * j reads source position source[t] + advance * j
+// through kernel position k[t]; j in [lo, hi) keeps every tap inside the source.
+typedef struct axis_class {
+    int n_taps;
+    int k[MAX_K];
+    int64_t source[MAX_K];
+    int64_t q, n, lo, hi;
+} axis_class;
+
+typedef struct state {
+    int64_t step, advance; // of columns
+    int n_classes;         // column classes, the first `n_classes` of `columns`
+    axis_class columns[MAX_K];
+    float *folded; // DEPTHWISE_BN_ACT: kh * kw * C weights, then C biases
+    uint64_t folded_version;
+    const void *folded_from[5];
+} state;
+
+static int64_t floor_div(int64_t a, int64_t b)
+{
+    return a >= 0 ? a / b : -((-a + b - 1) / b);
+}
+
+// Taps of output positions q, q + step, ...; `in` is the size read, `out` the size written.
+static void make_class(axis_class *class, bool backward, int64_t q, int64_t k, int64_t stride,
+                       int64_t before, int64_t in, int64_t out)
+{
+    const int64_t step = backward ? stride : 1;
+    const int64_t advance = backward ? 1 : stride;
+    *class = (axis_class){.q = q, .n = q < out ? (out - q - 1) / step + 1 : 0, .hi = INT64_MAX};
+    for (int64_t i = 0; i < k; i++) {
+        const int64_t at = backward ? q + before - i : q * stride - before + i;
+        if (backward && at - floor_div(at, stride) * stride != 0) {
+            continue;
+        }
+        const int64_t source = backward ? floor_div(at, stride) : at;
+        const int64_t lo = source >= 0 ? 0 : (-source + advance - 1) / advance;
+        const int64_t hi = floor_div(in - 1 - source, advance) + 1;
+        class->k[class->n_taps] = (int)i;
+        class->source[class->n_taps] = source;
+        class->n_taps++;
+        class->lo = lo > class->lo ? lo : class->lo;
+        class->hi = hi < class->hi ? hi : class->hi;
+    }
+    class->hi = class->hi > class->n ? class->n : class->hi;
+    class->lo = class->lo > class->hi ? class->hi : class->lo;
+    if (class->lo < 0) {
+        class->lo = 0;
+        class->hi = 0;
+    }
+}
+
+// What one call of the op needs besides the state.
+typedef struct job {
+    const edt_cpu_kernels *simd;
+    const state *state;
+    edt_act act;
+    const float *x, *w, *bias;
+    float *y;
+    int64_t in_w, c;
+    int kw;
+} job;
+
+// One output row from the source rows `rows` (kernel rows ky).
+static void do_row(const job *job, const float *const *rows, const int *ky, int n_rows,
+                   float *y)
+{
+    const state *s = job->state;
+    const int64_t c = job->c;
+    for (int i = 0; i < s->n_classes; i++) {
+        const axis_class *class = &s->columns[i];
+        for (int64_t j = 0; j < class->n;) {
+            const bool inside = j >= class->lo && j < class->hi;
+            const int64_t n_cols = inside ? class->hi - j : 1;
+            edt_cpu_tap taps[MAX_TAPS];
+            int n_taps = 0;
+            for (int r = 0; r < n_rows; r++) {
+                for (int t = 0; t < class->n_taps; t++) {
+                    const int64_t column = class->source[t] + s->advance * j;
+                    if (column < 0 || column >= job->in_w) {
+                        continue;
+                    }
+                    taps[n_taps].x = rows[r] + column * c;
+                    taps[n_taps].w = job->w + (ky[r] * job->kw + class->k[t]) * c;
+                    n_taps++;
+                }
+            }
+            job->simd->dw_taps(job->act, taps, n_taps, s->advance * c, job->bias,
+                               y + (class->q + s->step * j) * c, s->step * c, n_cols, c);
+            j += n_cols;
+        }
+    }
+}
+
+// Forward and data gradient. in: what is read ([N,H,W,C]), out: what is written.
+static void do_all(const edt_cpu_run *run, const edt_kernel *kernel, const job *job)
+{
+    const edt_conv_attrs *conv = &kernel->desc.attrs.conv;
+    const bool backward = kernel->desc.kind == EDT_OP_DEPTHWISE_DATA;
+    const edt_shape *in = &kernel->desc.in[0].shape;
+    const edt_shape *out = &kernel->desc.out[0].shape;
+    int64_t top;
+    int64_t bottom;
+    edt_same_padding(backward ? out->dim[1] : in->dim[1], conv->kh, conv->sh, &top, &bottom);
+    const int64_t in_row = in->dim[2] * in->dim[3];
+    const int64_t out_row = out->dim[2] * out->dim[3];
+    const int n_threads = edt_cpu_threads(run->backend, edt_shape_count(out));
+#pragma omp parallel for num_threads(n_threads) schedule(static)
+    for (int64_t row = 0; row < out->dim[0] * out->dim[1]; row++) {
+        const float *rows[MAX_K];
+        int ky[MAX_K];
+        int n_rows = 0;
+        const int64_t n = row / out->dim[1];
+        const int64_t h = row % out->dim[1];
+        for (int k = 0; k < conv->kh; k++) {
+            const int64_t at = backward ? h + top - k : h * conv->sh - top + k;
+            const int64_t source = backward ? floor_div(at, conv->sh) : at;
+            if ((backward && at != source * conv->sh) || source < 0 || source >= in->dim[1]) {
+                continue;
+            }
+            rows[n_rows] = job->x + (n * in->dim[1] + source) * in_row;
+            ky[n_rows] = k;
+            n_rows++;
+        }
+        do_row(job, rows, ky, n_rows, job->y + row * out_row);
+    }
+}
+
+static job make_job(const edt_kernel *kernel, const edt_cpu_run *run)
+{
+    return (job){
+        .simd = run->backend->simd,
+        .state = kernel->state,
+        .act = EDT_ACT_NONE,
+        .x = run->in[0],
+        .w = run->in[1],
+        .y = run->out[0],
+        .in_w = kernel->desc.in[0].shape.dim[2],
+        .c = kernel->desc.in[0].shape.dim[3],
+        .kw = kernel->desc.attrs.conv.kw,
+    };
+}
+
+static edt_status run_plain(edt_kernel *kernel, const edt_cpu_run *run)
+{
+    if (run->out[0] != NULL) {
+        const job job = make_job(kernel, run);
+        do_all(run, kernel, &job);
+    }
+    return EDT_OK;
+}
+
+static edt_status run_bn_act(edt_kernel *kernel, const edt_cpu_run *run)
+{
+    state *s = kernel->state;
+    const edt_bn_attrs *bn = &kernel->desc.attrs.bn;
+    const int64_t n_taps = kernel->desc.attrs.conv.kh * kernel->desc.attrs.conv.kw;
+    job job = make_job(kernel, run);
+    float *bias = s->folded + n_taps * job.c;
+    if (edt_cpu_stale(run, &s->folded_version, s->folded_from, 5)) {
+        const float *gamma = run->in[2];
+        const float *beta = run->in[3];
+        const float *mean = run->in[4];
+        const float *var = run->in[5];
+        for (int64_t c = 0; c < job.c; c++) {
+            const double scale = (double)gamma[c] / sqrt((double)var[c] + bn->epsilon);
+            bias[c] = (float)((double)beta[c] - (double)mean[c] * scale);
+            for (int64_t t = 0; t < n_taps; t++) {
+                s->folded[t * job.c + c] = (float)((double)job.w[t * job.c + c] * scale);
+            }
+        }
+    }
+    job.w = s->folded;
+    job.bias = bias;
+    job.act = bn->act;
+    do_all(run, kernel, &job);
+    return EDT_OK;
+}
+
+// dw of one thread's output rows, added to `dw` (kh * kw * C).
+static void weight_rows(const edt_kernel *kernel, const edt_cpu_run *run, int64_t begin,
+                        int64_t end, float *dw)
+{
+    const edt_conv_attrs *conv = &kernel->desc.attrs.conv;
+    const edt_shape *in = &kernel->desc.in[0].shape;
+    const edt_shape *out = &kernel->desc.in[1].shape;
+    const axis_class *columns = &((const state *)kernel->state)->columns[0];
+    const edt_cpu_kernels *simd = run->backend->simd;
+    const int64_t c = in->dim[3];
+    const int64_t left = -columns->source[0];
+    int64_t top;
+    int64_t bottom;
+    edt_same_padding(in->dim[1], conv->kh, conv->sh, &top, &bottom);
+    for (int64_t row = begin; row < end; row++) {
+        const float *dy = (const float *)run->in[1] + row * out->dim[2] * c;
+        for (int ky = 0; ky < conv->kh; ky++) {
+            const int64_t h = row % out->dim[1] * conv->sh - top + ky;
+            if (h < 0 || h >= in->dim[1]) {
+                continue;
+            }
+            const float *x = (const float *)run->in[0] +
+                             (row / out->dim[1] * in->dim[1] + h) * in->dim[2] * c;
+            float *dw_row = dw + (int64_t)ky * conv->kw * c;
+            for (int64_t j = 0; j < out->dim[2];) {
+                const int64_t first = j * conv->sw - left; // column of kernel column 0
+                if (j >= columns->lo && j < columns->hi) {
+                    simd->dw_weight(x + first * c, dy + j * c, columns->hi - j, conv->sw,
+                                    conv->kw, c, dw_row);
+                    j = columns->hi;
+                    continue;
+                }
+                const int64_t k0 = first < 0 ? -first : 0;
+                const int64_t room = in->dim[2] - first;
+                const int64_t k1 = room < conv->kw ? room : conv->kw;
+                if (k0 < k1) {
+                    simd->dw_weight(x + (first + k0) * c, dy + j * c, 1, conv->sw,
+                                    (int)(k1 - k0), c, dw_row + k0 * c);
+                }
+                j++;
+            }
+        }
+    }
+}
+
+static edt_status run_weight(edt_kernel *kernel, const edt_cpu_run *run)
+{
+    const edt_shape *out = &kernel->desc.in[1].shape;
+    const int64_t n_dw = edt_shape_count(&kernel->desc.out[0].shape);
+    float *partial = (float *)(void *)run->workspace; // [threads][kh * kw * C]
+    float *dw = run->out[0];
+    const int n_threads = edt_cpu_threads(run->backend, edt_shape_count(out));
+    if (dw == NULL) {
+        return EDT_OK;
+    }
+#pragma omp parallel num_threads(n_threads)
+    {
+        const int n_parts = omp_get_num_threads();
+        const int part = omp_get_thread_num();
+        float *mine = partial + part * n_dw;
+        int64_t begin;
+        int64_t end;
+        memset(mine, 0, (size_t)n_dw * sizeof(float));
+        edt_cpu_split(out->dim[0] * out->dim[1], n_parts, part, &begin, &end);
+        weight_rows(kernel, run, begin, end, mine);
+#pragma omp barrier
+        edt_cpu_split(n_dw, n_parts, part, &begin, &end);
+        for (int64_t i = begin; i < end; i++) {
+            double total = 0;
+            for (int p = 0; p < n_parts; p++) {
+                total += (double)partial[p * n_dw + i];
+            }
+            edt_cpu_put(&dw[i], total, kernel->desc.attrs.accumulate);
+        }
+    }
+    return EDT_OK;
+}
+
+static void deinit(edt_kernel *kernel)
+{
+    if (kernel->state != NULL) {
+        edt_mem_free(((state *)kernel->state)->folded);
+    }
+}
+
+edt_status edt_cpu_prepare_depthwise(edt_cpu_backend *backend, edt_kernel *kernel,
+                                     edt_error *err)
+{
+    const edt_op_kind kind = kernel->desc.kind;
+    const edt_conv_attrs *conv = &kernel->desc.attrs.conv;
+    const bool backward = kind == EDT_OP_DEPTHWISE_DATA;
+    const edt_shape *in = &kernel->desc.in[0].shape;
+    const edt_shape *out = kind == EDT_OP_DEPTHWISE_WEIGHT ? &kernel->desc.in[1].shape
+                                                           : &kernel->desc.out[0].shape;
+    EDT_TRY(edt_cpu_kernel_alloc_state(kernel, sizeof(state), err));
+    kernel->deinit = deinit;
+    state *s = kernel->state;
+    int64_t left;
+    int64_t right;
+    edt_same_padding(backward ? out->dim[2] : in->dim[2], conv->kw, conv->sw, &left, &right);
+    s->step = backward ? conv->sw : 1;
+    s->advance = backward ? 1 : conv->sw;
+    s->n_classes = backward ? conv->sw : 1;
+    for (int q = 0; q < s->n_classes; q++) {
+        make_class(&s->columns[q], backward, q, conv->kw, conv->sw, left, in->dim[2],
+                   out->dim[2]);
+    }
+    if (kind == EDT_OP_DEPTHWISE_WEIGHT) {
+        kernel->run = run_weight;
+        kernel->workspace_bytes =
+            (size_t)backend->base.n_threads * edt_tensor_bytes(&kernel->desc.out[0]);
+    } else if (kind == EDT_OP_DEPTHWISE_BN_ACT) {
+        kernel->run = run_bn_act;
+        const size_t n_floats = (size_t)((conv->kh * conv->kw + 1) * in->dim[3]);
+        s->folded = edt_mem_alloc(EDT_MEM_WORKSPACE, n_floats * sizeof(float));
+        if (s->folded == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "cpu: no memory for folded depthwise weights");
+        }
+    } else {
+        kernel->run = run_plain;
+    }
+    return EDT_OK;
+}

@@ -1,0 +1,121 @@
+// Batch normalisation with the activation fused in: statistics, normalisation and both backward
+// passes. Statistics are taken of x - shift (shift: some value of the channel), which keeps the
+// one-pass variance exact where the mean is large.
+#include "backend/cpu/kernels_vec.h"
+
+enum { ROWS = 32 };
+
+void EDT_K(bn_stats)(const float *x, const float *shift, int64_t rows, int64_t c, double *sum,
+                     double *square)
+{
+    for (int64_t r0 = 0; r0 < rows; r0 += ROWS) {
+        const int64_t n = rows - r0 < ROWS ? rows - r0 : ROWS;
+        const float *block = x + r0 * c;
+        EDT_FOR_STRIPS(i, c, {
+            const vf origin = v_load_n(shift + i, M);
+            vf s = v_zero();
+            vf q = v_zero();
+            for (int64_t r = 0; r < n; r++) {
+                const vf d = v_load_n(block + r * c + i, M) - origin;
+                s += d;
+                q += d * d;
+            }
+            v_add_to_double(sum + i, s, M);
+            v_add_to_double(square + i, q, M);
+        });
+    }
+}
+
+EDT_INLINE void apply_loop(edt_act act, const float *x, const float *mean, const float *scale,
+                           const float *beta, float *y, int64_t rows, int64_t c)
+{
+    for (int64_t r = 0; r < rows; r++, x += c, y += c) {
+        EDT_FOR_STRIPS(i, c, {
+            const vf d = v_load_n(x + i, M) - v_load_n(mean + i, M);
+            v_store_n(y + i, v_act(act, d * v_load_n(scale + i, M) + v_load_n(beta + i, M)), M);
+        });
+    }
+}
+
+void EDT_K(bn_apply)(edt_act act, const float *x, const float *mean, const float *scale,
+                     const float *beta, float *y, int64_t rows, int64_t c)
+{
+    EDT_FOR_ACT(act, apply_loop(ACT, x, mean, scale, beta, y, rows, c));
+}
+
+EDT_INLINE void sums_loop(edt_act act, const float *dy, const float *x, const float *mean,
+                          const float *invstd, const float *gamma, const float *beta,
+                          int64_t rows, int64_t c, double *sum_dz, double *sum_dz_xhat)
+{
+    for (int64_t r0 = 0; r0 < rows; r0 += ROWS) {
+        const int64_t n = rows - r0 < ROWS ? rows - r0 : ROWS;
+        const int64_t at = r0 * c;
+        EDT_FOR_STRIPS(i, c, {
+            const vf m = v_load_n(mean + i, M);
+            const vf inv = v_load_n(invstd + i, M);
+            const vf g = v_load_n(gamma + i, M);
+            const vf b = v_load_n(beta + i, M);
+            vf s = v_zero();
+            vf q = v_zero();
+            for (int64_t r = 0; r < n; r++) {
+                const int64_t p = at + r * c + i;
+                const vf xhat = (v_load_n(x + p, M) - m) * inv;
+                vf dz = v_load_n(dy + p, M);
+                if (act != EDT_ACT_NONE) {
+                    dz *= v_act_grad(act, xhat * g + b);
+                }
+                s += dz;
+                q += dz * xhat;
+            }
+            v_add_to_double(sum_dz + i, s, M);
+            v_add_to_double(sum_dz_xhat + i, q, M);
+        });
+    }
+}
+
+void EDT_K(bn_bwd_sums)(edt_act act, const float *dy, const float *x, const float *mean,
+                        const float *invstd, const float *gamma, const float *beta,
+                        int64_t rows, int64_t c, double *sum_dz, double *sum_dz_xhat)
+{
+    EDT_FOR_ACT(act,
+                sums_loop(ACT, dy, x, mean, invstd, gamma, beta, rows, c, sum_dz, sum_dz_xhat));
+}
+
+EDT_INLINE void bwd_apply_loop(edt_act act, const float *dy, const float *x, const float *mean,
+                               const float *invstd, const float *gamma, const float *beta,
+                               const float *mean_dz, const float *mean_dz_xhat, float *dx,
+                               int64_t rows, int64_t c)
+{
+    // Blocks of rows: the six per-channel vectors are loaded once per block.
+    for (int64_t r0 = 0; r0 < rows; r0 += ROWS / 4) {
+        const int64_t n = rows - r0 < ROWS / 4 ? rows - r0 : ROWS / 4;
+        const int64_t at = r0 * c;
+        EDT_FOR_STRIPS(i, c, {
+            const vf m = v_load_n(mean + i, M);
+            const vf inv = v_load_n(invstd + i, M);
+            const vf g = v_load_n(gamma + i, M);
+            const vf b = v_load_n(beta + i, M);
+            const vf k1 = v_load_n(mean_dz + i, M);
+            const vf k2 = v_load_n(mean_dz_xhat + i, M);
+            const vf scale = g * inv;
+            for (int64_t r = 0; r < n; r++) {
+                const int64_t p = at + r * c + i;
+                const vf xhat = (v_load_n(x + p, M) - m) * inv;
+                vf dz = v_load_n(dy + p, M);
+                if (act != EDT_ACT_NONE) {
+                    dz *= v_act_grad(act, xhat * g + b);
+                }
+                v_store_n(dx + p, scale * (dz - k1 - xhat * k2), M);
+            }
+        });
+    }
+}
+
+void EDT_K(bn_bwd_apply)(edt_act act, const float *dy, const float *x, const float *mean,
+                         const float *invstd, const float *gamma, const float *beta,
+                         const float *mean_dz, const float *mean_dz_xhat, float *dx,
+                         int64_t rows, int64_t c)
+{
+    EDT_FOR_ACT(act, bwd_apply_loop(ACT, dy, x, mean, invstd, gamma, beta, mean_dz,
+                                    mean_dz_xhat, dx, rows, c));
+}
