@@ -175,6 +175,18 @@ edt_status edt_predictor_run_network(edt_predictor *p, const edt_batch *batch, e
     return status;
 }
 
+void edt_predictor_outputs(const edt_predictor *p, int64_t row, const float **out_cls,
+                           const float **out_box)
+{
+    for (int i = 0; i < p->n_levels; ++i) {
+        const int level = p->model->min_level + i;
+        const int64_t cells =
+            p->model->level_h[level] * p->model->level_w[level] * p->model->anchors_per_cell;
+        out_cls[i] = p->cls[i] + row * cells * p->model->num_classes;
+        out_box[i] = p->box[i] + row * cells * 4;
+    }
+}
+
 typedef struct post_job {
     edt_predictor *p;
     const edt_batch *batch;
@@ -186,13 +198,7 @@ static edt_status post_one(void *ctx, int worker, int64_t row, edt_error *err)
     const post_job *job = ctx;
     edt_predictor *p = job->p;
     const float *cls[MAX_LEVELS], *box[MAX_LEVELS];
-    for (int i = 0; i < p->n_levels; ++i) {
-        const int level = p->model->min_level + i;
-        const int64_t cells =
-            p->model->level_h[level] * p->model->level_w[level] * p->model->anchors_per_cell;
-        cls[i] = p->cls[i] + row * cells * p->model->num_classes;
-        box[i] = p->box[i] + row * cells * 4;
-    }
+    edt_predictor_outputs(p, row, cls, box);
     return edt_post_run(p->posts[worker], cls, box, job->batch->image_scales[row],
                         p->detections + row * p->max_detections, &p->n_valid[row], err);
 }

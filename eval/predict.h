@@ -43,4 +43,9 @@ edt_status edt_predictor_run_network(edt_predictor *predictor, const edt_batch *
 edt_status edt_predictor_run(edt_predictor *predictor, const edt_batch *batch, edt_error *err,
                              const edt_detection **out_detections, const int64_t **out_n_valid);
 
+// Host copies of the network's outputs for one row after edt_predictor_run, per level: another
+// post-processing of the same pictures. Arrays of at least 16 pointers.
+void edt_predictor_outputs(const edt_predictor *predictor, int64_t row, const float **out_cls,
+                           const float **out_box);
+
 #endif
