@@ -160,7 +160,7 @@ static void decode(const float *code, const float *anchor, double out_corners[4]
 
 // Loss of one anchor and its gradient over the predicted code. The mask of the target code is
 // laid over the corners of both boxes (spec/train.md 4.4).
-static double iou_row(edt_iou_loss_kind kind, const float *code, const float *target_code,
+static double iou_row(const edt_loss_attrs *loss, const float *code, const float *target_code,
                       const float *anchor, double out_grad[4])
 {
     double pred[4];
@@ -173,7 +173,8 @@ static double iou_row(edt_iou_loss_kind kind, const float *code, const float *ta
         pred[i] = masked ? 0 : pred[i];
         target[i] = masked ? 0 : target[i];
     }
-    const double value = edt_ref_iou_pair_loss(kind, pred, target, corner_grad);
+    const double value =
+        edt_ref_iou_pair_loss(loss->iou_kind, loss->ciou_v_gradient, pred, target, corner_grad);
     for (int axis = 0; axis < 2; axis++) {
         const double size = (double)anchor[axis + 2] - (double)anchor[axis];
         const double low = target_code[axis] == 0.0f ? 0 : corner_grad[axis];
@@ -217,8 +218,7 @@ static edt_status run_iou(edt_kernel *kernel, const edt_cpu_run *run)
             const int64_t i_used =
                 loss->misaligned_rows ? (n_before + row) % n_total : i_anchor;
             double code_grad[4];
-            sum +=
-                iou_row(loss->iou_kind, box + row * 4, target, anchors + i_used * 4, code_grad);
+            sum += iou_row(loss, box + row * 4, target, anchors + i_used * 4, code_grad);
             for (int i = 0; gradient != NULL && i < 4; i++) {
                 gradient[row * 4 + i] = (float)(loss->weight * code_grad[i] / n_norm);
             }
