@@ -63,7 +63,7 @@ static void make_class(axis_class *class, bool backward, int64_t q, int64_t k, i
 }
 
 // What one call of the op needs besides the state.
-typedef struct job {
+typedef struct depthwise_job {
     const edt_cpu_kernels *simd;
     const state *state;
     edt_act act;
@@ -71,11 +71,11 @@ typedef struct job {
     float *y;
     int64_t in_w, c;
     int kw;
-} job;
+} depthwise_job;
 
 // One output row from the source rows `rows` (kernel rows ky).
-static void do_row(const job *job, const float *const *rows, const int *ky, int n_rows,
-                   float *y)
+static void do_row(const depthwise_job *job, const float *const *rows, const int *ky,
+                   int n_rows, float *y)
 {
     const state *s = job->state;
     const int64_t c = job->c;
@@ -105,7 +105,7 @@ static void do_row(const job *job, const float *const *rows, const int *ky, int 
 }
 
 // Forward and data gradient. in: what is read ([N,H,W,C]), out: what is written.
-static void do_all(const edt_cpu_run *run, const edt_kernel *kernel, const job *job)
+static void do_all(const edt_cpu_run *run, const edt_kernel *kernel, const depthwise_job *job)
 {
     const edt_conv_attrs *conv = &kernel->desc.attrs.conv;
     const bool backward = kernel->desc.kind == EDT_OP_DEPTHWISE_DATA;
@@ -138,9 +138,9 @@ static void do_all(const edt_cpu_run *run, const edt_kernel *kernel, const job *
     }
 }
 
-static job make_job(const edt_kernel *kernel, const edt_cpu_run *run)
+static depthwise_job make_job(const edt_kernel *kernel, const edt_cpu_run *run)
 {
-    return (job){
+    return (depthwise_job){
         .simd = run->backend->simd,
         .state = kernel->state,
         .act = EDT_ACT_NONE,
@@ -156,7 +156,7 @@ static job make_job(const edt_kernel *kernel, const edt_cpu_run *run)
 static edt_status run_plain(edt_kernel *kernel, const edt_cpu_run *run)
 {
     if (run->out[0] != NULL) {
-        const job job = make_job(kernel, run);
+        const depthwise_job job = make_job(kernel, run);
         do_all(run, kernel, &job);
     }
     return EDT_OK;
@@ -167,7 +167,7 @@ static edt_status run_bn_act(edt_kernel *kernel, const edt_cpu_run *run)
     state *s = kernel->state;
     const edt_bn_attrs *bn = &kernel->desc.attrs.bn;
     const int64_t n_taps = kernel->desc.attrs.conv.kh * kernel->desc.attrs.conv.kw;
-    job job = make_job(kernel, run);
+    depthwise_job job = make_job(kernel, run);
     float *bias = s->folded + n_taps * job.c;
     if (edt_cpu_stale(run, &s->folded_version, s->folded_from, 5)) {
         const float *gamma = run->in[2];
