@@ -496,6 +496,12 @@ static edt_status convert(converter *c, edt_error *err, edt_convert_coco_stats *
     EDT_TRY(status);
     const edt_convert_coco_stats stats = get_stats(c);
     EDT_TRY(write_report(c, &stats, err));
+    if (stats.n_records == 0 && n_images > 0) {
+        EDT_FAIL(err, EDT_ERR_INVALID,
+                 "none of the %" PRId64
+                 " images could be used; is --image_dir='%s' the right directory?",
+                 n_images, c->options->image_dir);
+    }
     EDT_TRY(edt_shard_writer_commit(c->writer, err));
     log_summary(c, &stats, edt_clock_now_s() - begin_s);
     *out_stats = stats;

@@ -17,8 +17,9 @@ struct edt_shard_reader {
     char *path;
     edt_shard_reader_options options;
     edt_shard_format format;
-    edt_mapped_file file;
-    uint64_t offset; // of the next record, uncompressed
+    edt_mapped_file file; // of a reader over a file
+    edt_span bytes;       // of the mapping or the caller's
+    uint64_t offset;      // of the next record, uncompressed
     int64_t n_read;
     edt_tfrecord_fault fault;
 
@@ -63,7 +64,7 @@ static edt_status inflate_bytes(edt_shard_reader *reader, uint8_t *out, size_t n
                                 edt_error *err, size_t *out_n)
 {
     z_stream *z = &reader->inflater;
-    const edt_span in = reader->file.span;
+    const edt_span in = reader->bytes;
     size_t done = 0;
     while (done < n_bytes) {
         if (reader->stream_ended) {
@@ -134,7 +135,7 @@ static bool inflates_to_records(edt_span bytes)
 
 static edt_status detect_format(edt_shard_reader *reader, edt_error *err)
 {
-    const edt_span bytes = reader->file.span;
+    const edt_span bytes = reader->bytes;
     static const uint8_t zstd_magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
     if (edt_tfrecord_is_header(bytes)) {
         reader->format = EDT_SHARD_PLAIN;
@@ -152,23 +153,27 @@ static edt_status detect_format(edt_shard_reader *reader, edt_error *err)
     return EDT_OK;
 }
 
-edt_status edt_shard_reader_open(const char *path, const edt_shard_reader_options *options,
-                                 edt_error *err, edt_shard_reader **out_reader)
+// The reader takes the mapping over, also on failure; over memory it is a zeroed one.
+static edt_status create(edt_span bytes, edt_mapped_file *take_file, const char *name,
+                         const edt_shard_reader_options *options, edt_error *err,
+                         edt_shard_reader **out_reader)
 {
     edt_status status = EDT_OK;
     edt_shard_reader *reader = edt_mem_calloc(EDT_MEM_MISC, 1, sizeof *reader);
     if (reader == NULL) {
-        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to read '%s'", path);
+        edt_mapped_file_close(take_file);
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to read '%s'", name);
     }
+    reader->file = *take_file;
+    reader->bytes = bytes;
     if (options != NULL) {
         reader->options = *options;
     }
-    reader->path = edt_mem_strdup(EDT_MEM_MISC, path);
+    reader->path = edt_mem_strdup(EDT_MEM_MISC, name);
     if (reader->path == NULL) {
-        status = edt_error_set(err, EDT_ERR_NOMEM, "no memory to read '%s'", path);
+        status = edt_error_set(err, EDT_ERR_NOMEM, "no memory to read '%s'", name);
         goto fail;
     }
-    EDT_TRY_GOTO(edt_mapped_file_open(path, err, &reader->file));
     EDT_TRY_GOTO(detect_format(reader, err));
     if (reader->format != EDT_SHARD_PLAIN) {
         EDT_TRY_GOTO(start_inflater(reader, err));
@@ -179,6 +184,22 @@ edt_status edt_shard_reader_open(const char *path, const edt_shard_reader_option
 fail:
     edt_shard_reader_close(reader);
     return status;
+}
+
+edt_status edt_shard_reader_open(const char *path, const edt_shard_reader_options *options,
+                                 edt_error *err, edt_shard_reader **out_reader)
+{
+    edt_mapped_file file = {0};
+    EDT_TRY(edt_mapped_file_open(path, err, &file));
+    return create(file.span, &file, path, options, err, out_reader);
+}
+
+edt_status edt_shard_reader_open_memory(edt_span bytes, const char *name,
+                                        const edt_shard_reader_options *options, edt_error *err,
+                                        edt_shard_reader **out_reader)
+{
+    edt_mapped_file none = {0};
+    return create(bytes, &none, name, options, err, out_reader);
 }
 
 void edt_shard_reader_close(edt_shard_reader *reader)
@@ -207,7 +228,7 @@ edt_shard_format edt_shard_reader_format(const edt_shard_reader *reader)
 
 edt_span edt_shard_reader_bytes(const edt_shard_reader *reader)
 {
-    return reader->format == EDT_SHARD_PLAIN ? reader->file.span : (edt_span){0};
+    return reader->format == EDT_SHARD_PLAIN ? reader->bytes : (edt_span){0};
 }
 
 edt_tfrecord_fault edt_shard_reader_fault(const edt_shard_reader *reader, uint64_t *out_offset)
@@ -235,7 +256,7 @@ static edt_status end_or_stray(edt_shard_reader *reader, size_t n_left, edt_erro
 static edt_status next_plain(edt_shard_reader *reader, edt_error *err, edt_span *out_payload,
                              uint64_t *out_next)
 {
-    const edt_span file = reader->file.span;
+    const edt_span file = reader->bytes;
     const size_t left = file.n_bytes - (size_t)reader->offset;
     if (left < EDT_TFRECORD_HEADER_BYTES) {
         return end_or_stray(reader, left, err);
@@ -326,7 +347,7 @@ edt_status edt_shard_reader_read_at(const edt_shard_reader *reader, uint64_t off
     }
     uint64_t next;
     const edt_tfrecord_fault fault = edt_tfrecord_get(
-        reader->file.span, offset, !reader->options.skip_data_crc, out_payload, &next);
+        reader->bytes, offset, !reader->options.skip_data_crc, out_payload, &next);
     return fault == EDT_TFRECORD_OK
                ? EDT_OK
                : edt_tfrecord_fail(err, fault, reader->path, i_record, offset);

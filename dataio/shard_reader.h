@@ -28,6 +28,10 @@ typedef struct edt_record {
 // `options` may be NULL. EDT_ERR_NOT_FOUND, EDT_ERR_IO; EDT_ERR_UNSUPPORTED for a zstd file.
 edt_status edt_shard_reader_open(const char *path, const edt_shard_reader_options *options,
                                  edt_error *err, edt_shard_reader **out_reader);
+// As edt_shard_reader_open, from memory that outlives the reader; `name` is for messages.
+edt_status edt_shard_reader_open_memory(edt_span bytes, const char *name,
+                                        const edt_shard_reader_options *options, edt_error *err,
+                                        edt_shard_reader **out_reader);
 // NULL is fine.
 void edt_shard_reader_close(edt_shard_reader *reader);
 
