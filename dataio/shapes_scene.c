@@ -131,7 +131,12 @@ static void make_outline(int64_t class_id, edt_rng *rng, outline *o)
     o->n = o->n_hole = 0;
     switch (class_id) {
     case CIRCLE: add_round(o, N_ROUND, 1, 1); break;
-    case SQUARE: add_round(o, 4, 1, 1); break;
+    case SQUARE:
+        add_point(o, -1, -1);
+        add_point(o, -1, 1);
+        add_point(o, 1, 1);
+        add_point(o, 1, -1);
+        break;
     case TRIANGLE: add_round(o, 3, 1, 1); break;
     case STAR: add_round(o, 10, 1, edt_rng_uniform_range(rng, 0.38, 0.5)); break;
     case RING:
@@ -177,7 +182,7 @@ static void get_box(const outline *o, double out_box[static 4])
 static void place(outline *o, const edt_shapes_style *style, edt_rng *rng)
 {
     const double turn = edt_rng_uniform_range(rng, 0, 2 * pi), c = cos(turn), s = sin(turn);
-    const double stretch = edt_rng_uniform_range(rng, 0.85, 1.18);
+    const double stretch = edt_rng_uniform_range(rng, 0.9, 1.11);
     for (int i = 0; i < o->n; ++i) {
         const double y = o->y[i] * stretch, x = o->x[i] / stretch;
         o->y[i] = x * s + y * c;
