@@ -34,6 +34,15 @@ void edt_json_pull_init(edt_json_pull *pull, edt_span text, edt_json_pull_option
     }
 }
 
+void edt_json_pull_init_items(edt_json_pull *pull, edt_span text, edt_json_pull_options options)
+{
+    edt_json_pull_init(pull, text, options);
+    pull->p = pull->begin; // no byte-order mark in the middle
+    pull->depth = 1;
+    pull->frames[0] = (edt_json_frame){.index = -1};
+    pull->state = FIRST_ITEM;
+}
+
 void edt_json_pull_deinit(edt_json_pull *pull)
 {
     if (pull != NULL) {
@@ -413,6 +422,17 @@ static void close_frame(edt_json_pull *pull)
     ++pull->p;
     --pull->depth;
     pull->state = pull->depth > 0 ? AFTER_VALUE : DONE;
+}
+
+size_t edt_json_pull_tell(const edt_json_pull *pull)
+{
+    return (size_t)(pull->p - pull->begin);
+}
+
+void edt_json_pull_end_array_at(edt_json_pull *pull, size_t offset)
+{
+    pull->p = pull->begin + offset - 1;
+    close_frame(pull);
 }
 
 static edt_status read_special_number(edt_json_pull *pull, edt_error *err)

@@ -62,7 +62,18 @@ typedef struct edt_json_pull_options {
 } edt_json_pull_options;
 
 void edt_json_pull_init(edt_json_pull *pull, edt_span text, edt_json_pull_options options);
+// As init, for text that goes on inside an array: an item (or the end of the array) comes
+// first. Large arrays are read in pieces this way. Positions and paths in messages count from
+// here.
+void edt_json_pull_init_items(edt_json_pull *pull, edt_span text,
+                              edt_json_pull_options options);
 void edt_json_pull_deinit(edt_json_pull *pull);
+
+// Bytes read so far.
+size_t edt_json_pull_tell(const edt_json_pull *pull);
+// For whoever has read the rest of the current array by other means: goes on after its ']',
+// `offset` being the byte behind it.
+void edt_json_pull_end_array_at(edt_json_pull *pull, size_t offset);
 
 // EDT_ERR_FORMAT names line, column and path; the parser must not be used after an error.
 edt_status edt_json_pull_next(edt_json_pull *pull, edt_error *err, edt_json_event *out_event);

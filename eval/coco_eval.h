@@ -1,5 +1,5 @@
-// COCO detection metrics, equal to pycocotools to the last bit (spec/eval_infer_export.md 2). One
-// evaluator serves coco_eval, train and the tests.
+// COCO detection metrics, equal to pycocotools to the last bit (spec/eval_infer_export.md 2).
+// One evaluator serves coco_eval, train and the tests.
 //
 //     edt_coco_gt *gt; edt_coco_dt *dt; edt_coco_result *result;
 //     edt_coco_gt_open("instances_val2017.json", &(edt_coco_gt_options){0}, &err, &gt);
@@ -15,8 +15,8 @@
 
 #include "core/error.h"
 
-typedef struct edt_coco_gt edt_coco_gt;         // immutable after open: may be shared by threads
-typedef struct edt_coco_dt edt_coco_dt;         // growable list of detections, one writer
+typedef struct edt_coco_gt edt_coco_gt; // immutable after open: may be shared by threads
+typedef struct edt_coco_dt edt_coco_dt; // growable list of detections, one writer
 typedef struct edt_coco_result edt_coco_result; // immutable
 
 enum { EDT_COCO_N_STATS = 12 };
@@ -35,15 +35,17 @@ typedef struct edt_coco_category {
 } edt_coco_category;
 
 typedef struct edt_coco_gt_options {
-    bool lenient; // evaluate what pycocotools would instead of refusing (cli.md)
+    bool lenient;  // evaluate what pycocotools would instead of refusing (cli.md)
+    int n_threads; // for reading, also of detections later; 0: all cores
 } edt_coco_gt_options;
 
-// From a COCO instances JSON. Duplicate ids, annotations of unknown images or categories, zero image
-// sizes: EDT_ERR_INVALID listing all of them, unless lenient. Malformed JSON: EDT_ERR_FORMAT with
-// the position.
-edt_status edt_coco_gt_open(const char *path, const edt_coco_gt_options *options, edt_error *err,
-                            edt_coco_gt **out_gt);
-// From memory: evaluation without a JSON (spec 2.1). Everything is copied; category names may be NULL.
+// From a COCO instances JSON. Duplicate ids, annotations of unknown images or categories, zero
+// image sizes: EDT_ERR_INVALID listing all of them, unless lenient. Malformed JSON:
+// EDT_ERR_FORMAT with the position.
+edt_status edt_coco_gt_open(const char *path, const edt_coco_gt_options *options,
+                            edt_error *err, edt_coco_gt **out_gt);
+// From memory: evaluation without a JSON (spec 2.1). Everything is copied; category names may
+// be NULL.
 edt_status edt_coco_gt_create(const int64_t *image_ids, int64_t n_images,
                               const edt_coco_category *categories, int64_t n_categories,
                               const edt_coco_object *objects, int64_t n_objects, edt_error *err,
@@ -55,13 +57,14 @@ int64_t edt_coco_gt_n_objects(const edt_coco_gt *gt);
 const edt_coco_category *edt_coco_gt_categories(const edt_coco_gt *gt, int64_t *out_n);
 bool edt_coco_gt_has_image(const edt_coco_gt *gt, int64_t image_id);
 
-// An empty list, then add; or from a result JSON (array of {image_id, category_id, bbox, score}, or an
-// object with "annotations"): all numbers f64, order kept, ids = position + 1.
+// An empty list, then add; or from a result JSON (array of {image_id, category_id, bbox,
+// score}, or an object with "annotations"): all numbers f64, order kept, ids = position + 1.
 edt_status edt_coco_dt_create(edt_error *err, edt_coco_dt **out_dt);
 edt_status edt_coco_dt_open(const char *path, const edt_coco_gt *gt, edt_error *err,
                             edt_coco_dt **out_dt);
 void edt_coco_dt_destroy(edt_coco_dt *dt);
-// The in-trainer path: values are f32 as the reference's rows are, area = w*h in f32 (spec 2.2).
+// The in-trainer path: values are f32 as the reference's rows are, area = w*h in f32
+// (spec 2.2).
 edt_status edt_coco_dt_add_f32(edt_coco_dt *dt, int64_t image_id, int64_t category_id,
                                const float bbox_xywh[4], float score, edt_error *err);
 int64_t edt_coco_dt_count(const edt_coco_dt *dt);
@@ -69,10 +72,13 @@ int64_t edt_coco_dt_count(const edt_coco_dt *dt);
 edt_status edt_coco_dt_write_json(const edt_coco_dt *dt, const char *path, edt_error *err);
 
 typedef struct edt_coco_params {
-    int n_threads;        // 0: all cores. Results do not depend on it
-    int max_dets[3];      // {0,0,0}: 1, 10, 100
-    bool only_images_with_detections; // the trainer's rule (spec 2.1): imgIds = images that have detections
+    int n_threads;                    // 0: all cores. Results do not depend on it
+    int max_dets[3];                  // {0,0,0}: 1, 10, 100
+    bool only_images_with_detections; // the trainer's rule (spec 2.1): imgIds = images that
+                                      // have detections
     bool ignore_categories;           // useCats = 0
+    const int64_t *category_ids;      // only these categories; NULL: all
+    int64_t n_category_ids;
 } edt_coco_params;
 
 edt_status edt_coco_evaluate(const edt_coco_gt *gt, const edt_coco_dt *dt,
@@ -83,10 +89,17 @@ void edt_coco_result_destroy(edt_coco_result *result);
 // The twelve numbers (f64; NumPy's pairwise means) and their names "AP", "AP50", ... "ARl".
 const double *edt_coco_result_stats(const edt_coco_result *result);
 extern const char *const edt_coco_stat_names[EDT_COCO_N_STATS];
-// Mean precision of category i (sorted order) over all thresholds, area all, last maxDets; -1: undefined.
+// Mean precision of category i (sorted order) over all thresholds, area all, last maxDets; -1:
+// undefined.
 double edt_coco_result_category_ap(const edt_coco_result *result, int64_t i_category);
-// Raw arrays as pycocotools shapes them: precision and scores [T=10][R=101][K][A=4][M=3], recall
-// [T][K][A][M]. Owned by the result.
+// All twelve numbers of one category (of the result's), -1: undefined.
+void edt_coco_result_category_stats(const edt_coco_result *result, int64_t i_category,
+                                    double out_stats[EDT_COCO_N_STATS]);
+// The evaluated categories, sorted by id; names owned by the result.
+const edt_coco_category *edt_coco_result_categories(const edt_coco_result *result,
+                                                    int64_t *out_n);
+// Raw arrays as pycocotools shapes them: precision and scores [T=10][R=101][K][A=4][M=3],
+// recall [T][K][A][M]. Owned by the result.
 typedef struct edt_coco_arrays {
     int64_t n_thresholds, n_recalls, n_categories, n_areas, n_max_dets;
     const double *precision, *recall, *scores;

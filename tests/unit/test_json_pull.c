@@ -248,3 +248,33 @@ Test(json_pull, skipped_values_give_their_bytes, .timeout = 30)
     cr_assert_eq(seven, 7);
     cr_assert_eq(edt_json_pull_skip_value(&pull, &err, &raw), EDT_ERR_FORMAT);
 }
+
+Test(json_pull, arrays_can_be_read_in_pieces, .timeout = 30)
+{
+    const char text[] = "{\"a\": [1, 2, {\"b\": 3}], \"c\": 4}";
+    edt_json_pull piece;
+    begin(text, (edt_json_pull_options){0});
+    next();
+    next();
+    cr_assert_eq(edt_json_pull_expect(&pull, EDT_JSON_ARRAY_BEGIN, &err), EDT_OK);
+    const size_t at = edt_json_pull_tell(&pull);
+    cr_assert_eq(at, strlen("{\"a\": ["));
+    const char *second = strchr(text, '2');
+    edt_json_pull_init_items(&piece, (edt_span){(const uint8_t *)second, strlen(second)},
+                             (edt_json_pull_options){0});
+    bool more = false;
+    int64_t two;
+    cr_assert_eq(edt_json_pull_next_item(&piece, &err, &more), EDT_OK);
+    cr_assert(more);
+    cr_assert_eq(edt_json_pull_expect_i64(&piece, &err, &two), EDT_OK);
+    cr_assert_eq(two, 2);
+    cr_assert_eq(edt_json_pull_next_item(&piece, &err, &more), EDT_OK);
+    cr_assert_eq(edt_json_pull_skip_value(&piece, &err, NULL), EDT_OK);
+    cr_assert_eq(edt_json_pull_next_item(&piece, &err, &more), EDT_OK);
+    cr_assert_not(more);
+    edt_json_pull_end_array_at(&pull, (size_t)(second - text) + edt_json_pull_tell(&piece));
+    edt_text key;
+    cr_assert_eq(edt_json_pull_next_key(&pull, &err, &key, &more), EDT_OK, "%s", err.text);
+    cr_assert(more && edt_text_is(key, "c"));
+    edt_json_pull_deinit(&piece);
+}

@@ -1,0 +1,350 @@
+// Precision and recall per category (cocoapi's accumulate). Only true positives can raise
+// recall and hold the maximum of the precision to their right, so after one pass that counts
+// the detections without any overlap, all curves are computed from the few others.
+#include <math.h>
+#include <string.h>
+
+#include "eval/coco_priv.h"
+
+enum {
+    DIGIT_BITS = 8,
+    N_DIGITS = 64 / DIGIT_BITS,
+    N_CELLS = EDT_COCO_N_AREAS * EDT_COCO_N_MAX_DETS, // of an innermost row of the arrays
+    N_ROWS = EDT_COCO_N_THRESHOLDS * EDT_COCO_N_RECALLS,
+};
+
+typedef struct keyed {
+    uint64_t key; // rises as the score falls
+    uint32_t i_match;
+} keyed;
+
+// A detection that overlaps some object, in the order of scores.
+typedef struct hit {
+    double score;
+    uint64_t tp, fp;
+    int64_t n_plain[EDT_COCO_N_AREAS]; // false positives without overlap before it
+} hit;
+
+typedef struct scratch {
+    keyed *keys, *sorted;
+    hit *hits;
+    int64_t capacity;  // of the three
+    double *precision; // at each true positive
+    double *scores;    // of it
+    int64_t capacity_positives;
+    double (*out_precision)[N_CELLS], (*out_scores)[N_CELLS]; // [N_ROWS]
+} scratch;
+
+typedef struct accumulator {
+    const edt_coco_work *work;
+    edt_coco_result *result;
+    uint32_t *order;  // matches by category, in order of images
+    int64_t *begin;   // per category, n_k + 1
+    scratch *scratch; // per worker
+} accumulator;
+
+static uint64_t falling_key(double score)
+{
+    if (isnan(score)) {
+        return UINT64_MAX; // NumPy sorts it last
+    }
+    uint64_t bits;
+    const double canonical = score + 0.0; // -0 and 0 are equal
+    memcpy(&bits, &canonical, sizeof bits);
+    // Rising order of doubles: flip the sign bit of positive, all bits of negative numbers.
+    const uint64_t rising = (bits >> 63) != 0 ? ~bits : bits | UINT64_C(1) << 63;
+    return ~rising;
+}
+
+// Stable, least significant digit first; digits in which all keys agree are passed over.
+static keyed *sort_keys(keyed *keys, keyed *other, int64_t n)
+{
+    enum { N = 1 << DIGIT_BITS };
+    uint32_t counts[N_DIGITS][N];
+    memset(counts, 0, sizeof counts);
+    for (int64_t i = 0; i < n; ++i) {
+        for (int d = 0; d < N_DIGITS; ++d) {
+            ++counts[d][keys[i].key >> (DIGIT_BITS * d) & (N - 1)];
+        }
+    }
+    for (int d = 0; d < N_DIGITS && n > 0; ++d) {
+        const int shift = DIGIT_BITS * d;
+        uint32_t *at = counts[d];
+        if (at[keys[0].key >> shift & (N - 1)] == n) {
+            continue;
+        }
+        uint32_t sum = 0;
+        for (int v = 0; v < N; ++v) {
+            const uint32_t count = at[v];
+            at[v] = sum;
+            sum += count;
+        }
+        for (int64_t i = 0; i < n; ++i) {
+            other[at[keys[i].key >> shift & (N - 1)]++] = keys[i];
+        }
+        keyed *swap = keys;
+        keys = other;
+        other = swap;
+    }
+    return keys;
+}
+
+static edt_status reserve(scratch *s, int64_t n, int64_t n_positives, edt_error *err)
+{
+    if (n > s->capacity) {
+        edt_mem_free(s->keys);
+        edt_mem_free(s->sorted);
+        edt_mem_free(s->hits);
+        s->capacity = 0;
+        s->keys = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n * sizeof *s->keys);
+        s->sorted = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n * sizeof *s->sorted);
+        s->hits = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n * sizeof *s->hits);
+        if (s->keys == NULL || s->sorted == NULL || s->hits == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %lld detections", (long long)n);
+        }
+        s->capacity = n;
+    }
+    if (n_positives > s->capacity_positives) {
+        edt_mem_free(s->precision);
+        edt_mem_free(s->scores);
+        s->capacity_positives = 0;
+        s->precision = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n_positives * sizeof *s->precision);
+        s->scores = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n_positives * sizeof *s->scores);
+        if (s->precision == NULL || s->scores == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %lld objects", (long long)n_positives);
+        }
+        s->capacity_positives = n_positives;
+    }
+    return EDT_OK;
+}
+
+// Gathers the hits of the detections that are among the first `max_dets` of their image.
+static int64_t gather_hits(const accumulator *acc, scratch *s, const keyed *keys, int64_t n,
+                           int max_dets, int64_t *out_n_used, double *out_first_score)
+{
+    const edt_coco_match *matches = acc->work->matches;
+    int64_t n_plain[EDT_COCO_N_AREAS] = {0};
+    int64_t n_hits = 0, n_used = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        const edt_coco_match *match = &matches[keys[i].i_match];
+        if (match->rank >= (uint32_t)max_dets) {
+            continue;
+        }
+        if (n_used++ == 0) {
+            *out_first_score = match->score;
+        }
+        if ((match->fp & EDT_COCO_PLAIN) != 0) {
+            for (int a = 0; a < EDT_COCO_N_AREAS; ++a) {
+                n_plain[a] += (int64_t)(match->fp >> (16 * a) & 1u);
+            }
+            continue;
+        }
+        hit *h = &s->hits[n_hits++];
+        *h = (hit){.score = match->score, .tp = match->tp, .fp = match->fp};
+        memcpy(h->n_plain, n_plain, sizeof n_plain);
+    }
+    *out_n_used = n_used;
+    return n_hits;
+}
+
+// Precision at each true positive of one curve, made non-increasing from the right; returns
+// their number.
+static int64_t trace_curve(scratch *s, int64_t n_hits, int i_area, int i_threshold)
+{
+    const int bit = 16 * i_area + i_threshold;
+    int64_t n_tp = 0, n_fp = 0;
+    for (int64_t i = 0; i < n_hits; ++i) {
+        const hit *h = &s->hits[i];
+        n_fp += (int64_t)(h->fp >> bit & 1u);
+        if ((h->tp >> bit & 1u) != 0) {
+            const double tp = (double)(n_tp + 1), fp = (double)(n_fp + h->n_plain[i_area]);
+            s->precision[n_tp] = tp / (fp + tp + 2.220446049250313e-16);
+            s->scores[n_tp] = h->score;
+            ++n_tp;
+        }
+    }
+    for (int64_t i = n_tp - 1; i > 0; --i) {
+        if (s->precision[i] > s->precision[i - 1]) {
+            s->precision[i - 1] = s->precision[i];
+        }
+    }
+    return n_tp;
+}
+
+// needed[r]: how many true positives reach recall threshold r.
+static void find_needed(int64_t n_positives, int64_t needed[EDT_COCO_N_RECALLS])
+{
+    int64_t n = 1;
+    needed[0] = 0;
+    for (int r = 1; r < EDT_COCO_N_RECALLS; ++r) {
+        const double recall = r == EDT_COCO_N_RECALLS - 1 ? 1.0 : r * 0.01;
+        while (n < n_positives && (double)n / (double)n_positives < recall) {
+            ++n;
+        }
+        needed[r] = n;
+    }
+}
+
+static void fill_cells(const accumulator *acc, scratch *s, int64_t k, int i_area, int i_max,
+                       const int64_t *needed, int64_t n_hits, int64_t n_used,
+                       double first_score)
+{
+    const int64_t n_positives = acc->work->n_positives[k * EDT_COCO_N_AREAS + i_area];
+    const int cell = i_area * EDT_COCO_N_MAX_DETS + i_max;
+    for (int t = 0; t < EDT_COCO_N_THRESHOLDS; ++t) {
+        const int64_t n_tp = trace_curve(s, n_hits, i_area, t);
+        acc->result->recall[(t * acc->result->n_k + k) * N_CELLS + cell] =
+            (double)n_tp / (double)n_positives;
+        double(*precision)[N_CELLS] = s->out_precision + (ptrdiff_t)t * EDT_COCO_N_RECALLS;
+        double(*scores)[N_CELLS] = s->out_scores + (ptrdiff_t)t * EDT_COCO_N_RECALLS;
+        // Recall 0 is reached by the first detection, whatever it is.
+        precision[0][cell] = n_tp > 0 ? s->precision[0] : 0;
+        scores[0][cell] = n_used > 0 ? first_score : 0;
+        for (int r = 1; r < EDT_COCO_N_RECALLS; ++r) {
+            const bool is_reached = needed[r] <= n_tp;
+            precision[r][cell] = is_reached ? s->precision[needed[r] - 1] : 0;
+            scores[r][cell] = is_reached ? s->scores[needed[r] - 1] : 0;
+        }
+    }
+}
+
+static void store_cells(edt_coco_result *result, const scratch *s, int64_t k)
+{
+    for (int64_t row = 0; row < N_ROWS; ++row) {
+        const int64_t at = (row * result->n_k + k) * N_CELLS;
+        memcpy(result->precision + at, s->out_precision[row], sizeof s->out_precision[row]);
+        memcpy(result->scores + at, s->out_scores[row], sizeof s->out_scores[row]);
+    }
+}
+
+static edt_status accumulate_category(const accumulator *acc, scratch *s, int64_t k,
+                                      edt_error *err)
+{
+    const int64_t *n_positives = &acc->work->n_positives[k * EDT_COCO_N_AREAS];
+    const int64_t begin = acc->begin[k], n = acc->begin[k + 1] - begin;
+    for (int64_t row = 0; row < N_ROWS; ++row) {
+        for (int cell = 0; cell < N_CELLS; ++cell) {
+            s->out_precision[row][cell] = -1; // undefined without positives
+            s->out_scores[row][cell] = -1;
+        }
+    }
+    // More true positives than objects cannot be: crowds are never positive.
+    EDT_TRY(reserve(s, n, n_positives[0] > n ? n : n_positives[0], err));
+    for (int64_t i = 0; i < n; ++i) {
+        const uint32_t i_match = acc->order[begin + i];
+        s->keys[i] = (keyed){falling_key(acc->work->matches[i_match].score), i_match};
+    }
+    const keyed *keys = sort_keys(s->keys, s->sorted, n);
+    int64_t needed[EDT_COCO_N_AREAS][EDT_COCO_N_RECALLS];
+    for (int a = 0; a < EDT_COCO_N_AREAS; ++a) {
+        find_needed(n_positives[a], needed[a]);
+    }
+    for (int m = 0; m < EDT_COCO_N_MAX_DETS; ++m) {
+        int64_t n_used = 0;
+        double first_score = 0;
+        const int64_t n_hits =
+            gather_hits(acc, s, keys, n, acc->result->max_dets[m], &n_used, &first_score);
+        for (int a = 0; a < EDT_COCO_N_AREAS; ++a) {
+            if (n_positives[a] > 0) {
+                fill_cells(acc, s, k, a, m, needed[a], n_hits, n_used, first_score);
+            }
+        }
+    }
+    store_cells(acc->result, s, k);
+    return EDT_OK;
+}
+
+static edt_status accumulate_range(void *ctx, int i_worker, int64_t begin, int64_t end,
+                                   edt_error *err)
+{
+    const accumulator *acc = ctx;
+    scratch *s = &acc->scratch[i_worker];
+    if (s->out_precision == NULL) {
+        s->out_precision = edt_mem_alloc(EDT_MEM_EVAL, N_ROWS * sizeof *s->out_precision);
+        s->out_scores = edt_mem_alloc(EDT_MEM_EVAL, N_ROWS * sizeof *s->out_scores);
+        if (s->out_precision == NULL || s->out_scores == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for precision and recall");
+        }
+    }
+    for (int64_t k = begin; k < end; ++k) {
+        EDT_TRY(accumulate_category(acc, s, k, err));
+    }
+    return EDT_OK;
+}
+
+// Counting sort of the matches by category; those of a category stay in order of images.
+static edt_status order_by_category(accumulator *acc, edt_error *err)
+{
+    const edt_coco_work *work = acc->work;
+    const int64_t n_k = acc->result->n_k;
+    acc->begin = edt_mem_calloc(EDT_MEM_EVAL, (size_t)n_k + 2, sizeof *acc->begin);
+    acc->order = edt_mem_alloc(EDT_MEM_EVAL, (size_t)work->n_matches * sizeof *acc->order);
+    if (acc->begin == NULL || acc->order == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %lld detections",
+                 (long long)work->n_matches);
+    }
+    int64_t *at = acc->begin + 1; // shifted, so that filling leaves the begins in place
+    for (int64_t i = 0; i < work->n_matches; ++i) {
+        if (work->matches[i].category >= 0) {
+            ++at[work->matches[i].category + 1];
+        }
+    }
+    for (int64_t k = 0; k < n_k; ++k) {
+        at[k + 1] += at[k];
+    }
+    for (int64_t i = 0; i < work->n_matches; ++i) {
+        if (work->matches[i].category >= 0) {
+            acc->order[at[work->matches[i].category]++] = (uint32_t)i;
+        }
+    }
+    return EDT_OK;
+}
+
+static edt_status create_arrays(edt_coco_result *result, edt_error *err)
+{
+    const size_t n_recall =
+        (size_t)result->n_k * EDT_COCO_N_THRESHOLDS * EDT_COCO_N_AREAS * EDT_COCO_N_MAX_DETS;
+    const size_t n = n_recall * EDT_COCO_N_RECALLS;
+    result->precision = edt_mem_alloc(EDT_MEM_EVAL, n * sizeof *result->precision);
+    result->scores = edt_mem_alloc(EDT_MEM_EVAL, n * sizeof *result->scores);
+    result->recall = edt_mem_alloc(EDT_MEM_EVAL, n_recall * sizeof *result->recall);
+    if (result->precision == NULL || result->scores == NULL || result->recall == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the curves of %lld categories",
+                 (long long)result->n_k);
+    }
+    for (size_t i = 0; i < n_recall; ++i) {
+        result->recall[i] = -1;
+    }
+    return EDT_OK;
+}
+
+edt_status edt_coco_accumulate(const edt_coco_work *work, edt_coco_result *result,
+                               edt_error *err)
+{
+    edt_status status = EDT_OK;
+    accumulator acc = {.work = work, .result = result};
+    acc.scratch = edt_mem_calloc(EDT_MEM_EVAL, (size_t)work->n_threads, sizeof *acc.scratch);
+    if (acc.scratch == NULL) {
+        status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for precision and recall");
+        goto fail;
+    }
+    EDT_TRY_GOTO(create_arrays(result, err));
+    EDT_TRY_GOTO(order_by_category(&acc, err));
+    EDT_TRY_GOTO(
+        edt_coco_run_ranges(result->n_k, 1, work->n_threads, accumulate_range, &acc, err));
+fail:
+    for (int i = 0; acc.scratch != NULL && i < work->n_threads; ++i) {
+        scratch *s = &acc.scratch[i];
+        edt_mem_free(s->keys);
+        edt_mem_free(s->sorted);
+        edt_mem_free(s->hits);
+        edt_mem_free(s->precision);
+        edt_mem_free(s->scores);
+        edt_mem_free(s->out_precision);
+        edt_mem_free(s->out_scores);
+    }
+    edt_mem_free(acc.scratch);
+    edt_mem_free(acc.order);
+    edt_mem_free(acc.begin);
+    return status;
+}

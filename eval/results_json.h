@@ -1,0 +1,20 @@
+// Files that carry an evaluation to other programs: one JSON object with all numbers, and the
+// raw arrays as safetensors.
+#ifndef EDT_EVAL_RESULTS_JSON_H
+#define EDT_EVAL_RESULTS_JSON_H
+
+#include "core/json.h"
+#include "eval/coco_eval.h"
+
+// {"stats": [12], "names": [12], "per_class": [{"id", "name", "AP", ...}], "images": n,
+// "detections": n, "params": {...}, "seconds": {"load", "match", "accumulate"}}. Numbers that
+// are undefined are -1, as printed.
+void edt_coco_result_put_json(const edt_coco_result *result, double load_s,
+                              edt_json_writer *out);
+edt_status edt_coco_result_write_json(const edt_coco_result *result, double load_s,
+                                      const char *path, edt_error *err);
+// f64 tensors "precision", "scores" [T,R,K,A,M] and "recall" [T,K,A,M].
+edt_status edt_coco_result_write_arrays(const edt_coco_result *result, const char *path,
+                                        edt_error *err);
+
+#endif

@@ -1,0 +1,200 @@
+// COCO detection metrics of a result file: options only, the work is eval/coco_eval.h.
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/cli.h"
+#include "core/clock.h"
+#include "core/log.h"
+#include "eval/coco_eval.h"
+#include "eval/results_json.h"
+
+typedef struct settings {
+    const char *gt, *dt, *json, *arrays;
+    edt_cli_texts files, max_dets, classes;
+    bool per_class, use_cats, lenient;
+    int64_t num_threads;
+} settings;
+
+static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, edt_error *err,
+                        bool *out_exit)
+{
+    const edt_cli_option options[] = {
+        {"gt", EDT_CLI_TEXT, "", "ground truth: COCO instances JSON", &s->gt, NULL, NULL, 0, 0,
+         NULL},
+        {"dt", EDT_CLI_TEXT, "",
+         "detections: a result list, or an object with `annotations` that carry scores", &s->dt,
+         NULL, NULL, 0, 0, NULL},
+        {"json", EDT_CLI_TEXT, "",
+         "file for the twelve numbers in full precision, those of each class, counts and times",
+         &s->json, NULL, NULL, 0, 0, NULL},
+        {"arrays", EDT_CLI_TEXT, "",
+         "safetensors file for precision and scores [10,101,K,4,3] and recall [10,K,4,3]",
+         &s->arrays, NULL, NULL, 0, 0, NULL},
+        {"per_class", EDT_CLI_BOOL, "false", "print a table of classes as well", &s->per_class,
+         NULL, NULL, 0, 0, NULL},
+        {"classes", EDT_CLI_TEXTS, "", "only these classes: names or ids", &s->classes, NULL,
+         NULL, 0, 0, NULL},
+        {"use_cats", EDT_CLI_BOOL, "true", "false: match boxes whatever their classes",
+         &s->use_cats, NULL, NULL, 0, 0, NULL},
+        {"max_dets", EDT_CLI_TEXTS, "1,10,100",
+         "three limits of detections per image and class", &s->max_dets, NULL, NULL, 0, 0,
+         NULL},
+        {"lenient", EDT_CLI_BOOL, "false",
+         "evaluate a defective ground truth as pycocotools would instead of refusing it",
+         &s->lenient, NULL, NULL, 0, 0, NULL},
+        {"num_threads", EDT_CLI_INT, "0", "threads; 0: one per processor", &s->num_threads,
+         NULL, NULL, 0, 1024, NULL},
+        {"iou_type", EDT_CLI_REFUSED, "bbox", "this version evaluates boxes, not masks", NULL,
+         NULL, NULL, 0, 0, NULL},
+        {"metric", EDT_CLI_REFUSED, "coco", "this version has the COCO metric only", NULL, NULL,
+         NULL, 0, 0, NULL},
+        {"curves", EDT_CLI_REFUSED, "",
+         "this version draws no curves; --arrays writes the numbers behind them", NULL, NULL,
+         NULL, 0, 0, NULL},
+        {"gt_records", EDT_CLI_REFUSED, "",
+         "this version reads ground truth from JSON only (--gt)", NULL, NULL, NULL, 0, 0, NULL},
+    };
+    const edt_cli_program program = {
+        .name = "coco_eval",
+        .summary = "COCO detection metrics, equal to pycocotools to the last bit",
+        .description =
+            "Prints pycocotools' twelve lines. A ground truth with duplicate ids, annotations "
+            "of unknown images or categories or images without size is refused with a list of "
+            "all defects. Results do not depend on the number of threads.",
+        .examples = "coco_eval annotations/instances_val2017.json detections.json\n"
+                    "coco_eval --gt=instances.json --dt=detections.json --json=result.json",
+        .options = options,
+        .n_options = (int)(sizeof options / sizeof options[0]),
+        .arguments = "[GT.json DT.json]",
+        .argument_target = &s->files,
+        .max_arguments = 2,
+    };
+    EDT_TRY(edt_cli_parse(&program, argc, argv, arena, err, out_exit));
+    int n = 0;
+    if (s->gt[0] == '\0' && n < s->files.n) {
+        s->gt = s->files.v[n++];
+    }
+    if (s->dt[0] == '\0' && n < s->files.n) {
+        s->dt = s->files.v[n++];
+    }
+    if (!*out_exit && (n < s->files.n || s->gt[0] == '\0' || s->dt[0] == '\0')) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "two files are needed: coco_eval GT.json DT.json, or --gt and --dt (--help)");
+    }
+    return EDT_OK;
+}
+
+static edt_status parse_max_dets(const settings *s, edt_coco_params *params, edt_error *err)
+{
+    bool ok = s->max_dets.n == 3;
+    for (int i = 0; ok && i < 3; ++i) {
+        char *end;
+        const long n = strtol(s->max_dets.v[i], &end, 10);
+        ok = *end == '\0' && n >= 1 && n <= 1000000000;
+        params->max_dets[i] = (int)n;
+    }
+    if (!ok) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "--max_dets needs three positive integers, e.g. 1,10,100");
+    }
+    return EDT_OK;
+}
+
+static edt_status find_classes(const settings *s, const edt_coco_gt *gt, edt_arena *arena,
+                               edt_coco_params *params, edt_error *err)
+{
+    int64_t n_categories;
+    const edt_coco_category *categories = edt_coco_gt_categories(gt, &n_categories);
+    int64_t *ids = edt_arena_calloc(arena, (size_t)s->classes.n, sizeof *ids);
+    if (ids == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %d classes", s->classes.n);
+    }
+    for (int i = 0; i < s->classes.n; ++i) {
+        const char *text = s->classes.v[i];
+        char *end;
+        const int64_t id = strtoll(text, &end, 10);
+        const bool is_id = text[0] != '\0' && *end == '\0';
+        bool found = false;
+        for (int64_t k = 0; k < n_categories && !found; ++k) {
+            found = strcmp(categories[k].name, text) == 0 || (is_id && categories[k].id == id);
+            ids[i] = categories[k].id;
+        }
+        if (!found) {
+            EDT_FAIL(err, EDT_ERR_USAGE,
+                     "--classes: the ground truth has no class with name or id '%s'", text);
+        }
+    }
+    params->category_ids = ids;
+    params->n_category_ids = s->classes.n;
+    return EDT_OK;
+}
+
+static void print_classes(const edt_coco_result *result)
+{
+    int64_t n;
+    const edt_coco_category *categories = edt_coco_result_categories(result, &n);
+    printf("\n%8s  %-24s %6s %6s %6s %6s %6s %6s %6s\n", "id", "class", "AP", "AP50", "AP75",
+           "APs", "APm", "APl", "AR");
+    for (int64_t k = 0; k < n; ++k) {
+        double stats[EDT_COCO_N_STATS];
+        edt_coco_result_category_stats(result, k, stats);
+        printf("%8lld  %-24s %6.3f %6.3f %6.3f %6.3f %6.3f %6.3f %6.3f\n",
+               (long long)categories[k].id, categories[k].name, stats[0], stats[1], stats[2],
+               stats[3], stats[4], stats[5], stats[8]);
+    }
+}
+
+static edt_status run(const settings *s, edt_arena *arena, edt_error *err)
+{
+    edt_status status = EDT_OK;
+    edt_coco_gt *gt = NULL;
+    edt_coco_dt *dt = NULL;
+    edt_coco_result *result = NULL;
+    edt_coco_params params = {.n_threads = (int)s->num_threads,
+                              .ignore_categories = !s->use_cats};
+    EDT_TRY(parse_max_dets(s, &params, err));
+    const double begin_s = edt_clock_now_s();
+    EDT_TRY_GOTO(edt_coco_gt_open(
+        s->gt, &(edt_coco_gt_options){.lenient = s->lenient, .n_threads = (int)s->num_threads},
+        err, &gt));
+    EDT_TRY_GOTO(edt_coco_dt_open(s->dt, gt, err, &dt));
+    const double load_s = edt_clock_now_s() - begin_s;
+    EDT_TRY_GOTO(find_classes(s, gt, arena, &params, err));
+    EDT_TRY_GOTO(edt_coco_evaluate(gt, dt, &params, err, &result));
+    edt_coco_print_summary(result, stdout);
+    if (s->per_class && s->use_cats) {
+        print_classes(result);
+    }
+    if (fflush(stdout) != 0) {
+        status = edt_error_set(err, EDT_ERR_IO, "writing to stdout failed");
+        goto fail;
+    }
+    if (s->json[0] != '\0') {
+        EDT_TRY_GOTO(edt_coco_result_write_json(result, load_s, s->json, err));
+    }
+    if (s->arrays[0] != '\0') {
+        EDT_TRY_GOTO(edt_coco_result_write_arrays(result, s->arrays, err));
+    }
+fail:
+    edt_coco_result_destroy(result);
+    edt_coco_dt_destroy(dt);
+    edt_coco_gt_destroy(gt);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    settings s = {0};
+    edt_error err = {0};
+    edt_arena arena;
+    edt_arena_init(&arena, EDT_MEM_ARENA, 0);
+    bool is_done = false;
+    edt_status status = parse(&s, argc, argv, &arena, &err, &is_done);
+    if (status == EDT_OK && !is_done) {
+        status = run(&s, &arena, &err);
+    }
+    if (status != EDT_OK) {
+        EDT_ERROR("%s", err.text);
+    }
+    edt_arena_deinit(&arena);
+    return edt_status_exit_code(status);
+}
