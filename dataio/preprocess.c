@@ -326,6 +326,44 @@ static edt_status choose_geometry(edt_preprocessor *p, int64_t h, int64_t w,
                                   &p->info.scale);
 }
 
+// Decodes the picture and writes it to its place on the canvas; `whole` decodes rows below the
+// window too. *out_decoded_s: when decoding was done.
+static edt_status place_picture(edt_preprocessor *p, edt_span encoded,
+                                const edt_draw_source *draws, bool whole,
+                                const edt_sample_row *row, edt_error *err,
+                                edt_image *out_image, double *out_decoded_s)
+{
+    const edt_preprocess_config *c = p->config;
+    int64_t h, w;
+    edt_image image = {0};
+    EDT_TRY(edt_jpeg_open(p->decoder, encoded, err, &h, &w));
+    EDT_TRY(choose_geometry(p, h, w, draws, err));
+    const int64_t n_rows = whole ? 0 : edt_resize_rows_needed(&p->info.scale, h);
+    EDT_TRY(edt_jpeg_decode(p->decoder, n_rows, err, &image));
+    *out_decoded_s = edt_clock_now_s();
+    if (c->format == EDT_SLOT_F32) {
+        EDT_TRY(edt_resize_f32(p->resizer, &image, &p->info.scale, p->info.flipped,
+                               &c->normalize, err, row->image));
+    } else {
+        EDT_TRY(edt_resize_u8(p->resizer, &image, &p->info.scale, p->info.flipped, err,
+                              row->image));
+    }
+    row->valid_hw[0] = (int32_t)edt_scale_valid_h(&p->info.scale);
+    row->valid_hw[1] = (int32_t)edt_scale_valid_w(&p->info.scale);
+    *row->image_scale = p->info.scale.image_scale;
+    *out_image = image;
+    return EDT_OK;
+}
+
+edt_status edt_preprocess_picture(edt_preprocessor *preprocessor, edt_span encoded,
+                                  const edt_sample_row *row, edt_error *err,
+                                  edt_image *out_image)
+{
+    preprocessor->info = (edt_sample_info){0};
+    double decoded_s;
+    return place_picture(preprocessor, encoded, NULL, true, row, err, out_image, &decoded_s);
+}
+
 edt_status edt_preprocess_run(edt_preprocessor *preprocessor, edt_span record,
                               const edt_draw_source *draws, const edt_sample_row *row,
                               edt_error *err)
@@ -342,25 +380,10 @@ edt_status edt_preprocess_run(edt_preprocessor *preprocessor, edt_span record,
     box_set set = {0};
     EDT_TRY(collect_boxes(p, &example, err, &set));
 
-    int64_t h, w;
-    edt_image image = {0};
-    EDT_TRY(edt_jpeg_open(p->decoder, example.encoded, err, &h, &w));
-    EDT_TRY(choose_geometry(p, h, w, draws, err));
-    EDT_TRY(
-        edt_jpeg_decode(p->decoder, edt_resize_rows_needed(&p->info.scale, h), err, &image));
-    const double t1 = edt_clock_now_s();
-
-    if (c->format == EDT_SLOT_F32) {
-        EDT_TRY(edt_resize_f32(p->resizer, &image, &p->info.scale, p->info.flipped,
-                               &c->normalize, err, row->image));
-    } else {
-        EDT_TRY(edt_resize_u8(p->resizer, &image, &p->info.scale, p->info.flipped, err,
-                              row->image));
-    }
+    edt_image image;
+    double t1;
+    EDT_TRY(place_picture(p, example.encoded, draws, false, row, err, &image, &t1));
     boxes_to_canvas(p, &set);
-    row->valid_hw[0] = (int32_t)edt_scale_valid_h(&p->info.scale);
-    row->valid_hw[1] = (int32_t)edt_scale_valid_w(&p->info.scale);
-    *row->image_scale = p->info.scale.image_scale;
     if (row->groundtruth != NULL) {
         EDT_TRY(fill_groundtruth(p, &example, &set, row->groundtruth, err));
     }

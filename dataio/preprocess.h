@@ -5,6 +5,7 @@
 #define EDT_DATAIO_PREPROCESS_H
 
 #include "augment/geometry.h"
+#include "augment/image.h"
 #include "augment/normalize.h"
 #include "core/span.h"
 #include "dataio/batch.h"
@@ -84,6 +85,12 @@ void edt_preprocessor_destroy(edt_preprocessor *preprocessor);
 edt_status edt_preprocess_run(edt_preprocessor *preprocessor, edt_span record,
                               const edt_draw_source *draws, const edt_sample_row *row,
                               edt_error *err);
+// A bare picture file as evaluation would place it (the configuration must not be training's):
+// fills image, valid_hw and image_scale of `row`. *out_image is the whole decoded picture, the
+// preprocessor's until its next call.
+edt_status edt_preprocess_picture(edt_preprocessor *preprocessor, edt_span encoded,
+                                  const edt_sample_row *row, edt_error *err,
+                                  edt_image *out_image);
 const edt_sample_info *edt_preprocess_last(const edt_preprocessor *preprocessor);
 
 #endif

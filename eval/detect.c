@@ -7,9 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "augment/geometry.h"
-#include "augment/normalize.h"
-#include "augment/resize.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/parallel.h"
@@ -18,8 +15,8 @@
 #include "core/signal.h"
 #include "core/thread.h"
 #include "dataio/draw.h"
-#include "dataio/jpeg_decode.h"
 #include "dataio/jpeg_encode.h"
+#include "dataio/preprocess.h"
 #include "eval/coco_eval.h"
 #include "eval/model_config.h"
 #include "eval/predict.h"
@@ -43,17 +40,17 @@ typedef struct detector {
     edt_arena arena;
     edt_path_list files;
     edt_hparams draw_hp, eval_hp;
-    edt_normalize normalize;
+    edt_preprocess_config preprocess;
     bool draws, lists;
     edt_predictor *predictor; // the drawing kind when it draws, else the listing kind
     edt_anchors *anchors;
     edt_post *list_post; // when it does both
     edt_detection *list_rows;
     int n_workers;
-    edt_jpeg_decoder **decoders;
-    edt_resizer **resizers;
+    edt_preprocessor **preprocessors;
     edt_batch batch;
     float *images, *image_scales;
+    int32_t *valid_hw;
     picture *pictures; // [batch_size]
     int64_t first;     // file number of the batch's row 0
     edt_coco_gt *gt;
@@ -94,29 +91,28 @@ static edt_status decode_row(void *ctx, int worker, int64_t row, edt_error *err)
     picture *p = &d->pictures[row];
     edt_mapped_file file = {0};
     edt_image image;
-    edt_scale_params scale;
-    int64_t h, w;
     edt_status status = EDT_OK;
     EDT_TRY_GOTO(edt_mapped_file_open(p->path, &p->error, &file));
-    EDT_TRY_GOTO(edt_jpeg_open(d->decoders[worker], file.span, &p->error, &h, &w));
-    EDT_TRY_GOTO(edt_jpeg_decode(d->decoders[worker], 0, &p->error, &image));
-    EDT_TRY_GOTO(edt_scale_params_eval(h, w, d->batch.height, d->batch.width, &p->error, &scale));
-    EDT_TRY_GOTO(edt_resize_f32(d->resizers[worker], &image, &scale, false, &d->normalize,
-                                &p->error,
-                                d->images + row * d->batch.height * d->batch.width * 3));
-    d->image_scales[row] = scale.image_scale;
+    const edt_sample_row to = {
+        .image = d->images + row * d->batch.height * d->batch.width * 3,
+        .valid_hw = d->valid_hw + row * 2,
+        .image_scale = d->image_scales + row,
+    };
+    EDT_TRY_GOTO(edt_preprocess_picture(d->preprocessors[worker], file.span, &to, &p->error,
+                                        &image));
     if (d->draws) {
         edt_mem_free(p->pixels);
-        p->pixels = edt_mem_alloc(EDT_MEM_IMAGE, (size_t)(h * w * 3));
+        p->pixels = edt_mem_alloc(EDT_MEM_IMAGE, (size_t)(image.h * image.w * 3));
         if (p->pixels == NULL) {
             status = edt_error_set(&p->error, EDT_ERR_NOMEM, "no memory for a %" PRId64 "x%" PRId64
-                                   " picture", h, w);
+                                   " picture", image.h, image.w);
             goto fail;
         }
-        for (int64_t y = 0; y < h; ++y) {
-            memcpy(p->pixels + y * w * 3, image.data + y * image.stride, (size_t)(w * 3));
+        const int64_t row_bytes = image.w * 3;
+        for (int64_t y = 0; y < image.h; ++y) {
+            memcpy(p->pixels + y * row_bytes, image.data + y * image.stride, (size_t)row_bytes);
         }
-        p->image = (edt_image){.data = p->pixels, .h = h, .w = w, .stride = w * 3};
+        p->image = (edt_image){p->pixels, image.h, image.w, row_bytes};
     }
 fail:
     edt_mapped_file_close(&file);
@@ -292,7 +288,7 @@ static edt_status set_up(detector *d, edt_backend *backend, edt_error *err)
     if (d->draws) {
         EDT_TRY(edt_path_mkdirs(o->output_image_dir, err));
     }
-    return edt_normalize_init(d->hp, err, &d->normalize);
+    return edt_preprocess_configure(d->hp, false, EDT_SLOT_F32, err, &d->preprocess);
 }
 
 static edt_status allocate(detector *d, edt_error *err)
@@ -304,15 +300,15 @@ static edt_status allocate(detector *d, edt_error *err)
                                sizeof *d->images);
     d->image_scales = edt_mem_calloc(EDT_MEM_SLOT, (size_t)n, sizeof *d->image_scales);
     d->pictures = edt_mem_calloc(EDT_MEM_SLOT, (size_t)n, sizeof *d->pictures);
-    d->decoders = edt_mem_calloc(EDT_MEM_MISC, (size_t)d->n_workers, sizeof *d->decoders);
-    d->resizers = edt_mem_calloc(EDT_MEM_MISC, (size_t)d->n_workers, sizeof *d->resizers);
+    d->valid_hw = edt_mem_calloc(EDT_MEM_SLOT, (size_t)n * 2, sizeof *d->valid_hw);
+    d->preprocessors =
+        edt_mem_calloc(EDT_MEM_MISC, (size_t)d->n_workers, sizeof *d->preprocessors);
     if (d->images == NULL || d->image_scales == NULL || d->pictures == NULL ||
-        d->decoders == NULL || d->resizers == NULL) {
+        d->valid_hw == NULL || d->preprocessors == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a batch of %" PRId64 " pictures", n);
     }
     for (int i = 0; i < d->n_workers; ++i) {
-        EDT_TRY(edt_jpeg_decoder_create(err, &d->decoders[i]));
-        EDT_TRY(edt_resizer_create(err, &d->resizers[i]));
+        EDT_TRY(edt_preprocessor_create(&d->preprocess, i, err, &d->preprocessors[i]));
     }
     d->batch = (edt_batch){
         .batch_size = n,
@@ -385,18 +381,15 @@ edt_status edt_detect_run(const edt_hparams *hp, edt_backend *backend,
     edt_arena_init(&d.arena, EDT_MEM_ARENA, 0);
     const edt_status status = run(&d, backend, err);
     for (int i = 0; i < d.n_workers; ++i) {
-        if (d.decoders != NULL) {
-            edt_jpeg_decoder_destroy(d.decoders[i]);
-        }
-        if (d.resizers != NULL) {
-            edt_resizer_destroy(d.resizers[i]);
+        if (d.preprocessors != NULL) {
+            edt_preprocessor_destroy(d.preprocessors[i]);
         }
     }
     for (int64_t i = 0; d.pictures != NULL && i < options->batch_size; ++i) {
         edt_mem_free(d.pictures[i].pixels);
     }
-    edt_mem_free(d.decoders);
-    edt_mem_free(d.resizers);
+    edt_mem_free(d.preprocessors);
+    edt_mem_free(d.valid_hw);
     edt_mem_free(d.pictures);
     edt_mem_free(d.images);
     edt_mem_free(d.image_scales);

@@ -3,8 +3,8 @@
 #ifndef EDT_EVAL_DETECT_H
 #define EDT_EVAL_DETECT_H
 
-#include "backend/backend.h"
 #include "core/hparams.h"
+#include "model/params.h"
 
 typedef struct edt_detect_options {
     const char *ckpt;             // prefix, or NULL: random weights

@@ -1,0 +1,187 @@
+// train: trains and evaluates EfficientDet. Flags of the reference's main.py, with the names of
+// tf2/train.py as aliases (spec/train.md 1).
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/cli.h"
+#include "core/log.h"
+#include "core/signal.h"
+#include "dataio/labels.h"
+#include "model/scaling.h"
+#include "train/trainer.h"
+
+typedef struct flags {
+    edt_train_options options;
+    const char *mode, *model_name, *hparams, *strategy;
+    double num_epochs;
+} flags;
+
+static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err, flags *f,
+                        bool *out_exit)
+{
+    static const char tpu_reason[] = "TPUs are not supported; leave it out";
+    edt_train_options *o = &f->options;
+    const edt_cli_option options[] = {
+        {.name = "mode", .type = EDT_CLI_TEXT, .default_text = "train", .target = &f->mode,
+         .choices = "train|eval|train_and_eval|traineval",
+         .help = "train, eval, or train_and_eval (an evaluation after each epoch)"},
+        {.name = "model_name", .type = EDT_CLI_TEXT, .default_text = "efficientdet-d0",
+         .target = &f->model_name, .help = "row of the model table"},
+        {.name = "model_dir", .type = EDT_CLI_TEXT, .default_text = "", .target = &o->model_dir,
+         .help = "checkpoints, metrics, config; a run resumes from what is there"},
+        {.name = "train_file_pattern", .type = EDT_CLI_TEXT, .default_text = "",
+         .target = &o->train_file_pattern, .help = "shards to train on (globs, with commas)"},
+        {.name = "val_file_pattern", .type = EDT_CLI_TEXT, .default_text = "",
+         .target = &o->val_file_pattern, .help = "shards to evaluate"},
+        {.name = "val_json_file", .type = EDT_CLI_TEXT, .default_text = "",
+         .target = &o->val_json_file,
+         .help = "COCO ground truth; without it the shards' own boxes are used"},
+        {.name = "hparams", .type = EDT_CLI_TEXT, .default_text = "", .target = &f->hparams,
+         .help = "k=v,k2=v2 or a .yaml file; names at the end"},
+        {.name = "ckpt", .type = EDT_CLI_TEXT, .default_text = "", .target = &o->ckpt,
+         .aliases = "pretrained_ckpt", .help = "initialise the whole detector from a checkpoint"},
+        {.name = "backbone_ckpt", .type = EDT_CLI_TEXT, .default_text = "",
+         .target = &o->backbone_ckpt, .help = "initialise the backbone from a checkpoint"},
+        {.name = "train_batch_size", .type = EDT_CLI_INT, .default_text = "64",
+         .target = &o->train_batch_size, .aliases = "batch_size", .lo = 1, .hi = 65536,
+         .help = "global batch size"},
+        {.name = "eval_batch_size", .type = EDT_CLI_INT, .default_text = "1",
+         .target = &o->eval_batch_size, .lo = 1, .hi = 65536, .help = "pictures per evaluation batch"},
+        {.name = "eval_samples", .type = EDT_CLI_INT, .default_text = "5000",
+         .target = &o->eval_samples, .lo = 0, .hi = 1e15,
+         .help = "most pictures to evaluate; 0: all"},
+        {.name = "num_examples_per_epoch", .type = EDT_CLI_INT, .default_text = "0",
+         .target = &o->num_examples_per_epoch, .lo = 0, .hi = 1e15,
+         .help = "examples that make an epoch of the schedule; 0: the records of the shards"},
+        {.name = "num_epochs", .type = EDT_CLI_FLOAT, .default_text = "0",
+         .target = &f->num_epochs, .lo = 0, .hi = 1e9,
+         .help = "overrides the hparam num_epochs; 0: leave it"},
+        {.name = "save_checkpoints_steps", .type = EDT_CLI_INT, .default_text = "1000",
+         .target = &o->save_checkpoints_steps, .lo = 1, .hi = 1e15, .help = "checkpoint period"},
+        {.name = "log_steps", .type = EDT_CLI_INT, .default_text = "20", .target = &o->log_steps,
+         .aliases = "iterations_per_loop|steps_per_execution", .lo = 1, .hi = 1e15,
+         .help = "period of metrics.jsonl"},
+        {.name = "eval_after_train", .type = EDT_CLI_BOOL, .default_text = "false",
+         .target = &o->eval_after_train, .help = "mode train: one evaluation at the end"},
+        {.name = "min_eval_interval", .type = EDT_CLI_FLOAT, .default_text = "180",
+         .target = &o->min_eval_interval, .lo = 0, .hi = 1e9,
+         .help = "mode eval: least seconds between evaluations"},
+        {.name = "eval_timeout", .type = EDT_CLI_FLOAT, .default_text = "-1",
+         .target = &o->eval_timeout, .lo = -1, .hi = 1e12,
+         .help = "mode eval: give up after so many seconds without a new checkpoint; 0: evaluate "
+                 "once, -1: wait for ever"},
+        {.name = "tf_random_seed", .type = EDT_CLI_INT, .default_text = "0",
+         .target = &o->tf_random_seed, .aliases = "seed", .lo = 0, .hi = 9e15,
+         .help = "seed of initial weights, order, augmentation, drop connect"},
+        {.name = "strategy", .type = EDT_CLI_TEXT, .default_text = "", .target = &f->strategy,
+         .help = "'' (one device), or gpus"},
+        {.name = "device", .type = EDT_CLI_TEXT, .default_text = "cpu", .target = &o->device,
+         .choices = "cpu|ref|cuda", .help = "backend"},
+        {.name = "num_threads", .type = EDT_CLI_INT, .default_text = "0", .target = &o->num_threads,
+         .lo = 0, .hi = 4096, .help = "threads of backend and loader; 0: all cores"},
+        {.name = "overfit_one_batch", .type = EDT_CLI_BOOL, .default_text = "false",
+         .target = &o->overfit_one_batch,
+         .help = "learn the first batch by heart, unaugmented, and print its own AP"},
+        {.name = "plan", .type = EDT_CLI_BOOL, .default_text = "false", .target = &o->plan,
+         .help = "print memory and work, then exit"},
+        {.name = "trace_filename", .type = EDT_CLI_TEXT, .default_text = "",
+         .target = &o->trace_path, .help = "write a Chrome trace of the run"},
+        {.name = "tpu", .type = EDT_CLI_REFUSED, .help = tpu_reason},
+        {.name = "gcp_project", .type = EDT_CLI_REFUSED, .help = tpu_reason},
+        {.name = "tpu_zone", .type = EDT_CLI_REFUSED, .help = tpu_reason},
+        {.name = "num_cores", .type = EDT_CLI_REFUSED, .help = tpu_reason},
+        {.name = "use_spatial_partition", .type = EDT_CLI_REFUSED, .help = tpu_reason},
+        {.name = "num_cores_per_replica", .type = EDT_CLI_REFUSED, .help = tpu_reason},
+        {.name = "input_partition_dims", .type = EDT_CLI_REFUSED, .help = tpu_reason},
+        {.name = "use_xla", .type = EDT_CLI_REFUSED, .default_text = "false",
+         .help = "there is no XLA here: kernels are chosen when the model is built"},
+        {.name = "hub_module_url", .type = EDT_CLI_REFUSED,
+         .help = "TF-Hub modules are not read; use --backbone_ckpt or --ckpt"},
+        {.name = "worker", .type = EDT_CLI_REFUSED,
+         .help = "ranks come from the launcher (mpirun, Slurm), not from a list of hosts"},
+        {.name = "worker_index", .type = EDT_CLI_REFUSED,
+         .help = "ranks come from the launcher (mpirun, Slurm), not from a list of hosts"},
+        {.name = "testdev_dir", .type = EDT_CLI_REFUSED,
+         .help = "test-dev result files are not written by this version; use detect --output_json"},
+        {.name = "use_fake_data", .type = EDT_CLI_REFUSED, .default_text = "false",
+         .help = "not in this version; --overfit_one_batch repeats the first batch"},
+        {.name = "run_epoch_in_child_process", .type = EDT_CLI_REFUSED, .default_text = "false",
+         .help = "not needed: memory does not grow from epoch to epoch"},
+        {.name = "profile", .type = EDT_CLI_REFUSED, .default_text = "false",
+         .help = "use --trace_filename"},
+        {.name = "eval_name", .type = EDT_CLI_REFUSED,
+         .help = "evaluation results are in metrics.jsonl of model_dir"},
+        {.name = "debug", .type = EDT_CLI_REFUSED, .default_text = "false",
+         .help = "use --log_level=debug"},
+    };
+    const edt_cli_program program = {
+        .name = "train",
+        .summary = "trains and evaluates EfficientDet on TFRecord shards",
+        .description =
+            "Running the same command again resumes exactly where the last checkpoint stands. "
+            "Batch size, learning rate and steps are global.",
+        .examples =
+            "train --model_name=efficientdet-d0 --model_dir=out --train_file_pattern='train-*'\n"
+            "train --mode=eval --model_dir=out --val_file_pattern='val-*' --eval_timeout=0\n"
+            "train --model_dir=out --train_file_pattern='train-*' --plan",
+        .options = options,
+        .n_options = (int)(sizeof options / sizeof options[0]),
+        .show_hparams = true,
+    };
+    return edt_cli_parse(&program, argc, argv, arena, err, out_exit);
+}
+
+static edt_status configure(const flags *f, edt_error *err, edt_hparams *hp)
+{
+    EDT_TRY(edt_scaling_apply(hp, f->model_name, err));
+    EDT_TRY_CTX(edt_hparams_override(hp, f->hparams, err), err, "--hparams");
+    if (f->num_epochs > 0.0) {
+        hp->num_epochs = f->num_epochs;
+    }
+    if (strcmp(f->strategy, "gpus") == 0 || strcmp(f->strategy, "multi-gpus") == 0) {
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
+                 "--strategy=%s: this build has no GPU backend; leave --strategy out to train on "
+                 "the CPU",
+                 f->strategy);
+    }
+    if (f->strategy[0] != '\0') {
+        EDT_FAIL(err, EDT_ERR_USAGE, "--strategy=%s is not known; use '' or gpus", f->strategy);
+    }
+    EDT_TRY(edt_labels_resolve(hp, err));
+    return edt_hparams_check(hp, err);
+}
+
+static edt_status run(int argc, char **argv, edt_arena *arena, edt_hparams *hp, edt_error *err)
+{
+    flags f = {0};
+    bool done;
+    EDT_TRY(parse(argc, argv, arena, err, &f, &done));
+    if (done) {
+        return EDT_OK;
+    }
+    f.options.mode = strcmp(f.mode, "train") == 0  ? EDT_TRAIN_MODE_TRAIN
+                     : strcmp(f.mode, "eval") == 0 ? EDT_TRAIN_MODE_EVAL
+                                                   : EDT_TRAIN_MODE_TRAIN_AND_EVAL;
+    EDT_TRY(configure(&f, err, hp));
+    EDT_TRY(edt_interrupt_install(err));
+    return edt_train_run(hp, &f.options, err);
+}
+
+int main(int argc, char **argv)
+{
+    edt_error err = {0};
+    edt_arena arena;
+    edt_arena_init(&arena, EDT_MEM_ARENA, 0);
+    edt_hparams hp = {0};
+    edt_status status = edt_hparams_init(&hp, &err);
+    if (status == EDT_OK) {
+        status = run(argc, argv, &arena, &hp, &err);
+    }
+    if (status != EDT_OK) {
+        EDT_ERROR("%s", err.text);
+    }
+    edt_hparams_deinit(&hp);
+    edt_arena_deinit(&arena);
+    return edt_status_exit_code(status);
+}
