@@ -73,9 +73,28 @@ typedef struct depthwise_job {
     int kw;
 } depthwise_job;
 
-// One output row from the source rows `rows` (kernel rows ky).
-static void do_row(const depthwise_job *job, const float *const *rows, const int *ky,
-                   int n_rows, float *y)
+// The source rows of one output row (kernel rows ky) and the rows that come into use after it.
+typedef struct sources {
+    int n, n_next;
+    const float *row[MAX_K];
+    int ky[MAX_K];
+    const float *next[2];
+} sources;
+
+// What to fetch while columns from source column `column` on are done: everything between one
+// column and the next, in the rows to come.
+static void look_ahead(const depthwise_job *job, const sources *from, int64_t column,
+                       edt_cpu_taps *taps)
+{
+    const int64_t n_columns = job->state->advance < 2 ? 1 : 2;
+    for (int r = 0; r < from->n_next; r++) {
+        for (int64_t i = 0; i < n_columns; i++) {
+            taps->ahead[taps->n_ahead++] = from->next[r] + (column + i) * job->c;
+        }
+    }
+}
+
+static void do_row(const depthwise_job *job, const sources *from, float *y)
 {
     const state *s = job->state;
     const int64_t c = job->c;
@@ -86,19 +105,23 @@ static void do_row(const depthwise_job *job, const float *const *rows, const int
             const int64_t n_cols = inside ? class->hi - j : 1;
             edt_cpu_tap taps[MAX_TAPS];
             int n_taps = 0;
-            for (int r = 0; r < n_rows; r++) {
+            for (int r = 0; r < from->n; r++) {
                 for (int t = 0; t < class->n_taps; t++) {
                     const int64_t column = class->source[t] + s->advance * j;
                     if (column < 0 || column >= job->in_w) {
                         continue;
                     }
-                    taps[n_taps].x = rows[r] + column * c;
-                    taps[n_taps].w = job->w + (ky[r] * job->kw + class->k[t]) * c;
+                    taps[n_taps].x = from->row[r] + column * c;
+                    taps[n_taps].w = job->w + (from->ky[r] * job->kw + class->k[t]) * c;
                     n_taps++;
                 }
             }
-            job->simd->dw_taps(job->act, taps, n_taps, s->advance * c, job->bias,
-                               y + (class->q + s->step * j) * c, s->step * c, n_cols, c);
+            edt_cpu_taps run = {.tap = taps, .n = n_taps, .x_step = s->advance * c};
+            if (inside && i == 0 && class->n_taps > 0) {
+                look_ahead(job, from, class->source[0] + s->advance * j, &run);
+            }
+            job->simd->dw_taps(job->act, &run, job->bias, y + (class->q + s->step * j) * c,
+                               s->step * c, n_cols, c);
             j += n_cols;
         }
     }
@@ -119,9 +142,8 @@ static void do_all(const edt_cpu_run *run, const edt_kernel *kernel, const depth
     const int n_threads = edt_cpu_threads(run->backend, edt_shape_count(out));
 #pragma omp parallel for num_threads(n_threads) schedule(static)
     for (int64_t row = 0; row < out->dim[0] * out->dim[1]; row++) {
-        const float *rows[MAX_K];
-        int ky[MAX_K];
-        int n_rows = 0;
+        sources from = {0};
+        int64_t next = 0; // row after the last one used
         const int64_t n = row / out->dim[1];
         const int64_t h = row % out->dim[1];
         for (int k = 0; k < conv->kh; k++) {
@@ -130,11 +152,17 @@ static void do_all(const edt_cpu_run *run, const edt_kernel *kernel, const depth
             if ((backward && at != source * conv->sh) || source < 0 || source >= in->dim[1]) {
                 continue;
             }
-            rows[n_rows] = job->x + (n * in->dim[1] + source) * in_row;
-            ky[n_rows] = k;
-            n_rows++;
+            from.row[from.n] = job->x + (n * in->dim[1] + source) * in_row;
+            from.ky[from.n] = k;
+            from.n++;
+            next = source + 1 > next ? source + 1 : next;
         }
-        do_row(job, rows, ky, n_rows, job->y + row * out_row);
+        for (int i = 0; i < 2 && i < (backward ? 1 : conv->sh); i++) {
+            if (next + i < in->dim[1]) {
+                from.next[from.n_next++] = job->x + (n * in->dim[1] + next + i) * in_row;
+            }
+        }
+        do_row(job, &from, job->y + row * out_row);
     }
 }
 
@@ -189,6 +217,27 @@ static edt_status run_bn_act(edt_kernel *kernel, const edt_cpu_run *run)
     return EDT_OK;
 }
 
+// Columns [j, j + n) of an output row, filter columns [k0, k0 + n_kw): the rows of `all`
+// shifted.
+static void weight_columns(const edt_cpu_kernels *simd, const edt_cpu_dw_rows *all,
+                           int64_t column, const float *dy, int64_t n, int stride, int64_t k0,
+                           int n_kw, int64_t c)
+{
+    edt_cpu_dw_rows rows = {.n = all->n};
+    for (int r = 0; r < all->n; r++) {
+        rows.x[r] = all->x[r] + (column + k0) * c;
+        rows.dw[r] = all->dw[r] + k0 * c;
+    }
+    if (n > 1) {
+        rows.n_ahead = all->n_ahead;
+        for (int a = 0; a < all->n_ahead; a++) {
+            rows.ahead[a] = all->ahead[a] + column * c;
+        }
+        rows.dy_ahead = all->dy_ahead;
+    }
+    simd->dw_weight(&rows, dy, n, stride, n_kw, c);
+}
+
 // dw of one thread's output rows, added to `dw` (kh * kw * C).
 static void weight_rows(const edt_kernel *kernel, const edt_cpu_run *run, int64_t begin,
                         int64_t end, float *dw)
@@ -205,31 +254,39 @@ static void weight_rows(const edt_kernel *kernel, const edt_cpu_run *run, int64_
     edt_same_padding(in->dim[1], conv->kh, conv->sh, &top, &bottom);
     for (int64_t row = begin; row < end; row++) {
         const float *dy = (const float *)run->in[1] + row * out->dim[2] * c;
+        const float *image =
+            (const float *)run->in[0] + row / out->dim[1] * in->dim[1] * in->dim[2] * c;
+        const int64_t first_h = row % out->dim[1] * conv->sh - top;
+        edt_cpu_dw_rows rows = {.dy_ahead = row + 1 < end ? dy + out->dim[2] * c : NULL};
         for (int ky = 0; ky < conv->kh; ky++) {
-            const int64_t h = row % out->dim[1] * conv->sh - top + ky;
-            if (h < 0 || h >= in->dim[1]) {
+            if (first_h + ky >= 0 && first_h + ky < in->dim[1]) {
+                rows.x[rows.n] = image + (first_h + ky) * in->dim[2] * c;
+                rows.dw[rows.n] = dw + (int64_t)ky * conv->kw * c;
+                rows.n++;
+            }
+        }
+        for (int64_t h = first_h + conv->kh;
+             rows.n_ahead < 2 && h < first_h + conv->kh + conv->sh; h++) {
+            if (h < in->dim[1]) {
+                rows.ahead[rows.n_ahead++] = image + h * in->dim[2] * c;
+            }
+        }
+        for (int64_t j = 0; j < out->dim[2];) {
+            const int64_t column = j * conv->sw - left; // of filter column 0
+            if (j >= columns->lo && j < columns->hi) {
+                weight_columns(simd, &rows, column, dy + j * c, columns->hi - j, conv->sw, 0,
+                               conv->kw, c);
+                j = columns->hi;
                 continue;
             }
-            const float *x = (const float *)run->in[0] +
-                             (row / out->dim[1] * in->dim[1] + h) * in->dim[2] * c;
-            float *dw_row = dw + (int64_t)ky * conv->kw * c;
-            for (int64_t j = 0; j < out->dim[2];) {
-                const int64_t first = j * conv->sw - left; // column of kernel column 0
-                if (j >= columns->lo && j < columns->hi) {
-                    simd->dw_weight(x + first * c, dy + j * c, columns->hi - j, conv->sw,
-                                    conv->kw, c, dw_row);
-                    j = columns->hi;
-                    continue;
-                }
-                const int64_t k0 = first < 0 ? -first : 0;
-                const int64_t room = in->dim[2] - first;
-                const int64_t k1 = room < conv->kw ? room : conv->kw;
-                if (k0 < k1) {
-                    simd->dw_weight(x + (first + k0) * c, dy + j * c, 1, conv->sw,
-                                    (int)(k1 - k0), c, dw_row + k0 * c);
-                }
-                j++;
+            const int64_t k0 = column < 0 ? -column : 0;
+            const int64_t room = in->dim[2] - column;
+            const int64_t k1 = room < conv->kw ? room : conv->kw;
+            if (k0 < k1) {
+                weight_columns(simd, &rows, column, dy + j * c, 1, conv->sw, k0, (int)(k1 - k0),
+                               c);
             }
+            j++;
         }
     }
 }

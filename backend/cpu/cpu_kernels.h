@@ -16,6 +16,28 @@ typedef struct edt_cpu_tap {
     const float *w;
 } edt_cpu_tap;
 
+// The taps of a run of output columns. `ahead`: input columns that later rows will want,
+// fetched into the second-level cache on the way (columns in blocks across rows are no pattern
+// that the hardware follows).
+enum { EDT_CPU_MAX_AHEAD = 4 };
+typedef struct edt_cpu_taps {
+    const edt_cpu_tap *tap;
+    int n;
+    int64_t x_step; // elements from one output column's input to the next one's
+    int n_ahead;
+    const float *ahead[EDT_CPU_MAX_AHEAD];
+} edt_cpu_taps;
+
+// Input rows of one output row and the filter rows that they belong to; `ahead` as above.
+enum { EDT_CPU_MAX_DEPTHWISE = 11 }; // largest kernel side
+typedef struct edt_cpu_dw_rows {
+    int n, n_ahead;
+    const float *x[EDT_CPU_MAX_DEPTHWISE];
+    float *dw[EDT_CPU_MAX_DEPTHWISE];
+    const float *ahead[2]; // rows of x
+    const float *dy_ahead; // NULL: none
+} edt_cpu_dw_rows;
+
 // A weighted sum of rows: what FUSE needs per range.
 typedef struct edt_cpu_fuse {
     int n; // inputs
@@ -66,11 +88,12 @@ typedef struct edt_cpu_update {
        const float *gamma, const float *beta, const float *mean_dz, const float *mean_dz_xhat, \
        float *dx, int64_t rows, int64_t c))                                                    \
     /* depthwise: y[j * y_step + c] = act(bias[c] + sum_t w_t[c] * x_t[j * x_step + c]) */     \
-    X(dw_taps, (edt_act act, const edt_cpu_tap *taps, int n_taps, int64_t x_step,              \
-                const float *bias, float *y, int64_t y_step, int64_t n_cols, int64_t c))       \
-    /* dw[kw * c + i] += sum_j dy[j * c + i] * x[(j * stride + kw) * c + i] for kw < n_kw */   \
-    X(dw_weight, (const float *x, const float *dy, int64_t n_cols, int stride, int n_kw,       \
-                  int64_t c, float *dw))                                                       \
+    X(dw_taps, (edt_act act, const edt_cpu_taps *taps, const float *bias, float *y,            \
+                int64_t y_step, int64_t n_cols, int64_t c))                                    \
+    /* dw[r][k * c + i] += sum_j dy[j * c + i] * x[r][(j * stride + k) * c + i] for k < n_kw   \
+     */                                                                                        \
+    X(dw_weight, (const edt_cpu_dw_rows *rows, const float *dy, int64_t n_cols, int stride,    \
+                  int n_kw, int64_t c))                                                        \
     X(pool_max,                                                                                \
       (const float *const *x, const uint8_t *tap, int n, float *y, uint8_t *index, int64_t c)) \
     /* dx[i] += dy[i] where index[i] == tap */                                                 \

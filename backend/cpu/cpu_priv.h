@@ -80,9 +80,6 @@ static inline size_t edt_cpu_align(size_t n_bytes)
     return (n_bytes + EDT_MEM_ALIGN - 1) / EDT_MEM_ALIGN * EDT_MEM_ALIGN;
 }
 
-// Largest kernel side of a depthwise convolution.
-enum { EDT_CPU_MAX_DEPTHWISE = 11 };
-
 // True when what a kernel derived from parameters in[1..n] must be derived again: another
 // params_version (0: always) or other memory than last time. Remembers both.
 static inline bool edt_cpu_stale(const edt_cpu_run *run, uint64_t *version, const void **from,

@@ -11,11 +11,16 @@
         for (int j = 0; j < (N); j++) {                                                        \
             acc[j] = start;                                                                    \
         }                                                                                      \
-        for (int t = 0; t < n_taps; t++) {                                                     \
-            const vf w = v_load_n(taps[t].w + i, M);                                           \
-            const float *x = taps[t].x + x_at + i;                                             \
+        for (int t = 0; t < taps->n; t++) {                                                    \
+            const vf w = v_load_n(taps->tap[t].w + i, M);                                      \
+            const float *x = taps->tap[t].x + x_at + i;                                        \
             for (int j = 0; j < (N); j++) {                                                    \
                 acc[j] += w * v_load_n(x + j * x_step, M);                                     \
+            }                                                                                  \
+        }                                                                                      \
+        for (int a = 0; a < taps->n_ahead; a++) {                                              \
+            for (int j = 0; j < (N); j++) {                                                    \
+                __builtin_prefetch(taps->ahead[a] + x_at + i + j * x_step, 0, 2);              \
             }                                                                                  \
         }                                                                                      \
         for (int j = 0; j < (N); j++) {                                                        \
@@ -23,10 +28,10 @@
         }                                                                                      \
     }
 
-EDT_INLINE void taps_loop(edt_act act, const edt_cpu_tap *taps, int n_taps, int64_t x_step,
-                          const float *bias, float *y, int64_t y_step, int64_t n_cols,
-                          int64_t c)
+EDT_INLINE void taps_loop(edt_act act, const edt_cpu_taps *taps, const float *bias, float *y,
+                          int64_t y_step, int64_t n_cols, int64_t c)
 {
+    const int64_t x_step = taps->x_step;
     int64_t j0 = 0;
     for (; j0 + 8 <= n_cols; j0 += 8) {
         const int64_t x_at = j0 * x_step;
@@ -45,45 +50,75 @@ EDT_INLINE void taps_loop(edt_act act, const edt_cpu_tap *taps, int n_taps, int6
     }
 }
 
-void EDT_K(dw_taps)(edt_act act, const edt_cpu_tap *taps, int n_taps, int64_t x_step,
-                    const float *bias, float *y, int64_t y_step, int64_t n_cols, int64_t c)
+void EDT_K(dw_taps)(edt_act act, const edt_cpu_taps *taps, const float *bias, float *y,
+                    int64_t y_step, int64_t n_cols, int64_t c)
 {
-    EDT_FOR_ACT(act, taps_loop(ACT, taps, n_taps, x_step, bias, y, y_step, n_cols, c));
+    EDT_FOR_ACT(act, taps_loop(ACT, taps, bias, y, y_step, n_cols, c));
 }
 
-EDT_INLINE void weight_loop(const float *x, const float *dy, int64_t n_cols, int stride,
-                            int n_kw, int64_t c, float *dw)
+// R filter rows of K columns at once: R * K sums stay in registers along the output row.
+EDT_INLINE void weight_loop(const edt_cpu_dw_rows *rows, int first, int r_count, int k_count,
+                            const float *dy, int64_t n_cols, int stride, int64_t c)
 {
     EDT_FOR_STRIPS(i, c, {
-        vf acc[5];
-        for (int k = 0; k < n_kw; k++) {
-            acc[k] = v_load_n(dw + k * c + i, M);
+        vf acc[25];
+        for (int r = 0; r < r_count; r++) {
+            for (int k = 0; k < k_count; k++) {
+                acc[r * k_count + k] = v_load_n(rows->dw[first + r] + k * c + i, M);
+            }
         }
         for (int64_t j = 0; j < n_cols; j++) {
             const vf d = v_load_n(dy + j * c + i, M);
-            const float *column = x + j * stride * c + i;
-            for (int k = 0; k < n_kw; k++) {
-                acc[k] += d * v_load_n(column + k * c, M);
+            const int64_t at = j * stride * c + i;
+            for (int r = 0; r < r_count; r++) {
+                const float *x = rows->x[first + r] + at;
+                for (int k = 0; k < k_count; k++) {
+                    acc[r * k_count + k] += d * v_load_n(x + k * c, M);
+                }
+            }
+            if (first == 0) {
+                for (int a = 0; a < rows->n_ahead; a++) {
+                    __builtin_prefetch(rows->ahead[a] + at, 0, 2);
+                    if (stride > 1) {
+                        __builtin_prefetch(rows->ahead[a] + at + c, 0, 2);
+                    }
+                }
+                if (rows->dy_ahead != NULL) {
+                    __builtin_prefetch(rows->dy_ahead + j * c + i, 0, 2);
+                }
             }
         }
-        for (int k = 0; k < n_kw; k++) {
-            v_store_n(dw + k * c + i, acc[k], M);
+        for (int r = 0; r < r_count; r++) {
+            for (int k = 0; k < k_count; k++) {
+                v_store_n(rows->dw[first + r] + k * c + i, acc[r * k_count + k], M);
+            }
         }
     });
 }
 
-void EDT_K(dw_weight)(const float *x, const float *dy, int64_t n_cols, int stride, int n_kw,
-                      int64_t c, float *dw)
+void EDT_K(dw_weight)(const edt_cpu_dw_rows *rows, const float *dy, int64_t n_cols, int stride,
+                      int n_kw, int64_t c)
 {
-    switch (n_kw) {
-    case 5: weight_loop(x, dy, n_cols, stride, 5, c, dw); break;
-    case 4: weight_loop(x, dy, n_cols, stride, 4, c, dw); break;
-    case 3: weight_loop(x, dy, n_cols, stride, 3, c, dw); break;
-    case 2: weight_loop(x, dy, n_cols, stride, 2, c, dw); break;
-    default:
-        for (int k = 0; k < n_kw; k++) {
-            weight_loop(x + k * c, dy, n_cols, stride, 1, c, dw + k * c);
+    const bool many_registers = VL == 16;
+    if (rows->n == 3 && n_kw == 3) {
+        weight_loop(rows, 0, 3, 3, dy, n_cols, stride, c);
+        return;
+    }
+    if (rows->n == 5 && n_kw == 5 && many_registers) {
+        weight_loop(rows, 0, 5, 5, dy, n_cols, stride, c);
+        return;
+    }
+    for (int r = 0; r < rows->n; r++) {
+        switch (n_kw) {
+        case 5: weight_loop(rows, r, 1, 5, dy, n_cols, stride, c); break;
+        case 3: weight_loop(rows, r, 1, 3, dy, n_cols, stride, c); break;
+        default:
+            for (int k = 0; k < n_kw; k++) {
+                const edt_cpu_dw_rows one = {
+                    .n = 1, .x = {rows->x[r] + k * c}, .dw = {rows->dw[r] + k * c}};
+                weight_loop(&one, 0, 1, 1, dy, n_cols, stride, c);
+            }
+            break;
         }
-        break;
     }
 }

@@ -18,7 +18,7 @@ EDT_INLINE void focal_block(const edt_cpu_focal *focal, bool three_halves, const
         const vf x = v_load_n(logits + i, M);
         // e = exp(-|x|): p = 1 / (1 + e) or e / (1 + e), softplus(-|x|) = log1p(e)
         const vf e = v_exp(zero - v_abs(x));
-        const vf q = one / (one + e);
+        const vf q = v_reciprocal(one + e);
         const vf p = v_select_gt(x, zero, q, e * q);
         const vf softplus = v_max(zero, x) + v_log1p_unit(e);
         const vf ce = softplus - x * s;

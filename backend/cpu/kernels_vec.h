@@ -40,6 +40,12 @@ EDT_INLINE vf v_sqrt(vf a)
 {
     return _mm512_sqrt_ps(a);
 }
+// 1 / a within 1 ulp for normal 1 / a, 0 below.
+EDT_INLINE vf v_reciprocal(vf a)
+{
+    const vf r = _mm512_rcp14_ps(a);
+    return r + r * (_mm512_set1_ps(1.0f) - a * r);
+}
 EDT_INLINE vf v_load_part(const float *p, int n)
 {
     return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
@@ -134,6 +140,10 @@ EDT_INLINE vi v_load_u8(const uint8_t *p)
 #endif
 
 #if !defined(__AVX512F__)
+EDT_INLINE vf v_reciprocal(vf a)
+{
+    return v_set1(1.0f) / a;
+}
 EDT_INLINE vf v_load_part(const float *p, int n)
 {
     float lanes[VL] = {0};
@@ -197,12 +207,12 @@ EDT_INLINE double v_sum(vf x)
     return sum;
 }
 
-// e^x within 2 ulp; x is clamped so that the result stays a normal number. NaN stays NaN (min
-// and max return their second operand then).
+// e^x within 2 ulp; x is clamped so that the result and its reciprocal are normal numbers. NaN
+// stays NaN (min and max return their second operand then).
 EDT_INLINE vf v_exp(vf x)
 {
     const vf magic = v_set1(12582912.0f); // 1.5 * 2^23: the sum holds round(x) in its low bits
-    x = v_min(v_set1(88.72f), v_max(v_set1(-87.33f), x));
+    x = v_min(v_set1(87.33f), v_max(v_set1(-87.33f), x));
     const vf t = x * v_set1(1.44269504088896341f) + magic;
     const vf n = t - magic;
     vf r = x - n * v_set1(0x1.62e4p-1f);
@@ -220,7 +230,7 @@ EDT_INLINE vf v_exp(vf x)
 // ln(1 + u) for u in [0, 1], by 2 atanh(u / (2 + u)): relative error near one rounding.
 EDT_INLINE vf v_log1p_unit(vf u)
 {
-    const vf s = u / (u + v_set1(2.0f));
+    const vf s = u * v_reciprocal(u + v_set1(2.0f));
     const vf z = s * s;
     vf p = v_set1(2.0f / 13.0f);
     p = p * z + v_set1(2.0f / 11.0f);
@@ -233,8 +243,7 @@ EDT_INLINE vf v_log1p_unit(vf u)
 
 EDT_INLINE vf v_sigmoid(vf x)
 {
-    const vf one = v_set1(1.0f);
-    return one / (one + v_exp(v_zero() - x));
+    return v_reciprocal(v_set1(1.0f) + v_exp(v_zero() - x));
 }
 
 // `act` is a constant wherever this is inlined.
@@ -242,7 +251,7 @@ EDT_INLINE vf v_act(edt_act act, vf x)
 {
     const vf zero = v_zero();
     switch (act) {
-    case EDT_ACT_SWISH: return x / (v_set1(1.0f) + v_exp(zero - x));
+    case EDT_ACT_SWISH: return x * v_sigmoid(x);
     case EDT_ACT_SIGMOID: return v_sigmoid(x);
     case EDT_ACT_RELU6: return v_min(v_set1(6.0f), v_max(zero, x));
     case EDT_ACT_RELU: return v_max(zero, x);
