@@ -1,0 +1,170 @@
+"""Compares coco_eval with pycocotools on seeded random cases: precision, recall and scores arrays
+and the twelve numbers must be equal to the last bit, the printed lines to the last letter.
+
+usage: compare_pycocotools.py COCO_EVAL WORK_DIR [N_CASES]
+"""
+import contextlib
+import io
+import json
+import os
+import random
+import struct
+import subprocess
+import sys
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+
+def read_safetensors(path):
+    with open(path, "rb") as f:
+        data = f.read()
+    (n,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8:8 + n])
+    out = {}
+    for name, item in header.items():
+        if name == "__metadata__":
+            continue
+        assert item["dtype"] == "F64", item
+        begin, end = item["data_offsets"]
+        out[name] = np.frombuffer(data[8 + n + begin:8 + n + end], "<f8").reshape(item["shape"])
+    return out
+
+
+def draw_number(rng, low, high):
+    """Coordinates of different grain: whole, quarters, hundredths, all digits."""
+    x = rng.uniform(low, high)
+    return rng.choice([float(round(x)), round(x * 4) / 4, round(x, 2), x, int(x)])
+
+
+def draw_size(rng):
+    # The ends of the area ranges are drawn often: 32 * 32 and 96 * 96 belong to both sides.
+    return rng.choice([32, 96, 16, 64, draw_number(rng, 1, 30), draw_number(rng, 20, 120),
+                       draw_number(rng, 80, 300)])
+
+
+def draw_score(rng, kind):
+    if kind == "ties":
+        return rng.randrange(5) / 4
+    if kind == "close":
+        return 0.5 + rng.randrange(1000) * 1e-12
+    if kind == "negative":
+        return rng.uniform(-3, 3)
+    return rng.random() if kind == "full" else round(rng.random(), 3)
+
+
+def draw_case(rng, big):
+    n_images = rng.choice([1, 2, 5, 20, 30]) if not big else 200
+    n_categories = rng.choice([1, 2, 5, 8]) if not big else 20
+    image_ids = rng.sample(range(1, 10 * n_images + 1), n_images)
+    category_ids = rng.sample(range(1, 4 * n_categories + 1), n_categories)
+    kind = rng.choice(["ties", "close", "negative", "full", "usual", "usual"])
+    crowd_rate = rng.choice([0, 0.1, 0.5])
+    most_gt, most_false = rng.choice([(3, 3), (12, 12), (30, 200), (0, 4), (4, 0), (60, 20)])
+    objects, detections = [], []
+    next_id = rng.choice([1, 100])
+    for image_id in image_ids:
+        for _ in range(rng.randint(0, most_gt)):
+            box = [draw_number(rng, 0, 300), draw_number(rng, 0, 300), draw_size(rng), draw_size(rng)]
+            category = rng.choice(category_ids)
+            area = rng.choice([box[2] * box[3], 0.6 * box[2] * box[3], 1024, 9216])
+            objects.append({"id": next_id, "image_id": image_id, "category_id": category,
+                            "bbox": box, "area": area,
+                            "iscrowd": int(rng.random() < crowd_rate),
+                            "segmentation": [[0, 0, 1, 0, 1, 1]], "ignore": rng.randrange(2)})
+            next_id += rng.randint(1, 3)
+            for _ in range(rng.choice([0, 1, 1, 2, 4])):
+                spread = rng.choice([0, 0.02, 0.1, 0.3])
+                near = [box[0] + rng.uniform(-spread, spread) * box[2],
+                        box[1] + rng.uniform(-spread, spread) * box[3],
+                        box[2] * (1 + rng.uniform(-spread, spread)),
+                        box[3] * (1 + rng.uniform(-spread, spread))]
+                detections.append((image_id, category if rng.random() < 0.8 else
+                                   rng.choice(category_ids), near))
+        for _ in range(rng.randint(0, most_false)):
+            detections.append((image_id, rng.choice(category_ids + [0, 9999]),
+                               [draw_number(rng, 0, 300), draw_number(rng, 0, 300),
+                                draw_size(rng), draw_size(rng)]))
+    if rng.random() < 0.5:
+        rng.shuffle(detections)
+        rng.shuffle(objects)
+    if not detections:
+        detections.append((image_ids[0], category_ids[0], [0, 0, 10, 10]))
+    gt = {"images": [{"id": i, "width": 640, "height": 480} for i in image_ids],
+          "annotations": objects,
+          "categories": [{"id": i, "name": "class %d" % i} for i in category_ids]}
+    dt = [{"image_id": i, "category_id": c, "bbox": b, "score": draw_score(rng, kind)}
+          for i, c, b in detections]
+    return gt, dt
+
+
+def make_defective(rng, gt):
+    """Duplicate ids and unknown references: what --lenient is for."""
+    objects = gt["annotations"]
+    for _ in range(3):
+        if objects:
+            copy = dict(rng.choice(objects))
+            copy["bbox"] = [5, 5, 40, 40]
+            copy["image_id"] = rng.choice(gt["images"] + [{"id": 10 ** 6}])["id"]
+            copy["category_id"] = rng.choice(gt["categories"] + [{"id": 10 ** 6}])["id"]
+            if rng.random() < 0.5:
+                copy["id"] = 10 ** 7 + rng.randrange(100)
+            objects.insert(rng.randrange(len(objects) + 1), copy)
+
+
+def run_case(program, folder, seed, big):
+    rng = random.Random(seed)
+    gt, dt = draw_case(rng, big)
+    flags = []
+    use_cats = rng.random() < 0.85
+    # Without categories pycocotools also finds objects through duplicates of unknown category.
+    if use_cats and rng.random() < 0.15:
+        make_defective(rng, gt)
+        flags.append("--lenient")
+    max_dets = rng.choice([[1, 10, 100]] * 4 + [[1, 5, 20], [100, 2, 300], [3, 3, 100]])
+    flags += ["--use_cats=%s" % str(use_cats).lower(), "--num_threads=%d" % rng.choice([1, 2, 3]),
+              "--max_dets=" + ",".join(map(str, max_dets))]
+    paths = [os.path.join(folder, name) for name in ("gt.json", "dt.json", "out.st", "out.json")]
+    with open(paths[0], "w") as f:
+        json.dump(gt, f, indent=rng.choice([None, 1]))
+    with open(paths[1], "w") as f:
+        json.dump(dt, f, indent=rng.choice([None, 1]))
+    done = subprocess.run([program, paths[0], paths[1], "--arrays=" + paths[2], "--json=" + paths[3],
+                           *flags], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit("seed %d: coco_eval failed: %s" % (seed, done.stderr))
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(paths[0])
+        peer = COCOeval(coco, coco.loadRes(paths[1]), "bbox")
+        peer.params.useCats = int(use_cats)
+        peer.params.maxDets = list(max_dets)
+        peer.evaluate()
+        peer.accumulate()
+    lines = io.StringIO()
+    with contextlib.redirect_stdout(lines):
+        peer.summarize()
+    arrays = read_safetensors(paths[2])
+    for name in ("precision", "recall", "scores"):
+        want = np.ascontiguousarray(peer.eval[name])
+        if arrays[name].shape != want.shape or arrays[name].tobytes() != want.tobytes():
+            raise SystemExit("seed %d %s: %s differs in %d of %d values" % (
+                seed, flags, name, np.count_nonzero(arrays[name] != want), want.size))
+    with open(paths[3]) as f:
+        stats = json.load(f)["stats"]
+    if stats != peer.stats.tolist():
+        raise SystemExit("seed %d %s: stats %s, expected %s" % (seed, flags, stats, peer.stats.tolist()))
+    if done.stdout != lines.getvalue():
+        raise SystemExit("seed %d: printed\n%sexpected\n%s" % (seed, done.stdout, lines.getvalue()))
+
+
+def main():
+    program, folder = sys.argv[1:3]
+    n = int(sys.argv[3]) if len(sys.argv) > 3 else 300
+    for seed in range(n):
+        run_case(program, folder, seed, seed == n - 1)
+    print("%d cases: arrays, numbers and lines equal" % n)
+
+
+main()
