@@ -35,9 +35,9 @@ done
 if [ -z "$out" ]; then echo "quickstart.sh: --output_dir is empty" >&2; exit 2; fi
 
 if [ $fast = yes ]; then
-  n_train=96 n_val=24 more_hparams=(--num_epochs=1)
+  n_train=96 n_val=24 more_flags=(--num_epochs=2)
 else
-  n_train=2400 n_val=240 more_hparams=()
+  n_train=2400 n_val=240 more_flags=()
 fi
 step_name=start
 trap 'code=$?; [ $code = 0 ] || echo "quickstart.sh: stopped at \"$step_name\" (exit code $code); what is complete stays, run the command again to go on" >&2' EXIT
@@ -95,7 +95,7 @@ $bin/inspect_records --file_pattern="$records/train-*" --samples=10 --save_sampl
 step "train efficientdet-lite0"
 $bin/train --mode=train --model_name=efficientdet-lite0 --model_dir="$model" \
   --train_file_pattern="$records/train-*" --hparams=configs/quickstart.yaml \
-  --train_batch_size=16 --seed="$seed" --save_checkpoints_steps=500 ${more_hparams[@]+"${more_hparams[@]}"}
+  --train_batch_size=16 --seed="$seed" --save_checkpoints_steps=500 ${more_flags[@]+"${more_flags[@]}"}
 
 step "evaluate on the validation records"
 $bin/train --mode=eval --model_name=efficientdet-lite0 --model_dir="$model" \
