@@ -21,6 +21,12 @@ typedef struct edt_run_ctx {
     int64_t adam_t;        // from 1
 } edt_run_ctx;
 
+// Ceilings of a device, measured on the backend's threads.
+typedef struct edt_backend_peak {
+    double gflops;       // f32 matrix product, 2 per multiply-add
+    double gbytes_per_s; // memory: a[i] = b[i] + s * c[i] over arrays far larger than any cache
+} edt_backend_peak;
+
 typedef struct edt_backend_table {
     const char *name; // "ref", "cpu", "cuda"
 
@@ -48,6 +54,12 @@ typedef struct edt_backend_table {
     edt_status (*synchronize)(edt_backend *backend, edt_error *err);
 
     void (*destroy)(edt_backend *backend);
+
+    // Optional (NULL): what a benchmark holds its figures against; see edt_backend_measure_peak.
+    edt_status (*measure_peak)(edt_backend *backend, edt_error *err,
+                               edt_backend_peak *out_peak);
+    // Optional (NULL): one line for people, with the libraries' versions and the instruction set.
+    void (*describe)(const edt_backend *backend, char *out_text, size_t n_bytes);
 } edt_backend_table;
 
 // First member of every backend's own struct.
@@ -67,6 +79,12 @@ edt_status edt_backend_cpu_create(int n_threads, edt_error *err, edt_backend **o
 // is missing and what to do) where this build or machine cannot.
 edt_status edt_backend_create(const char *name, int n_threads, edt_error *err,
                               edt_backend **out_backend);
+// Best of several measurements, under half a second. EDT_ERR_UNSUPPORTED where the backend has
+// none (ref).
+edt_status edt_backend_measure_peak(edt_backend *backend, edt_error *err,
+                                    edt_backend_peak *out_peak);
+// "oneDNN 2.6.3, avx512 kernels, 2 threads"; the backend's name where it says nothing.
+void edt_backend_describe(const edt_backend *backend, char *out_text, size_t n_bytes);
 // NULL is fine; clears the pointer.
 void edt_backend_destroy(edt_backend **backend);
 

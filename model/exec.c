@@ -402,3 +402,12 @@ double edt_exec_node_seconds(const edt_exec *exec, int i_node)
 {
     return i_node < 0 || i_node >= exec->graph->n_nodes ? 0.0 : exec->seconds[i_node];
 }
+
+bool edt_exec_describe(const edt_exec *exec, int i_node, edt_op_desc *out_desc)
+{
+    if (i_node < 0 || i_node >= exec->graph->n_nodes || exec->execs[i_node].kernel == NULL) {
+        return false;
+    }
+    edt_graph_describe_node(exec->graph, &exec->nodes[i_node], out_desc);
+    return true;
+}

@@ -39,5 +39,8 @@ void *edt_exec_pointer(const edt_exec *exec, edt_value_id value);
 // Seconds spent per node since the last reset, when timing is on (benchmark --what=network).
 void edt_exec_enable_timing(edt_exec *exec, bool on);
 double edt_exec_node_seconds(const edt_exec *exec, int i_node);
+// The op that node i_node of the graph really runs, after fusion; false where it runs none (dead
+// or part of another's fused op) and past the last node.
+bool edt_exec_describe(const edt_exec *exec, int i_node, edt_op_desc *out_desc);
 
 #endif

@@ -212,6 +212,8 @@ static const edt_backend_table cpu_table = {
     .zero = cpu_zero,
     .synchronize = cpu_synchronize,
     .destroy = cpu_destroy,
+    .measure_peak = edt_cpu_measure_peak,
+    .describe = edt_cpu_describe,
 };
 
 static int available_cores(void)

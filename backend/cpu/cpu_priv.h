@@ -58,6 +58,11 @@ edt_status edt_cpu_backend_create_variant(int n_threads, const char *variant, ed
 edt_status edt_cpu_dnnl_create(edt_error *err, edt_cpu_dnnl **out_dnnl);
 void edt_cpu_dnnl_destroy(edt_cpu_dnnl *dnnl);
 
+// cpu_peak.c: entries of the table.
+edt_status edt_cpu_measure_peak(edt_backend *backend, edt_error *err,
+                                edt_backend_peak *out_peak);
+void edt_cpu_describe(const edt_backend *backend, char *out_text, size_t n_bytes);
+
 // Zeroed state of a kernel.
 edt_status edt_cpu_kernel_alloc_state(edt_kernel *kernel, size_t n_bytes, edt_error *err);
 

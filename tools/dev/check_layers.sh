@@ -57,7 +57,7 @@ vendor 'cuda[a-z_]*\.h|cudnn[a-z_]*\.h|cublas[A-Za-z_]*\.h' backend/cuda/ dist/c
 vendor 'nccl\.h' dist/comm_nccl
 vendor 'mpi\.h' dist/comm_mpi
 vendor 'cJSON\.h' core/
-vendor 'yaml\.h' core/yaml core/hparams
+vendor 'yaml\.h' core/yaml core/hparams core/libraries
 vendor 'lmdb\.h|zstd\.h|zlib\.h|jpeglib\.h|png\.h|gif_lib\.h|cairo[a-z-]*\.h|sha\.h|evp\.h' dataio/
 vendor '.*pb-c\.h' dataio/ model/io/ model/export/
 vendor 'hdf5\.h' model/io/

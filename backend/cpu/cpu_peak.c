@@ -1,0 +1,78 @@
+// What this processor reaches at best on the backend's threads: oneDNN's f32 matrix product and
+// a memory triad. Benchmarks hold the network's figures against these, measured in the same
+// run.
+#include <dnnl.h>
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+
+#include "backend/cpu/cpu_priv.h"
+#include "core/clock.h"
+
+// Products of these sizes keep oneDNN's blocking busy; the triad's arrays exceed any cache.
+enum { N_SMALL = 1024, N_LARGE = 1536, GEMM_RUNS = 8, TRIAD_RUNS = 5 };
+static const int64_t triad_items = INT64_C(1) << 24;
+
+static double gemm_gflops(int64_t n, const float *a, const float *b, float *c)
+{
+    double best = INFINITY;
+    for (int i = 0; i < GEMM_RUNS; i++) {
+        const double start = edt_clock_now_s();
+        (void)dnnl_sgemm('N', 'N', n, n, n, 1.0f, a, n, b, n, 0.0f, c, n);
+        best = fmin(best, edt_clock_now_s() - start);
+    }
+    return 2e-9 * (double)(n * n * n) / best;
+}
+
+static double triad_gbytes(int n_threads, const float *b, const float *c, float *a)
+{
+    double best = INFINITY;
+    for (int run = 0; run < TRIAD_RUNS; run++) {
+        const double start = edt_clock_now_s();
+#pragma omp parallel for num_threads(n_threads) schedule(static)
+        for (int64_t i = 0; i < triad_items; i++) {
+            a[i] = b[i] + 3.0f * c[i];
+        }
+        best = fmin(best, edt_clock_now_s() - start);
+    }
+    return 3e-9 * (double)sizeof(float) * (double)triad_items / best;
+}
+
+edt_status edt_cpu_measure_peak(edt_backend *backend, edt_error *err,
+                                edt_backend_peak *out_peak)
+{
+    const size_t n_bytes = (size_t)triad_items * sizeof(float);
+    edt_status status = EDT_OK;
+    float *a = edt_mem_alloc(EDT_MEM_WORKSPACE, n_bytes);
+    float *b = edt_mem_alloc(EDT_MEM_WORKSPACE, n_bytes);
+    float *c = edt_mem_alloc(EDT_MEM_WORKSPACE, n_bytes);
+    if (a == NULL || b == NULL || c == NULL) {
+        status = edt_error_set(err, EDT_ERR_NOMEM, "no memory to measure the peaks (3 x %zu)",
+                               n_bytes);
+    } else {
+#pragma omp parallel for num_threads(backend->n_threads) schedule(static)
+        for (int64_t i = 0; i < triad_items; i++) {
+            a[i] = 0.0f;
+            b[i] = 1.0f + (float)(i & 7);
+            c[i] = 0.5f;
+        }
+        const int threads_before = omp_get_max_threads();
+        omp_set_num_threads(backend->n_threads);
+        out_peak->gflops = fmax(gemm_gflops(N_SMALL, b, c, a), gemm_gflops(N_LARGE, b, c, a));
+        omp_set_num_threads(threads_before);
+        out_peak->gbytes_per_s = triad_gbytes(backend->n_threads, b, c, a);
+    }
+    edt_mem_free(a);
+    edt_mem_free(b);
+    edt_mem_free(c);
+    return status;
+}
+
+void edt_cpu_describe(const edt_backend *backend, char *out_text, size_t n_bytes)
+{
+    const dnnl_version_t *version = dnnl_version();
+    (void)snprintf(out_text, n_bytes, "oneDNN %d.%d.%d, %s kernels, %d thread%s",
+                   version->major, version->minor, version->patch,
+                   ((const edt_cpu_backend *)backend)->simd->name, backend->n_threads,
+                   backend->n_threads == 1 ? "" : "s");
+}

@@ -1,0 +1,33 @@
+// See dataio_libraries.h. Versions are asked of the library loaded, but for libjpeg-turbo,
+// which only tells the one it was compiled against.
+#include "dataio/dataio_libraries.h"
+
+#include <stdio.h>
+
+#include <cairo.h>
+#include <jpeglib.h> // uses stdio.h's FILE without including it
+#include <openssl/crypto.h>
+#include <protobuf-c/protobuf-c.h>
+#include <zlib.h>
+
+#define TEXT(x) #x
+#define EXPANDED_TEXT(x) TEXT(x)
+
+static void put(edt_library *library, const char *name, const char *version,
+                const char *purpose)
+{
+    *library = (edt_library){.name = name, .purpose = purpose};
+    (void)snprintf(library->version, sizeof library->version, "%s", version);
+}
+
+int edt_dataio_libraries(edt_library out_libraries[static EDT_LIBRARIES_MAX])
+{
+    put(&out_libraries[0], "protobuf-c", protobuf_c_version(), "records and checkpoints");
+    put(&out_libraries[1], "zlib", zlibVersion(), "compressed shards");
+    put(&out_libraries[2], "libjpeg-turbo", EXPANDED_TEXT(LIBJPEG_TURBO_VERSION),
+        "decoding and encoding JPEG");
+    put(&out_libraries[3], "libcrypto", OpenSSL_version(OPENSSL_VERSION_STRING),
+        "SHA-256 of pictures");
+    put(&out_libraries[4], "cairo", cairo_version_string(), "drawn boxes and labels");
+    return 5;
+}

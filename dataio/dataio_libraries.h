@@ -1,0 +1,10 @@
+// Versions of the libraries behind records, pictures and drawing; see core/libraries.h.
+#ifndef EDT_DATAIO_DATAIO_LIBRARIES_H
+#define EDT_DATAIO_DATAIO_LIBRARIES_H
+
+#include "core/libraries.h"
+
+// protobuf-c, zlib, libjpeg-turbo, libcrypto, cairo; returns how many.
+int edt_dataio_libraries(edt_library out_libraries[static EDT_LIBRARIES_MAX]);
+
+#endif

@@ -1,0 +1,77 @@
+// The inference network alone: one batch in, class and box outputs left on the device.
+#include "core/clock.h"
+#include "core/signal.h"
+#include "eval/predict.h"
+#include "model/io/restore.h"
+#include "train/bench_priv.h"
+
+edt_status edt_bench_load_weights(const edt_bench *b, edt_params *params, edt_error *err)
+{
+    if (b->options->ckpt == NULL) {
+        return edt_params_init_random(params, 1, err);
+    }
+    const edt_restore_options restore = {
+        .use_ema = b->hp->moving_average_decay > 0.0,
+        .strict = true,
+    };
+    return edt_restore(params, b->options->ckpt, &restore, err, NULL);
+}
+
+static edt_status report(edt_bench *b, edt_bench_samples *seconds, double macs, edt_error *err)
+{
+    const double median = edt_bench_median(seconds);
+    EDT_TRY(edt_bench_put(b, "network best", 1e3 * edt_bench_smallest(seconds), "ms", err));
+    EDT_TRY(edt_bench_put(b, "network median", 1e3 * median, "ms", err));
+    EDT_TRY(edt_bench_put(b, "network", (double)b->batch_size / median, "images/s", err));
+    return edt_bench_put_peak(b, "network", macs, median, err);
+}
+
+edt_status edt_bench_network(edt_bench *b, edt_error *err)
+{
+    const edt_predictor_options po = {
+        .batch_size = b->batch_size,
+        .slot_format = EDT_SLOT_F32,
+        .post_mode = EDT_POST_PER_CLASS,
+        .n_threads = b->n_threads,
+    };
+    edt_predictor *predictor = NULL;
+    edt_bench_samples seconds = {0};
+    edt_bench_nodes nodes = {0};
+    edt_batch batch;
+    edt_arena arena;
+    edt_arena_init(&arena, EDT_MEM_SLOT, 0);
+    edt_status status = EDT_OK;
+    EDT_TRY_GOTO(edt_predictor_create_standalone(b->hp, b->backend, &po, err, &predictor));
+    EDT_TRY_GOTO(edt_bench_load_weights(b, edt_predictor_params(predictor), err));
+    EDT_TRY_GOTO(
+        edt_bench_make_batch(b->hp, b->batch_size, EDT_SLOT_F32, false, &arena, err, &batch));
+    EDT_TRY_GOTO(edt_bench_samples_init(&seconds, b->options->runs, err));
+    edt_exec *exec = edt_predictor_exec(predictor);
+    const edt_graph *graph = edt_predictor_model(predictor)->graph;
+    for (int64_t i = -b->options->warmup; i < b->options->runs; ++i) {
+        EDT_TRY_GOTO(edt_interrupt_check(err));
+        if (i == 0 && b->options->per_op) {
+            EDT_TRY_GOTO(edt_bench_nodes_init(&nodes, graph, exec, err));
+        }
+        const double start = edt_clock_now_s();
+        EDT_TRY_GOTO(edt_predictor_run_network(predictor, &batch, err));
+        EDT_TRY_GOTO(b->backend->table->synchronize(b->backend, err));
+        if (i >= 0) {
+            edt_bench_samples_add(&seconds, edt_clock_now_s() - start);
+        }
+        if (nodes.graph != NULL) {
+            (void)edt_bench_nodes_update(&nodes);
+        }
+    }
+    EDT_TRY_GOTO(edt_bench_update_peak(b, err));
+    EDT_TRY_GOTO(report(b, &seconds, edt_bench_exec_macs(graph, exec), err));
+    if (b->options->per_op) {
+        EDT_TRY_GOTO(edt_bench_put_ops(b, &nodes, err));
+    }
+fail:
+    edt_bench_nodes_deinit(&nodes);
+    edt_predictor_destroy(predictor);
+    edt_bench_samples_deinit(&seconds);
+    edt_arena_deinit(&arena);
+    return status;
+}
