@@ -19,7 +19,7 @@ edt_status edt_backend_create(const char *name, int n_threads, edt_error *err,
     }
     if (strcmp(name, "cuda") == 0) {
         EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
-                 "this build has no CUDA backend; use --backend=cpu (or ref, the slow oracle)");
+                 "this build has no CUDA backend; use --device=cpu (or ref, the slow oracle)");
     }
     EDT_FAIL(err, EDT_ERR_USAGE, "backend '%s' is unknown; use ref, cpu or cuda", name);
 }

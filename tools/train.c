@@ -15,6 +15,7 @@ typedef struct flags {
     edt_train_options options;
     const char *mode, *model_name, *hparams, *strategy;
     double num_epochs;
+    int64_t batch_size;
 } flags;
 
 static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err, flags *f,
@@ -44,14 +45,15 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
         {.name = "backbone_ckpt", .type = EDT_CLI_TEXT, .default_text = "",
          .target = &o->backbone_ckpt, .help = "initialise the backbone from a checkpoint"},
         {.name = "train_batch_size", .type = EDT_CLI_INT, .default_text = "64",
-         .target = &o->train_batch_size, .aliases = "batch_size", .lo = 1, .hi = 65536,
-         .help = "global batch size"},
+         .target = &o->train_batch_size, .lo = 1, .hi = 65536, .help = "global batch size"},
+        {.name = "batch_size", .type = EDT_CLI_INT, .default_text = "0", .target = &f->batch_size,
+         .lo = 0, .hi = 65536, .help = "sets train_batch_size and eval_batch_size; 0: leave them"},
         {.name = "eval_batch_size", .type = EDT_CLI_INT, .default_text = "1",
          .target = &o->eval_batch_size, .lo = 1, .hi = 65536, .help = "pictures per evaluation batch"},
         {.name = "eval_samples", .type = EDT_CLI_INT, .default_text = "5000",
          .target = &o->eval_samples, .lo = 0, .hi = 1e15,
          .help = "most pictures to evaluate; 0: all"},
-        {.name = "num_examples_per_epoch", .type = EDT_CLI_INT, .default_text = "0",
+        {.name = "num_examples_per_epoch", .type = EDT_CLI_INT, .default_text = "120000",
          .target = &o->num_examples_per_epoch, .lo = 0, .hi = 1e15,
          .help = "examples that make an epoch of the schedule; 0: the records of the shards"},
         {.name = "num_epochs", .type = EDT_CLI_FLOAT, .default_text = "0",
@@ -163,6 +165,9 @@ static edt_status run(int argc, char **argv, edt_arena *arena, edt_hparams *hp, 
     f.options.mode = strcmp(f.mode, "train") == 0  ? EDT_TRAIN_MODE_TRAIN
                      : strcmp(f.mode, "eval") == 0 ? EDT_TRAIN_MODE_EVAL
                                                    : EDT_TRAIN_MODE_TRAIN_AND_EVAL;
+    if (f.batch_size > 0) {
+        f.options.train_batch_size = f.options.eval_batch_size = f.batch_size;
+    }
     EDT_TRY(configure(&f, err, hp));
     EDT_TRY(edt_interrupt_install(err));
     return edt_train_run(hp, &f.options, err);

@@ -353,6 +353,10 @@ static edt_status make_schedule(run *r, edt_error *err)
 static edt_status run_training(run *r, edt_error *err)
 {
     const edt_train_options *o = r->options;
+    if (!o->plan) {
+        // A device that is not there is told before any file is looked at.
+        EDT_TRY(edt_backend_create(o->device, (int)o->num_threads, err, &r->backend));
+    }
     EDT_TRY(make_schedule(r, err));
     const edt_step_options so = {
         .real = EDT_DTYPE_F32,
@@ -368,7 +372,6 @@ static edt_status run_training(run *r, edt_error *err)
         return edt_preflight_print_plan(r->hp, &so, err);
     }
     EDT_TRY(edt_path_mkdirs(o->model_dir, err));
-    EDT_TRY(edt_backend_create(o->device, (int)o->num_threads, err, &r->backend));
     EDT_TRY(edt_step_create(r->hp, r->backend, &so, err, &r->step));
     EDT_TRY(resume_or_init(r, err));
     EDT_TRY(open_loader(r, !o->overfit_one_batch, err));
@@ -394,12 +397,12 @@ static edt_status run_training(run *r, edt_error *err)
 static edt_status run_eval(run *r, edt_error *err)
 {
     const edt_train_options *o = r->options;
+    EDT_TRY(edt_backend_create(o->device, (int)o->num_threads, err, &r->backend));
     int64_t total_steps = INT64_MAX;
     if (o->num_examples_per_epoch > 0) {
         EDT_TRY(make_schedule(r, err));
         total_steps = r->schedule.total_steps;
     }
-    EDT_TRY(edt_backend_create(o->device, (int)o->num_threads, err, &r->backend));
     EDT_TRY(edt_eval_loop_create(r->hp, o, r->backend, NULL, err, &r->eval));
     return edt_eval_loop_run(r->eval, total_steps, err);
 }
