@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/json.h"
@@ -12,6 +11,7 @@
 #include "core/mem.h"
 #include "core/thread.h"
 #include "train/bench_priv.h"
+#include "train/environment.h"
 
 typedef struct measurement {
     const char *what;
@@ -27,22 +27,11 @@ static const measurement measurements[] = {
 };
 enum { N_MEASUREMENTS = sizeof measurements / sizeof measurements[0] };
 
-// "AMD EPYC 9354, 2 cores"; "unknown processor" where the system does not tell.
+// "AMD EPYC 9354, 2 cores".
 static void name_machine(char *out_text, size_t n_bytes)
 {
-    char name[96] = "unknown processor";
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    char line[256];
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) == 0 && colon != NULL) {
-            (void)snprintf(name, sizeof name, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-            break;
-        }
-    }
-    if (file != NULL) {
-        (void)fclose(file);
-    }
+    char name[96];
+    edt_environment_processor(name, (int)sizeof name);
     (void)snprintf(out_text, n_bytes, "%s, %d cores", name, edt_thread_cpu_count());
 }
 

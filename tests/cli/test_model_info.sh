@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# model_info: published sizes, the parts' sum, the tensors of a checkpoint, the environment; exit
+# codes and words for wrong use.
+set -u
+bin=${EDT_BIN_DIR:?}/model_info
+weights=${EDT_WEIGHTS_DIR:-${EDT_SOURCE_DIR:?}/../shared/weights}
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+fails=0
+fail() {
+  echo "FAILED: $*"
+  fails=1
+}
+expect() { # $1 exit code, $2 text that the output must hold, rest: arguments
+  local want=$1 text=$2 out code
+  shift 2
+  out=$("$bin" "$@" 2>&1)
+  code=$?
+  if [ $code != "$want" ] || ! grep -qF -- "$text" <<<"$out"; then
+    fail "model_info $*: exit $code, wanted $want and '$text': $out"
+  fi
+}
+is_json() {
+  ! command -v python3 >/dev/null || python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$1"
+}
+row() { printf '{"name": "%s", "parameters": %s, "flops": %s, "macs": %s' "$1" "$2" $((2 * $3)) "$3"; }
+
+"$bin" --all --json >"$tmp/all.json" || fail "--all: exit $?"
+is_json "$tmp/all.json" || fail "--all --json is no JSON"
+while read -r name parameters macs; do
+  grep -qF "$(row "$name" "$parameters" "$macs")}" "$tmp/all.json" || fail "--all: $name"
+done <<'ROWS'
+efficientdet-d0 3880067 2492331520
+efficientdet-d1 6625898 6003416880
+efficientdet-d2 8097039 10832466688
+efficientdet-d3 12032296 24568753664
+efficientdet-d4 20723675 54583712096
+efficientdet-d5 33653315 134133865152
+efficientdet-d6 51871782 224121477984
+efficientdet-d7 51871782 322731636576
+efficientdet-d7x 77147166 407628345344
+efficientdet-lite0 3243470 973589696
+efficientdet-lite1 4248318 1966649904
+efficientdet-lite2 5252334 3371304384
+efficientdet-lite3 8350862 7480187904
+efficientdet-lite3x 9280862 13978127600
+efficientdet-lite4 15130894 20168084000
+ROWS
+expect 0 "| efficientdet-d0 | 512x512 | 3.88M | 2.49B | 49104 |" --all
+
+"$bin" --json >"$tmp/d0.json" || fail "one model: exit $?"
+is_json "$tmp/d0.json" || fail "one model's --json is no JSON"
+grep -qF "$(row efficientdet-d0 3880067 2492331520)" "$tmp/d0.json" || fail "counts of d0"
+for key in parameters macs; do # of the parts: the first number is the whole
+  sum=$(grep -oE "\"$key\": [0-9]+" "$tmp/d0.json" | awk 'NR == 1 { whole = $2 } NR > 1 { s += $2 }
+    END { print s == whole }')
+  [ "$sum" = 1 ] || fail "the parts' $key do not sum up"
+done
+expect 0 "709 variables: 3880067 trainable parameters, 47136 moving statistics"
+expect 0 "320x320" --model_name=efficientdet-lite0
+expect 0 "128x128" --image_size=128
+expect 0 "efficientnet-b0/stem/conv2d/kernel" --variables
+[ "$("$bin" --variables | wc -l)" = 709 ] || fail "d0 has 709 variables"
+"$bin" --variables --json >"$tmp/variables.json" && is_json "$tmp/variables.json" ||
+  fail "--variables --json"
+for library in oneDNN libjpeg-turbo zlib cairo cJSON libyaml protobuf-c libcrypto; do
+  expect 0 "$library" --env
+done
+"$bin" --env --json >"$tmp/env.json" && is_json "$tmp/env.json" || fail "--env --json"
+grep -qF '"runs_here": true' "$tmp/env.json" || fail "no backend runs here"
+
+if [ -d "$weights/efficientdet-lite0" ]; then
+  expect 0 "box_net/box-0-bn-3/beta" --ckpt_path="$weights/efficientdet-lite0"
+  "$bin" --ckpt_path="$weights/efficientdet-lite0" --json >"$tmp/ckpt.json" ||
+    fail "--ckpt_path: exit $?"
+  is_json "$tmp/ckpt.json" || fail "--ckpt_path --json is no JSON"
+  grep -q '"name": "box_net/box-0/bias".*"dtype": "f32", "shape": \[64\], "min": -\?[0-9.]*, "mean"' \
+    "$tmp/ckpt.json" || fail "no statistics of box_net/box-0/bias"
+elif [ -n "${CI:-}" ]; then
+  fail "no weights at $weights"
+else
+  echo "skipped the checkpoint: no weights at $weights"
+fi
+
+expect 2 "one of" --all --env
+expect 2 "efficientdet-d0" --model_name=efficientdet-z9
+expect 2 "hparam" --hparams=num_clases=3
+expect 1 "$tmp/none" --ckpt_path="$tmp/none"
+exit $fails

@@ -1,0 +1,86 @@
+// See environment.h.
+#include "train/environment.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/backend.h"
+#include "core/thread.h"
+#include "dataio/dataio_libraries.h"
+
+void edt_environment_processor(char *out_text, int n_bytes)
+{
+    (void)snprintf(out_text, (size_t)n_bytes, "unknown processor");
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    char line[256];
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) == 0 && colon != NULL && colon[1] == ' ') {
+            (void)snprintf(out_text, (size_t)n_bytes, "%.*s", (int)strcspn(colon + 2, "\n"),
+                           colon + 2);
+            break;
+        }
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+}
+
+static void read_features(char *out_text, size_t n_bytes)
+{
+    out_text[0] = '\0';
+    size_t n = 0;
+    __builtin_cpu_init();
+#define FEATURE(name)                                                                          \
+    if (__builtin_cpu_supports(name)) {                                                        \
+        n += (size_t)snprintf(out_text + n, n_bytes - n, "%s%s", n > 0 ? " " : "", name);      \
+    }
+    FEATURE("sse4.2")
+    FEATURE("avx")
+    FEATURE("avx2")
+    FEATURE("fma")
+    FEATURE("avx512f")
+    FEATURE("avx512bw")
+    FEATURE("avx512dq")
+    FEATURE("avx512vl")
+    FEATURE("avx512vnni")
+    FEATURE("avx512bf16")
+#undef FEATURE
+}
+
+static void read_backend(const char *name, edt_environment_backend *out)
+{
+    edt_error err = {0};
+    edt_backend *backend = NULL;
+    *out = (edt_environment_backend){.name = name};
+    out->can_run = edt_backend_create(name, 0, &err, &backend) == EDT_OK;
+    if (out->can_run) {
+        edt_backend_describe(backend, out->text, sizeof out->text);
+    } else {
+        (void)snprintf(out->text, sizeof out->text, "%.500s", err.text);
+    }
+    edt_backend_destroy(&backend);
+}
+
+void edt_environment_read(edt_environment *out)
+{
+    *out = (edt_environment){.n_cores = edt_thread_cpu_count()};
+    (void)snprintf(out->version, sizeof out->version, "%s", EDT_VERSION);
+#ifdef __clang__
+    const char *compiler = __VERSION__; // begins with its name
+#else
+    const char *compiler = "gcc " __VERSION__;
+#endif
+    (void)snprintf(out->compiler, sizeof out->compiler, "%.90s", compiler);
+    edt_environment_processor(out->processor, (int)sizeof out->processor);
+    out->memory_gib = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) /
+                      (1024.0 * 1024.0 * 1024.0);
+    read_features(out->cpu_features, sizeof out->cpu_features);
+    out->n_libraries = edt_core_libraries(out->libraries);
+    out->n_libraries += edt_dataio_libraries(out->libraries + out->n_libraries);
+    static const char *const names[EDT_ENVIRONMENT_BACKENDS] = {"cpu", "ref", "cuda"};
+    for (int i = 0; i < EDT_ENVIRONMENT_BACKENDS; ++i) {
+        read_backend(names[i], &out->backends[i]);
+    }
+}
