@@ -9,8 +9,15 @@
 
 typedef enum edt_slot_format { EDT_SLOT_U8, EDT_SLOT_F32 } edt_slot_format;
 
+// Classes in cls_targets that are none of the data set's (0-based ones).
+enum { EDT_CLS_BACKGROUND = -1, EDT_CLS_IGNORED = -2 };
+
 // All arrays belong to the slot and stay valid until edt_loader_release. B rows; rows at or past
-// n_valid are padding (last batch with drop_remainder=false): images 0, targets background.
+// n_valid are padding (the end of a pass, samples left out by on_bad_sample=skip): num_positives
+// 0, box targets 0, no ground truth, sample index and source id -1. In an evaluation pass their
+// images are 0 and their targets background. In training they repeat the pictures of rows
+// 0, 1, ..., so that batch norm sees nothing but pictures of the data set, and all their anchors
+// are EDT_CLS_IGNORED, so that they add nothing to the loss or its gradients.
 typedef struct edt_batch {
     int64_t batch_size, n_valid;
     int64_t height, width;     // network input

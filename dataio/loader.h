@@ -42,9 +42,9 @@ typedef struct edt_loader_stats {
 //
 // hp->on_bad_sample says what happens to a record whose bytes, picture or boxes are unusable:
 //   fail        the loader ends with the reason (the default);
-//   skip        the row is left out: the batch closes ranks, n_valid shrinks, the end is
-//   padding; substitute  the row takes the next good sample of the epoch's order with the bad
-//   one's draws
+//   skip        the row is left out: the batch closes ranks, n_valid shrinks (down to 0), the
+//               end is padding;
+//   substitute  the row takes the next good sample of the epoch's order with the bad one's draws
 //               (in an evaluation pass, where no record may appear twice: as skip).
 // The latter two warn, count in stats.n_bad, and depend on the data alone, not on threads.
 // EDT_ERR_UNSUPPORTED names an hparam that asks for something not built yet.

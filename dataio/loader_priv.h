@@ -76,8 +76,8 @@ typedef struct edt_row_result {
 edt_row_result edt_loader_fill_row(edt_loader_worker *worker, edt_loader_slot *slot,
                                    int64_t row, edt_error *err);
 
-// Moves the rows behind skipped ones up and turns the tail into padding. Called once, when all
-// rows are done.
+// Moves the rows behind skipped ones up and turns the tail into padding (see edt_batch). Called
+// once, when all rows are done.
 void edt_loader_close_ranks(const edt_loader *loader, edt_loader_slot *slot);
 
 #endif

@@ -126,14 +126,20 @@ edt_row_result edt_loader_fill_row(edt_loader_worker *worker, edt_loader_slot *s
     }
 }
 
+static void copy_picture(const edt_batch *batch, const edt_sample_row *from,
+                         const edt_sample_row *to)
+{
+    const size_t n_values = (size_t)(batch->height * batch->width * 3);
+    memcpy(to->image, from->image,
+           batch->format == EDT_SLOT_F32 ? n_values * sizeof(float) : n_values);
+    memcpy(to->valid_hw, from->valid_hw, 2 * sizeof *to->valid_hw);
+    *to->image_scale = *from->image_scale;
+}
+
 static void move_row(const edt_loader *loader, edt_batch *batch, int64_t from, int64_t to)
 {
     const edt_sample_row a = edt_sample_row_of(batch, from), b = edt_sample_row_of(batch, to);
-    const size_t n_values = (size_t)(batch->height * batch->width * 3);
-    memcpy(b.image, a.image,
-           batch->format == EDT_SLOT_F32 ? n_values * sizeof(float) : n_values);
-    memcpy(b.valid_hw, a.valid_hw, 2 * sizeof *b.valid_hw);
-    *b.image_scale = *a.image_scale;
+    copy_picture(batch, &a, &b);
     *b.source_id = *a.source_id;
     if (b.cls_targets != NULL) {
         const size_t n_anchors = (size_t)batch->n_anchors;
@@ -146,6 +152,21 @@ static void move_row(const edt_loader *loader, edt_batch *batch, int64_t from, i
                (size_t)loader->config.max_instances * 7 * sizeof *b.groundtruth);
     }
     batch->sample_indices[to] = batch->sample_indices[from];
+}
+
+// A cleared row of a training batch: a picture for the statistics, nothing for the loss.
+static void fill_up(edt_batch *batch, int64_t row)
+{
+    const edt_sample_row to = edt_sample_row_of(batch, row);
+    if (batch->n_valid > 0) {
+        const edt_sample_row from = edt_sample_row_of(batch, row % batch->n_valid);
+        copy_picture(batch, &from, &to);
+    }
+    if (to.cls_targets != NULL) {
+        for (int64_t i = 0; i < batch->n_anchors; ++i) {
+            to.cls_targets[i] = EDT_CLS_IGNORED;
+        }
+    }
 }
 
 void edt_loader_close_ranks(const edt_loader *loader, edt_loader_slot *slot)
@@ -167,4 +188,9 @@ void edt_loader_close_ranks(const edt_loader *loader, edt_loader_slot *slot)
         batch->sample_indices[i] = -1;
     }
     batch->n_valid = n_kept;
+    if (loader->sampler.endless) {
+        for (int64_t i = n_kept; i < batch->batch_size; ++i) {
+            fill_up(batch, i);
+        }
+    }
 }

@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "core/strbuf.h"
 #include "dataio/inspect.h"
+#include "dataio/labels.h"
 #include "model/scaling.h"
 
 static const char comes_later[] = "it comes with a later version";
@@ -87,6 +88,7 @@ static edt_status run(settings *s, edt_hparams *hp, edt_strbuf *pattern, edt_err
     EDT_TRY(edt_hparams_init(hp, err));
     EDT_TRY(edt_scaling_apply(hp, s->model_name, err));
     EDT_TRY(edt_hparams_override(hp, s->hparams, err));
+    EDT_TRY(edt_labels_resolve(hp, err));
     EDT_TRY(edt_hparams_check(hp, err));
     edt_inspect_result result;
     EDT_TRY(edt_inspect_samples(hp, &s->inspect, err, &result));

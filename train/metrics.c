@@ -6,37 +6,50 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/mem.h"
+#include "core/path.h"
+#include "core/strbuf.h"
 
 struct edt_metrics {
     FILE *file;
     char *path;
 };
 
-// Keeps the lines up to the first one of a later step: lines are in rising order of steps.
-static edt_status drop_later_steps(edt_metrics *m, int64_t keep_step, edt_error *err)
+// Rewrites the file without torn lines and without those of later steps. They may stand anywhere:
+// an evaluation in another process appends to the same file.
+static edt_status drop_later_steps(const char *path, int64_t keep_step, edt_error *err)
 {
-    char line[8192];
-    long keep_bytes = 0;
-    rewind(m->file);
-    while (fgets(line, sizeof line, m->file) != NULL) {
-        int64_t step;
-        const size_t n = strlen(line);
-        if (n == 0 || line[n - 1] != '\n' || sscanf(line, "{\"step\": %" SCNd64, &step) != 1 ||
-            step > keep_step) {
+    edt_mapped_file file;
+    EDT_TRY(edt_mapped_file_open(path, err, &file));
+    edt_strbuf kept = {0};
+    const char *at = (const char *)file.span.data;
+    const char *end = at + file.span.n_bytes;
+    while (at < end) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        if (newline == NULL) {
             break;
         }
-        keep_bytes += (long)n;
+        char head[40]; // sscanf needs a terminated text, which the mapping is not
+        const size_t n_line = (size_t)(newline + 1 - at);
+        const size_t n_head = n_line < sizeof head ? n_line : sizeof head - 1;
+        memcpy(head, at, n_head);
+        head[n_head] = '\0';
+        int64_t step;
+        if (sscanf(head, "{\"step\": %" SCNd64, &step) == 1 && step <= keep_step) {
+            edt_strbuf_append(&kept, at, n_line);
+        }
+        at = newline + 1;
     }
-    if (ftruncate(fileno(m->file), keep_bytes) != 0) {
-        return edt_error_set_errno(err, EDT_ERR_IO, errno, "cannot shorten %s", m->path);
+    edt_status status = EDT_OK;
+    if (kept.failed) {
+        status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for the lines of %s", path);
+    } else if (kept.n_bytes != file.span.n_bytes) {
+        status = edt_file_write(path, kept.n_bytes > 0 ? kept.text : "", kept.n_bytes, err);
     }
-    if (fseek(m->file, 0, SEEK_END) != 0) {
-        return edt_error_set_errno(err, EDT_ERR_IO, errno, "cannot seek in %s", m->path);
-    }
-    return EDT_OK;
+    edt_mapped_file_close(&file);
+    edt_strbuf_deinit(&kept);
+    return status;
 }
 
 edt_status edt_metrics_open(const char *path, int64_t keep_step, edt_error *err,
@@ -47,15 +60,17 @@ edt_status edt_metrics_open(const char *path, int64_t keep_step, edt_error *err,
         edt_mem_free(m);
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for metrics");
     }
-    m->file = fopen(path, "a+");
+    if (edt_path_exists(path)) {
+        const edt_status status = drop_later_steps(path, keep_step, err);
+        if (status != EDT_OK) {
+            edt_metrics_close(m);
+            return status;
+        }
+    }
+    m->file = fopen(path, "a");
     if (m->file == NULL) {
         const edt_status status =
             edt_error_set_errno(err, EDT_ERR_IO, errno, "cannot open %s for writing", path);
-        edt_metrics_close(m);
-        return status;
-    }
-    const edt_status status = drop_later_steps(m, keep_step, err);
-    if (status != EDT_OK) {
         edt_metrics_close(m);
         return status;
     }

@@ -19,8 +19,8 @@ edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp, ed
                                 const bool *frozen, const edt_train_state *state, edt_error *err);
 
 // Loads the latest checkpoint of model_dir, or EDT_END when it has none. A checkpoint of the
-// reference (no cursor of ours) resumes at its step with the cursor at the start of the epoch that
-// `samples_per_epoch` and `batch_size` give. `default_seed` holds where none is stored.
+// reference (no cursor of ours) resumes at its step with the pictures from the start of the data set
+// and, where it has none, slots of zero. `default_seed` holds where none is stored.
 edt_status edt_train_state_resume(const char *model_dir, const edt_hparams *hp, edt_params *params,
                                   int64_t default_seed, edt_error *err,
                                   edt_train_state *out_state);

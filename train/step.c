@@ -220,6 +220,11 @@ const bool *edt_step_frozen(const edt_step *s)
     return s->frozen;
 }
 
+void edt_step_set_seed(edt_step *s, uint64_t seed)
+{
+    s->options.seed = seed;
+}
+
 edt_status edt_step_complete_ema(edt_step *s, edt_error *err)
 {
     return edt_optimizer_complete_ema(s->optimizer, err);
@@ -229,7 +234,7 @@ static edt_status bind_batch(edt_step *s, const edt_batch *b, edt_error *err, do
 {
     const int64_t n = s->options.batch_size;
     const int64_t n_pixels = n * s->model->image_h * s->model->image_w * 3;
-    if (b->batch_size != n || b->n_valid != n || b->height != s->model->image_h ||
+    if (b->batch_size != n || b->n_valid < 1 || b->height != s->model->image_h ||
         b->width != s->model->image_w || b->n_anchors != s->model->n_anchors ||
         b->format != s->options.slot_format) {
         EDT_FAIL(err, EDT_ERR_INVALID,
@@ -238,6 +243,14 @@ static edt_status bind_batch(edt_step *s, const edt_batch *b, edt_error *err, do
                  "x%" PRId64 "x%" PRId64 " and %" PRId64 " anchors",
                  b->batch_size, b->height, b->width, b->n_valid, b->batch_size, b->n_anchors, n,
                  s->model->image_h, s->model->image_w, s->model->n_anchors);
+    }
+    for (int64_t i = b->n_valid; i < n; ++i) {
+        if (b->cls_targets[i * b->n_anchors] != EDT_CLS_IGNORED || b->num_positives[i] != 0.0F) {
+            EDT_FAIL(err, EDT_ERR_INVALID,
+                     "row %" PRId64 " of a batch with %" PRId64
+                     " valid rows is not padding of a training loader",
+                     i, b->n_valid);
+        }
     }
     if (b->format == EDT_SLOT_U8) {
         EDT_TRY(edt_exec_set_input(s->exec, s->image, b->images, (size_t)n_pixels, err));

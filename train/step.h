@@ -40,11 +40,14 @@ edt_params *edt_step_params(edt_step *step);
 const edt_model *edt_step_model(const edt_step *step);
 edt_exec *edt_step_exec(edt_step *step);
 const bool *edt_step_frozen(const edt_step *step); // [n_params]
+// The seed of drop connect, where a checkpoint brings its own.
+void edt_step_set_seed(edt_step *step, uint64_t seed);
 // See edt_optimizer_complete_ema: call it before the averages are read from outside.
 edt_status edt_step_complete_ema(edt_step *step, edt_error *err);
 
-// global_step counts from 0. Rows past batch->n_valid are not supported in training
-// (EDT_ERR_INVALID). No allocation.
+// global_step counts from 0. At least one row must be valid; rows past batch->n_valid must be a
+// training loader's padding (anchors EDT_CLS_IGNORED; else EDT_ERR_INVALID): they add nothing to
+// losses and gradients. No allocation.
 edt_status edt_step_run(edt_step *step, const edt_batch *batch, int64_t global_step, edt_error *err,
                         edt_step_metrics *out_metrics);
 

@@ -37,6 +37,7 @@ typedef struct run {
     edt_train_state state;
     int64_t saved_step; // of the newest checkpoint, -1: none
     int64_t n_skipped;  // steps without an update because a gradient was not finite
+    int64_t n_empty;   // batches in a row without a usable sample (on_bad_sample=skip)
     int64_t examples_per_epoch;
 } run;
 
@@ -63,7 +64,7 @@ static edt_status open_loader(run *r, bool training, edt_error *err)
                       ? EDT_SLOT_F32
                       : EDT_SLOT_U8,
         .keep_groundtruth = !training,
-        .drop_remainder = true,
+        .drop_remainder = r->hp->drop_remainder,
         .n_anchors = edt_step_model(r->step)->n_anchors,
         .targets = edt_target_maker_run,
         .targets_ctx = r->targets,
@@ -145,6 +146,33 @@ static edt_status one_step(run *r, const edt_batch *batch, edt_error *err, edt_s
     return EDT_OK;
 }
 
+// The next batch with a sample to learn from. One whose samples were all left out costs no step;
+// the cursor has moved past it, so that a resumed run leaves it out as well.
+static edt_status next_batch(run *r, edt_error *err, const edt_batch **out_batch)
+{
+    for (;;) {
+        const edt_batch *batch;
+        edt_trace_begin("wait_for_batch");
+        const edt_status status = edt_loader_next(r->loader, err, &batch);
+        edt_trace_end();
+        if (status == EDT_END) {
+            EDT_FAIL(err, EDT_ERR_INTERNAL, "the training loader ended");
+        }
+        EDT_TRY(status);
+        if (batch->n_valid > 0) {
+            r->n_empty = 0;
+            *out_batch = batch;
+            return EDT_OK;
+        }
+        edt_loader_release(r->loader, batch);
+        if (++r->n_empty > edt_loader_batches_per_epoch(r->loader)) {
+            EDT_FAIL(err, EDT_ERR_INVALID,
+                     "on_bad_sample=skip: no sample of %s can be used; the warnings above say why",
+                     r->options->train_file_pattern);
+        }
+    }
+}
+
 // Trains until global_step reaches `until` or the user interrupts (a checkpoint is then written).
 // `fixed_batch` NULL: batches from the loader.
 static edt_status train_until(run *r, int64_t until, const edt_batch *fixed_batch, edt_error *err)
@@ -161,12 +189,7 @@ static edt_status train_until(run *r, int64_t until, const edt_batch *fixed_batc
     while (r->state.global_step < until && !edt_interrupt_requested()) {
         const edt_batch *batch = fixed_batch;
         if (batch == NULL) {
-            edt_trace_begin("wait_for_batch");
-            status = edt_loader_next(r->loader, err, &batch);
-            edt_trace_end();
-            if (status == EDT_END) {
-                status = edt_error_set(err, EDT_ERR_INTERNAL, "the training loader ended");
-            }
+            status = next_batch(r, err, &batch);
             if (status != EDT_OK) {
                 break;
             }
@@ -305,6 +328,7 @@ static edt_status resume_or_init(run *r, edt_error *err)
     }
     if (status == EDT_OK) {
         r->saved_step = r->state.global_step;
+        edt_step_set_seed(r->step, (uint64_t)r->state.seed);
         if (o->ckpt != NULL && o->ckpt[0] != '\0') {
             EDT_INFO("--ckpt is not used: %s already holds a checkpoint", o->model_dir);
         }
