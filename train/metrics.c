@@ -16,8 +16,8 @@ struct edt_metrics {
     char *path;
 };
 
-// Rewrites the file without torn lines and without those of later steps. They may stand anywhere:
-// an evaluation in another process appends to the same file.
+// Rewrites the file without torn lines and without those of later steps. They may stand
+// anywhere: an evaluation in another process appends to the same file.
 static edt_status drop_later_steps(const char *path, int64_t keep_step, edt_error *err)
 {
     edt_mapped_file file;
@@ -90,8 +90,8 @@ void edt_metrics_close(edt_metrics *m)
     edt_mem_free(m);
 }
 
-edt_status edt_metrics_write(edt_metrics *m, int64_t step, const edt_metric *values, int n_values,
-                             edt_error *err)
+edt_status edt_metrics_write(edt_metrics *m, int64_t step, const edt_metric *values,
+                             int n_values, edt_error *err)
 {
     (void)fprintf(m->file, "{\"step\": %" PRId64, step);
     for (int i = 0; i < n_values; ++i) {

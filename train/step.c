@@ -90,7 +90,8 @@ done:
 static void find_values(edt_step *s)
 {
     const edt_graph *g = s->model->graph;
-    s->image = edt_graph_find_input(g, s->options.slot_format == EDT_SLOT_U8 ? "image_u8" : "image");
+    s->image =
+        edt_graph_find_input(g, s->options.slot_format == EDT_SLOT_U8 ? "image_u8" : "image");
     s->valid_hw = edt_graph_find_input(g, "valid_hw");
     s->drop_u = edt_graph_find_input(g, "drop_u");
     s->cls_targets = edt_graph_find_input(g, "cls_targets");
@@ -230,7 +231,8 @@ edt_status edt_step_complete_ema(edt_step *s, edt_error *err)
     return edt_optimizer_complete_ema(s->optimizer, err);
 }
 
-static edt_status bind_batch(edt_step *s, const edt_batch *b, edt_error *err, double *out_positives)
+static edt_status bind_batch(edt_step *s, const edt_batch *b, edt_error *err,
+                             double *out_positives)
 {
     const int64_t n = s->options.batch_size;
     const int64_t n_pixels = n * s->model->image_h * s->model->image_w * 3;
@@ -245,7 +247,8 @@ static edt_status bind_batch(edt_step *s, const edt_batch *b, edt_error *err, do
                  s->model->image_h, s->model->image_w, s->model->n_anchors);
     }
     for (int64_t i = b->n_valid; i < n; ++i) {
-        if (b->cls_targets[i * b->n_anchors] != EDT_CLS_IGNORED || b->num_positives[i] != 0.0F) {
+        if (b->cls_targets[i * b->n_anchors] != EDT_CLS_IGNORED ||
+            b->num_positives[i] != 0.0F) {
             EDT_FAIL(err, EDT_ERR_INVALID,
                      "row %" PRId64 " of a batch with %" PRId64
                      " valid rows is not padding of a training loader",
@@ -273,7 +276,8 @@ static edt_status bind_batch(edt_step *s, const edt_batch *b, edt_error *err, do
             for (int64_t i = 0; i < n; ++i) {
                 edt_rng rng;
                 edt_rng_init(&rng, s->options.seed, (uint64_t)b->epoch,
-                             (uint64_t)b->sample_indices[i], (uint32_t)(STAGE_DROP_CONNECT + row));
+                             (uint64_t)b->sample_indices[i],
+                             (uint32_t)(STAGE_DROP_CONNECT + row));
                 s->drop_draws[row * n + i] = edt_rng_uniform_f32(&rng);
             }
         }
@@ -283,8 +287,8 @@ static edt_status bind_batch(edt_step *s, const edt_batch *b, edt_error *err, do
     return EDT_OK;
 }
 
-edt_status edt_step_run(edt_step *s, const edt_batch *batch, int64_t global_step, edt_error *err,
-                        edt_step_metrics *out_metrics)
+edt_status edt_step_run(edt_step *s, const edt_batch *batch, int64_t global_step,
+                        edt_error *err, edt_step_metrics *out_metrics)
 {
     edt_step_metrics m = {0};
     EDT_TRY(bind_batch(s, batch, err, &m.num_positives));

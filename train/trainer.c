@@ -37,7 +37,7 @@ typedef struct run {
     edt_train_state state;
     int64_t saved_step; // of the newest checkpoint, -1: none
     int64_t n_skipped;  // steps without an update because a gradient was not finite
-    int64_t n_empty;   // batches in a row without a usable sample (on_bad_sample=skip)
+    int64_t n_empty;    // batches in a row without a usable sample (on_bad_sample=skip)
     int64_t examples_per_epoch;
 } run;
 
@@ -111,24 +111,26 @@ static edt_status write_metrics(run *r, const edt_step_metrics *m, window *w, ed
 }
 
 // Names the pictures of a batch that could not be trained on.
-static edt_status fail_not_finite(const run *r, const edt_batch *batch, const edt_step_metrics *m,
-                                  edt_error *err)
+static edt_status fail_not_finite(const run *r, const edt_batch *batch,
+                                  const edt_step_metrics *m, edt_error *err)
 {
     char ids[512] = "";
     size_t used = 0;
     for (int64_t i = 0; i < batch->n_valid && used < sizeof ids - 24; ++i) {
-        used += (size_t)snprintf(ids + used, sizeof ids - used, "%s%" PRId64, i == 0 ? "" : ", ",
-                                 batch->source_ids[i]);
+        used += (size_t)snprintf(ids + used, sizeof ids - used, "%s%" PRId64,
+                                 i == 0 ? "" : ", ", batch->source_ids[i]);
     }
     EDT_FAIL(err, EDT_ERR_NUMERIC,
-             "step %" PRId64 ": the loss (%g) or a gradient is not finite; pictures of the batch: "
+             "step %" PRId64
+             ": the loss (%g) or a gradient is not finite; pictures of the batch: "
              "%s. The last checkpoint in %s is from before (step %" PRId64
              "). Lower learning_rate or clip_gradients_norm, or look at these pictures with "
              "inspect_records",
              r->state.global_step, m->loss, ids, r->options->model_dir, r->saved_step);
 }
 
-static edt_status one_step(run *r, const edt_batch *batch, edt_error *err, edt_step_metrics *out_m)
+static edt_status one_step(run *r, const edt_batch *batch, edt_error *err,
+                           edt_step_metrics *out_m)
 {
     EDT_TRY(edt_step_run(r->step, batch, r->state.global_step, err, out_m));
     if (!out_m->finite) {
@@ -138,16 +140,16 @@ static edt_status one_step(run *r, const edt_batch *batch, edt_error *err, edt_s
         if (!isfinite(out_m->det_loss) || r->n_skipped > r->hp->nan_skip_budget) {
             return fail_not_finite(r, batch, out_m, err);
         }
-        EDT_WARN("step %" PRId64 ": a gradient is not finite, no update (%" PRId64 " of %" PRId64
-                 " such steps allowed)",
+        EDT_WARN("step %" PRId64 ": a gradient is not finite, no update (%" PRId64
+                 " of %" PRId64 " such steps allowed)",
                  r->state.global_step, r->n_skipped, r->hp->nan_skip_budget);
     }
     ++r->state.global_step;
     return EDT_OK;
 }
 
-// The next batch with a sample to learn from. One whose samples were all left out costs no step;
-// the cursor has moved past it, so that a resumed run leaves it out as well.
+// The next batch with a sample to learn from. One whose samples were all left out costs no
+// step; the cursor has moved past it, so that a resumed run leaves it out as well.
 static edt_status next_batch(run *r, edt_error *err, const edt_batch **out_batch)
 {
     for (;;) {
@@ -166,16 +168,18 @@ static edt_status next_batch(run *r, edt_error *err, const edt_batch **out_batch
         }
         edt_loader_release(r->loader, batch);
         if (++r->n_empty > edt_loader_batches_per_epoch(r->loader)) {
-            EDT_FAIL(err, EDT_ERR_INVALID,
-                     "on_bad_sample=skip: no sample of %s can be used; the warnings above say why",
-                     r->options->train_file_pattern);
+            EDT_FAIL(
+                err, EDT_ERR_INVALID,
+                "on_bad_sample=skip: no sample of %s can be used; the warnings above say why",
+                r->options->train_file_pattern);
         }
     }
 }
 
-// Trains until global_step reaches `until` or the user interrupts (a checkpoint is then written).
-// `fixed_batch` NULL: batches from the loader.
-static edt_status train_until(run *r, int64_t until, const edt_batch *fixed_batch, edt_error *err)
+// Trains until global_step reaches `until` or the user interrupts (a checkpoint is then
+// written). `fixed_batch` NULL: batches from the loader.
+static edt_status train_until(run *r, int64_t until, const edt_batch *fixed_batch,
+                              edt_error *err)
 {
     const edt_train_options *o = r->options;
     edt_progress progress;
@@ -235,8 +239,8 @@ static edt_status train_until(run *r, int64_t until, const edt_batch *fixed_batc
 static edt_status evaluate(run *r, edt_error *err)
 {
     if (r->eval == NULL) {
-        EDT_TRY(edt_eval_loop_create(r->hp, r->options, r->backend, edt_step_params(r->step), err,
-                                     &r->eval));
+        EDT_TRY(edt_eval_loop_create(r->hp, r->options, r->backend, edt_step_params(r->step),
+                                     err, &r->eval));
     }
     EDT_TRY(edt_step_complete_ema(r->step, err));
     const char *prefix = edt_arena_printf(&r->arena, "%s/model.ckpt-%" PRId64,
@@ -251,7 +255,8 @@ static edt_status train_and_eval(run *r, edt_error *err)
     const int64_t b = r->options->train_batch_size;
     const int64_t done = r->state.global_step * b / r->examples_per_epoch;
     for (int64_t e = done + 1; e <= n_epochs; ++e) {
-        const int64_t until = e == n_epochs ? r->schedule.total_steps : e * r->examples_per_epoch / b;
+        const int64_t until =
+            e == n_epochs ? r->schedule.total_steps : e * r->examples_per_epoch / b;
         EDT_INFO("=====> Starting training, epoch: %" PRId64 ".", e);
         EDT_TRY(train_until(r, until, NULL, err));
         if (edt_interrupt_requested()) {
@@ -263,8 +268,8 @@ static edt_status train_and_eval(run *r, edt_error *err)
     return EDT_OK;
 }
 
-// The first batch, unaugmented, again and again; then its own AP: a detector that cannot learn one
-// batch by heart has a defect in data, labels or learning rate.
+// The first batch, unaugmented, again and again; then its own AP: a detector that cannot learn
+// one batch by heart has a defect in data, labels or learning rate.
 static edt_status overfit(run *r, edt_error *err)
 {
     const edt_batch *batch;
@@ -288,7 +293,8 @@ static edt_status overfit(run *r, edt_error *err)
     EDT_TRY_GOTO(edt_predictor_create(r->hp, edt_step_params(r->step), &po, err, &predictor));
     EDT_TRY_GOTO(edt_evaluate_batch(r->hp, predictor, batch, err, &e));
     edt_coco_print_summary(e.result, stdout);
-    EDT_INFO("--overfit_one_batch: AP %.3f, AP50 %.3f on the batch itself after %" PRId64 " steps",
+    EDT_INFO("--overfit_one_batch: AP %.3f, AP50 %.3f on the batch itself after %" PRId64
+             " steps",
              edt_coco_result_stats(e.result)[0], edt_coco_result_stats(e.result)[1],
              r->state.global_step);
 fail:
@@ -305,10 +311,12 @@ static edt_status write_config(run *r, edt_error *err)
     if (path != NULL && edt_path_exists(path)) {
         edt_mapped_file old;
         EDT_TRY(edt_mapped_file_open(path, err, &old));
-        if (old.span.n_bytes != strlen(text) || memcmp(old.span.data, text, strlen(text)) != 0) {
-            EDT_WARN("the settings differ from those this model_dir was started with (%s); going "
-                     "on with the new ones",
-                     path);
+        if (old.span.n_bytes != strlen(text) ||
+            memcmp(old.span.data, text, strlen(text)) != 0) {
+            EDT_WARN(
+                "the settings differ from those this model_dir was started with (%s); going "
+                "on with the new ones",
+                path);
         }
         edt_mapped_file_close(&old);
         return EDT_OK;
@@ -367,11 +375,13 @@ static edt_status make_schedule(run *r, edt_error *err)
     const edt_train_options *o = r->options;
     r->examples_per_epoch = o->num_examples_per_epoch;
     if (r->examples_per_epoch == 0) {
-        EDT_TRY(edt_preflight_count_records(o->train_file_pattern, err, &r->examples_per_epoch));
+        EDT_TRY(
+            edt_preflight_count_records(o->train_file_pattern, err, &r->examples_per_epoch));
         EDT_INFO("an epoch is the %" PRId64 " records of %s", r->examples_per_epoch,
                  o->train_file_pattern);
     }
-    return edt_schedule_init(&r->schedule, r->hp, o->train_batch_size, r->examples_per_epoch, err);
+    return edt_schedule_init(&r->schedule, r->hp, o->train_batch_size, r->examples_per_epoch,
+                             err);
 }
 
 static edt_status run_training(run *r, edt_error *err)
@@ -431,7 +441,8 @@ static edt_status run_eval(run *r, edt_error *err)
     return edt_eval_loop_run(r->eval, total_steps, err);
 }
 
-edt_status edt_train_run(const edt_hparams *hp, const edt_train_options *options, edt_error *err)
+edt_status edt_train_run(const edt_hparams *hp, const edt_train_options *options,
+                         edt_error *err)
 {
     EDT_TRY(check_options(options, err));
     run r = {.hp = hp, .options = options};
@@ -439,7 +450,8 @@ edt_status edt_train_run(const edt_hparams *hp, const edt_train_options *options
     const bool traced = options->trace_path != NULL && options->trace_path[0] != '\0';
     edt_status status = traced ? edt_trace_start(options->trace_path, err) : EDT_OK;
     if (status == EDT_OK) {
-        status = options->mode == EDT_TRAIN_MODE_EVAL ? run_eval(&r, err) : run_training(&r, err);
+        status =
+            options->mode == EDT_TRAIN_MODE_EVAL ? run_eval(&r, err) : run_training(&r, err);
     }
     edt_loader_destroy(r.loader);
     edt_eval_loop_destroy(r.eval);

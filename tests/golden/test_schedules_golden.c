@@ -13,10 +13,9 @@ static const double tolerance = 2e-8;
 
 static edt_schedule make_schedule(const golden_case *c, const char *semantics)
 {
-    static const char *const keys[] = {"learning_rate",        "lr_warmup_init",
-                                       "lr_warmup_epoch",      "first_lr_drop_epoch",
-                                       "second_lr_drop_epoch", "poly_lr_power",
-                                       "num_epochs"};
+    static const char *const keys[] = {
+        "learning_rate",        "lr_warmup_init", "lr_warmup_epoch", "first_lr_drop_epoch",
+        "second_lr_drop_epoch", "poly_lr_power",  "num_epochs"};
     edt_error err = {0};
     edt_hparams hp;
     cr_assert_eq(edt_hparams_init(&hp, &err), EDT_OK, "%s", err.text);
@@ -32,8 +31,8 @@ static edt_schedule make_schedule(const golden_case *c, const char *semantics)
     const int64_t batch = (int64_t)golden_case_number(c, "batch_size", 0);
     const int64_t steps_per_epoch = (int64_t)golden_case_number(c, "steps_per_epoch", 0);
     edt_schedule schedule;
-    cr_assert_eq(edt_schedule_init(&schedule, &hp, batch, batch * steps_per_epoch, &err), EDT_OK,
-                 "%s", err.text);
+    cr_assert_eq(edt_schedule_init(&schedule, &hp, batch, batch * steps_per_epoch, &err),
+                 EDT_OK, "%s", err.text);
     cr_expect_eq(schedule.total_steps, (int64_t)(hp.num_epochs * (double)steps_per_epoch));
     edt_hparams_deinit(&hp);
     return schedule;
@@ -65,7 +64,8 @@ static void compare(const golden_file *file, const golden_case *c, const char *c
 Test(schedules_golden, every_setting_in_both_semantics, .timeout = 30)
 {
     EDT_TEST_NEEDS_DIR(edt_test_golden_dir());
-    const char *path = edt_test_path(edt_test_golden_dir(), "model/train/schedules.safetensors");
+    const char *path =
+        edt_test_path(edt_test_golden_dir(), "model/train/schedules.safetensors");
     EDT_TEST_NEEDS_FILE(path);
     golden_file *file = golden_open(path);
     const char *settings = golden_metadata(file, "settings");

@@ -329,6 +329,62 @@ Test(loader, skip_closes_ranks_and_substitute_fills_up, .timeout = 60)
     edt_hparams_deinit(&hp);
 }
 
+// Padding of a training batch: pictures of the batch again, nothing to learn from.
+static void expect_training_padding(const edt_batch *b)
+{
+    const size_t image = (size_t)(b->height * b->width * 3);
+    for (int64_t i = b->n_valid; i < b->batch_size; ++i) {
+        const int64_t from = i % b->n_valid;
+        cr_assert_eq(memcmp((const uint8_t *)b->images + (size_t)i * image,
+                            (const uint8_t *)b->images + (size_t)from * image, image),
+                     0, "row %d", (int)i);
+        cr_assert_eq(memcmp(b->valid_hw + 2 * i, b->valid_hw + 2 * from, 8), 0);
+        cr_assert_eq(b->sample_indices[i], -1);
+        cr_assert_eq(b->source_ids[i], -1);
+        cr_assert_eq(b->num_positives[i], 0);
+        cr_assert_eq(b->groundtruth[i * b->max_instances * 7 + 6], -1);
+        for (int k = 0; k < N_ANCHORS; ++k) {
+            cr_assert_eq(b->cls_targets[i * N_ANCHORS + k], EDT_CLS_IGNORED);
+            cr_assert_eq(b->box_targets[(i * N_ANCHORS + k) * 4], 0);
+        }
+    }
+}
+
+Test(loader, training_fills_up_with_pictures_that_count_for_nothing, .timeout = 60)
+{
+    EDT_TEST_NEEDS_DIR(edt_test_data_dir());
+    edt_log_set_level(EDT_LOG_QUIET);
+    edt_hparams hp = make_hparams();
+    const char *path = spoilt_shard();
+    cr_assert_eq(edt_hparams_set(&hp, "on_bad_sample", "skip", NULL), EDT_OK);
+    uint64_t hashes[2][5];
+    for (int k = 0; k < 2; ++k) {
+        edt_loader_options options = train_options(path);
+        options.n_threads = 1 + 2 * k;
+        options.drop_remainder = false; // 12 samples in batches of 5: the third has 2
+        edt_loader *loader = open_loader(&hp, &options);
+        int n_seen[12] = {0};
+        for (int q = 0; q < 3; ++q) {
+            const edt_batch *batch;
+            cr_assert_eq(edt_loader_next(loader, NULL, &batch), EDT_OK);
+            for (int64_t i = 0; i < batch->n_valid; ++i) {
+                ++n_seen[batch->sample_indices[i]];
+            }
+            if (batch->n_valid > 0) {
+                expect_training_padding(batch);
+            }
+            hashes[k][q] = hash_batch(batch);
+            edt_loader_release(loader, batch);
+        }
+        for (int i = 0; i < 12; ++i) {
+            cr_assert_eq(n_seen[i], i != 3 && i != 8, "sample %d", i);
+        }
+        edt_loader_destroy(loader);
+        cr_assert_eq(memcmp(hashes[0], hashes[k], 3 * sizeof hashes[0][0]), 0);
+    }
+    edt_hparams_deinit(&hp);
+}
+
 Test(loader, the_steady_state_allocates_nothing, .timeout = 60)
 {
     EDT_TEST_NEEDS_DIR(edt_test_golden_dir());

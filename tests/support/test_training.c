@@ -31,7 +31,8 @@ edt_span edt_test_draw_jpeg(uint64_t seed, const float box[4])
             for (int c = 0; c < 3; ++c) {
                 const float noise = 60.0f * edt_rng_uniform_f32(&rng);
                 pixels[(y * WIDTH + x) * 3 + c] =
-                    (uint8_t)(noise + (inside ? 50.0f * (float)((seed + (uint64_t)c) % 4) : 20.0f));
+                    (uint8_t)(noise +
+                              (inside ? 50.0f * (float)((seed + (uint64_t)c) % 4) : 20.0f));
             }
         }
     }
@@ -55,8 +56,7 @@ void edt_test_write_drawn_shard(const char *path, int n_pictures, int i_bad)
         const size_t n_bytes = i == i_bad ? jpeg.n_bytes / 2 : jpeg.n_bytes;
         char id[16];
         (void)snprintf(id, sizeof id, "%d", 100 + i);
-        payloads[i] =
-            edt_test_make_example((edt_span){jpeg.data, n_bytes}, id, box, &label, 1);
+        payloads[i] = edt_test_make_example((edt_span){jpeg.data, n_bytes}, id, box, &label, 1);
         edt_mem_free((void *)jpeg.data);
     }
     edt_test_write_shard(path, payloads, n_pictures);

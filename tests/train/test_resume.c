@@ -1,5 +1,5 @@
-// A run that was killed, interrupted or could not write, and was started again, ends in the very
-// bytes of a run that nothing happened to.
+// A run that was killed, interrupted or could not write, and was started again, ends in the
+// very bytes of a run that nothing happened to.
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -74,7 +74,8 @@ static bool run_until(const char *overrides, const edt_train_options *o, int n_e
     cr_assert_eq(edt_path_mkdirs(o->model_dir, &err), EDT_OK, "%s", err.text);
     const int watch = inotify_init1(IN_CLOEXEC);
     cr_assert_geq(watch, 0);
-    cr_assert_geq(inotify_add_watch(watch, o->model_dir, IN_MODIFY | IN_CREATE | IN_MOVED_TO), 0);
+    cr_assert_geq(inotify_add_watch(watch, o->model_dir, IN_MODIFY | IN_CREATE | IN_MOVED_TO),
+                  0);
     // The child holds the only writing end: when it ends, so does the wait.
     int alive[2];
     cr_assert_eq(pipe2(alive, O_CLOEXEC), 0);
@@ -155,7 +156,8 @@ static void kill_and_compare(const char *overrides, int n_kills, uint64_t seed)
     int n_killed = 0;
     for (int i = 0; i < n_kills; ++i) {
         const bool only_metrics = i % 2 == 0;
-        const int n_events = 1 + (int)(edt_rng_uniform_f32(&rng) * (only_metrics ? 5.0f : 40.0f));
+        const int n_events =
+            1 + (int)(edt_rng_uniform_f32(&rng) * (only_metrics ? 5.0f : 40.0f));
         n_killed += run_until(overrides, &broken, n_events, only_metrics, SIGKILL);
     }
     cr_expect_geq(n_killed, n_kills / 2, "only %d of %d kills hit", n_killed, n_kills);
@@ -196,18 +198,18 @@ Test(resume, an_interrupt_leaves_a_checkpoint_of_its_step, .timeout = 120)
     for (int i = 0; i < 2; ++i) {
         // A handled signal: the run ends by itself, with a checkpoint and status 0.
         cr_expect_not(run_until("", &broken, 4, true, signals[i]));
-        cr_expect(edt_test_exists(edt_test_path(p.broken, "checkpoint")), "no checkpoint after %d",
-                  signals[i]);
+        cr_expect(edt_test_exists(edt_test_path(p.broken, "checkpoint")),
+                  "no checkpoint after %d", signals[i]);
         cr_expect_not(edt_test_exists(edt_test_path(p.broken, "model.ckpt-%d.index", N_STEPS)));
     }
     finish("", &broken);
     expect_same_metrics(&p);
     static const char *const suffixes[] = {"index", "data-00000-of-00001"};
     for (int i = 0; i < 2; ++i) {
-        cr_expect(
-            edt_test_files_equal(edt_test_path(p.whole, "model.ckpt-%d.%s", N_STEPS, suffixes[i]),
-                                 edt_test_path(p.broken, "model.ckpt-%d.%s", N_STEPS, suffixes[i])),
-            "model.ckpt-%d.%s", N_STEPS, suffixes[i]);
+        cr_expect(edt_test_files_equal(
+                      edt_test_path(p.whole, "model.ckpt-%d.%s", N_STEPS, suffixes[i]),
+                      edt_test_path(p.broken, "model.ckpt-%d.%s", N_STEPS, suffixes[i])),
+                  "model.ckpt-%d.%s", N_STEPS, suffixes[i]);
     }
     remove_place(&p);
 }

@@ -45,7 +45,7 @@ Test(metrics, numbers_are_json, .timeout = 10)
 {
     const char *path = fresh_path();
     edt_metrics *m = open_metrics(path, 0);
-    const edt_metric rows[] = {{"a", 0.1},  {"b", NAN}, {"c", -INFINITY},
+    const edt_metric rows[] = {{"a", 0.1},  {"b", NAN},   {"c", -INFINITY},
                                {"d", 12.0}, {"e", 1e300}, {"f", -2.5e-7}};
     edt_error err = {0};
     cr_assert_eq(edt_metrics_write(m, 3, rows, 6, &err), EDT_OK, "%s", err.text);

@@ -30,7 +30,8 @@ static edt_schedule make(int64_t batch_size, int64_t examples)
 {
     edt_error err = {0};
     edt_schedule s;
-    cr_assert_eq(edt_schedule_init(&s, &hp, batch_size, examples, &err), EDT_OK, "%s", err.text);
+    cr_assert_eq(edt_schedule_init(&s, &hp, batch_size, examples, &err), EDT_OK, "%s",
+                 err.text);
     return s;
 }
 
@@ -52,7 +53,8 @@ Test(schedule, the_rate_scales_with_the_batch)
     set("learning_rate=0.08,lr_warmup_init=0.008,num_epochs=4,semantics=tf1");
     const edt_schedule s = make(16, 1600);
     cr_expect_float_eq(edt_schedule_lr(&s, 0), 0.002, 1e-9);
-    cr_expect_float_eq(edt_schedule_lr(&s, 100), 0.02 * 0.5 * (1 + cos(M_PI * 100 / 300)), 1e-8);
+    cr_expect_float_eq(edt_schedule_lr(&s, 100), 0.02 * 0.5 * (1 + cos(M_PI * 100 / 300)),
+                       1e-8);
     set("semantics=tf2");
     const edt_schedule unscaled = make(16, 1600);
     cr_expect_float_eq(edt_schedule_lr(&unscaled, 0), 0.008, 1e-9);

@@ -1,0 +1,172 @@
+// One training step over real batches: padding rows count for nothing, wrong batches are
+// refused, and a step allocates nothing.
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "core/mem.h"
+#include "dataio/loader.h"
+#include "tests/support/test_dirs.h"
+#include "tests/support/test_training.h"
+#include "train/step.h"
+#include "train/target_maker.h"
+
+typedef struct fixture {
+    edt_hparams hp;
+    edt_backend *backend;
+    edt_step *step;
+    edt_target_maker *targets;
+    edt_loader *loader;
+} fixture;
+
+static fixture open_fixture(const char *pattern, const char *backend, edt_dtype real,
+                            int64_t batch_size, const char *overrides)
+{
+    edt_error err = {0};
+    fixture f = {0};
+    edt_test_train_hparams(overrides, &f.hp);
+    cr_assert_eq(edt_backend_create(backend, 1, &err, &f.backend), EDT_OK, "%s", err.text);
+    edt_step_options so = {.real = real, .batch_size = batch_size, .slot_format = EDT_SLOT_U8};
+    cr_assert_eq(edt_schedule_init(&so.schedule, &f.hp, 64, 64 * 40, &err), EDT_OK, "%s",
+                 err.text);
+    cr_assert_eq(edt_step_create(&f.hp, f.backend, &so, &err, &f.step), EDT_OK, "%s", err.text);
+    cr_assert_eq(edt_params_init_random(edt_step_params(f.step), 5, &err), EDT_OK);
+    cr_assert_eq(edt_target_maker_create(&f.hp, 1, &err, &f.targets), EDT_OK, "%s", err.text);
+    const edt_loader_options lo = {
+        .file_pattern = pattern,
+        .training = true,
+        .batch_size = batch_size,
+        .n_threads = 1,
+        .prefetch = 1,
+        .seed = 3,
+        .world_size = 1,
+        .n_anchors = edt_target_maker_n_anchors(f.targets),
+        .targets = edt_target_maker_run,
+        .targets_ctx = f.targets,
+    };
+    cr_assert_eq(edt_loader_create(&f.hp, &lo, &err, &f.loader), EDT_OK, "%s", err.text);
+    return f;
+}
+
+static void close_fixture(fixture *f)
+{
+    edt_loader_destroy(f->loader);
+    edt_step_destroy(f->step);
+    edt_target_maker_destroy(f->targets);
+    edt_backend_destroy(&f->backend);
+    edt_hparams_deinit(&f->hp);
+}
+
+// Runs the next batch that has a valid row.
+static edt_step_metrics run_next(fixture *f, int64_t global_step, int64_t want_valid)
+{
+    edt_error err = {0};
+    const edt_batch *batch;
+    edt_step_metrics m;
+    for (;;) {
+        cr_assert_eq(edt_loader_next(f->loader, &err, &batch), EDT_OK, "%s", err.text);
+        if (batch->n_valid > 0) {
+            break;
+        }
+        edt_loader_release(f->loader, batch);
+    }
+    cr_assert_eq(batch->n_valid, want_valid);
+    cr_assert_eq(edt_step_run(f->step, batch, global_step, &err, &m), EDT_OK, "%s", err.text);
+    edt_loader_release(f->loader, batch);
+    return m;
+}
+
+static void expect_close(const char *what, double a, double b)
+{
+    cr_expect_leq(fabs(a - b), 1e-9 * fabs(a), "%s: %.15g, %.15g", what, a, b);
+}
+
+// Batch statistics over a picture and its own copy are those of the picture alone, so a batch
+// of two with one row left out must give the loss and gradient of a batch of one.
+Test(step, a_row_left_out_changes_neither_loss_nor_gradient, .timeout = 120)
+{
+    edt_log_set_level(EDT_LOG_QUIET);
+    const char *path = edt_test_path(edt_test_temp_dir(), "two.tfrecord");
+    edt_test_write_drawn_shard(path, 2, 1);
+    static const char overrides[] = "on_bad_sample=skip,drop_remainder=false";
+    fixture one = open_fixture(path, "ref", EDT_DTYPE_F64, 1, overrides);
+    fixture two = open_fixture(path, "ref", EDT_DTYPE_F64, 2, overrides);
+    const edt_step_metrics a = run_next(&one, 0, 1), b = run_next(&two, 0, 1);
+    cr_assert_gt(a.num_positives, 0);
+    cr_expect_eq(a.num_positives, b.num_positives);
+    expect_close("cls_loss", a.cls_loss, b.cls_loss);
+    expect_close("box_loss", a.box_loss, b.box_loss);
+    expect_close("loss", a.loss, b.loss);
+    expect_close("raw_gradient_norm", a.raw_gradient_norm, b.raw_gradient_norm);
+    close_fixture(&one);
+    close_fixture(&two);
+}
+
+Test(step, a_batch_that_does_not_fit_is_refused, .timeout = 60)
+{
+    const char *path = edt_test_path(edt_test_temp_dir(), "four.tfrecord");
+    edt_test_write_drawn_shard(path, 4, -1);
+    fixture f = open_fixture(path, "cpu", EDT_DTYPE_F32, 2, "");
+    edt_error err = {0};
+    const edt_batch *batch;
+    edt_step_metrics m;
+    cr_assert_eq(edt_loader_next(f.loader, &err, &batch), EDT_OK, "%s", err.text);
+    edt_batch wrong = *batch;
+    wrong.n_valid = 0;
+    cr_expect_eq(edt_step_run(f.step, &wrong, 0, &err, &m), EDT_ERR_INVALID);
+    wrong.n_valid = 1; // a row that is not marked as padding would be learnt from
+    cr_expect_eq(edt_step_run(f.step, &wrong, 0, &err, &m), EDT_ERR_INVALID);
+    cr_expect_not_null(strstr(err.text, "padding"), "%s", err.text);
+    wrong = *batch;
+    wrong.format = EDT_SLOT_F32;
+    cr_expect_eq(edt_step_run(f.step, &wrong, 0, &err, &m), EDT_ERR_INVALID);
+    wrong = *batch;
+    wrong.height = 64;
+    cr_expect_eq(edt_step_run(f.step, &wrong, 0, &err, &m), EDT_ERR_INVALID);
+    close_fixture(&f);
+}
+
+Test(step, a_step_allocates_nothing, .timeout = 120)
+{
+    const char *path = edt_test_path(edt_test_temp_dir(), "six.tfrecord");
+    edt_test_write_drawn_shard(path, 6, -1);
+    fixture f = open_fixture(path, "cpu", EDT_DTYPE_F32, 2, "");
+    int64_t n_before = 0;
+    for (int64_t step = 0; step < 8; ++step) {
+        if (step == 3) {
+            n_before = edt_mem_get_total().n_total;
+        }
+        cr_assert(run_next(&f, step, 2).finite);
+    }
+    cr_expect_eq(edt_mem_get_total().n_total, n_before);
+    close_fixture(&f);
+}
+
+// Through the whole trainer, metrics included: five further steps cost no further allocation.
+Test(step, a_longer_run_allocates_as_often_as_a_short_one, .timeout = 120)
+{
+    edt_log_set_level(EDT_LOG_QUIET);
+    const char *dir = edt_test_temp_dir();
+    char pattern[300];
+    (void)snprintf(pattern, sizeof pattern, "%s/eight.tfrecord", dir);
+    edt_test_write_drawn_shard(pattern, 8, -1);
+    int64_t n_total[2];
+    for (int i = 0; i < 2; ++i) {
+        edt_hparams hp;
+        edt_error err = {0};
+        edt_test_train_hparams("", &hp);
+        char model_dir[300];
+        (void)snprintf(model_dir, sizeof model_dir, "%s/run%d", dir, i);
+        edt_train_options o = edt_test_train_options(model_dir, pattern, i == 0 ? 4 : 9);
+        o.num_threads = 1;
+        const int64_t before = edt_mem_get_total().n_total;
+        cr_assert_eq(edt_train_run(&hp, &o, &err), EDT_OK, "%s", err.text);
+        n_total[i] = edt_mem_get_total().n_total - before;
+        edt_hparams_deinit(&hp);
+    }
+    cr_expect_eq(n_total[0], n_total[1], "%lld allocations in 4 steps, %lld in 9",
+                 (long long)n_total[0], (long long)n_total[1]);
+    cr_expect_eq(edt_mem_get_total().n_live, 0);
+}
