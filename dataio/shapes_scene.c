@@ -72,6 +72,10 @@ edt_status edt_shapes_style_check(const edt_shapes_style *style, edt_error *err)
         EDT_FAIL(err, EDT_ERR_USAGE, "max_objects is %" PRId64 "; allowed are 1 to %d",
                  style->max_objects, EDT_SHAPES_MAX_OBJECTS);
     }
+    if (!(style->max_turn >= 0 && style->max_turn <= 180)) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "max_turn is %g; allowed are 0 to 180 degrees",
+                 style->max_turn);
+    }
     return EDT_OK;
 }
 
@@ -181,7 +185,8 @@ static void get_box(const outline *o, double out_box[static 4])
 // it somewhere into the picture.
 static void place(outline *o, const edt_shapes_style *style, edt_rng *rng)
 {
-    const double turn = edt_rng_uniform_range(rng, 0, 2 * pi), c = cos(turn), s = sin(turn);
+    const double most = style->max_turn * pi / 180;
+    const double turn = edt_rng_uniform_range(rng, -most, most), c = cos(turn), s = sin(turn);
     const double stretch = edt_rng_uniform_range(rng, 0.9, 1.11);
     for (int i = 0; i < o->n; ++i) {
         const double y = o->y[i] * stretch, x = o->x[i] / stretch;

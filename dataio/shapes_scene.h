@@ -17,6 +17,7 @@ typedef struct edt_shapes_style {
     int64_t image_size;         // pixels, pictures are square
     int64_t min_side, max_side; // longer side of a shape's box, pixels
     int64_t max_objects;        // per picture; at least one is drawn
+    double max_turn;            // degrees: shapes are turned by up to this, either way; 0 to 180
 } edt_shapes_style;
 
 // EDT_ERR_USAGE for sides that do not fit the picture or each other.

@@ -74,7 +74,8 @@ step "draw the data set: $n_train + $n_val pictures, seed $seed"
 if [ -e "$data/annotations/instances_train.json" ] && [ -e "$gt" ]; then
   echo "$data is there already"
 else
-  $bin/draw_shapes --output_dir="$data" --num_train=$n_train --num_val=$n_val --seed="$seed"
+  $bin/draw_shapes --output_dir="$data" --num_train=$n_train --num_val=$n_val --seed="$seed" \
+    --image_size=192 --min_side=40 --max_side=110 --max_objects=4
 fi
 
 step "convert it to records"
@@ -95,7 +96,7 @@ $bin/inspect_records --file_pattern="$records/train-*" --samples=10 --save_sampl
 step "train efficientdet-lite0"
 $bin/train --mode=train --model_name=efficientdet-lite0 --model_dir="$model" \
   --train_file_pattern="$records/train-*" --hparams=configs/quickstart.yaml \
-  --train_batch_size=16 --seed="$seed" --save_checkpoints_steps=500 ${more_flags[@]+"${more_flags[@]}"}
+  --train_batch_size=16 --num_examples_per_epoch=$n_train --seed="$seed" --save_checkpoints_steps=500 ${more_flags[@]+"${more_flags[@]}"}
 
 step "evaluate on the validation records"
 $bin/train --mode=eval --model_name=efficientdet-lite0 --model_dir="$model" \

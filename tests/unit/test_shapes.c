@@ -5,7 +5,7 @@
 #include "dataio/shapes.h"
 
 static const edt_shapes_style style = {
-    .image_size = 128, .min_side = 24, .max_side = 60, .max_objects = 5};
+    .image_size = 128, .min_side = 24, .max_side = 60, .max_objects = 5, .max_turn = 180};
 
 static uint64_t sum_bytes(const edt_image *image)
 {
