@@ -1,5 +1,6 @@
-// See archive.h. The copy is made beside archive/ and renamed into place, so that a kill leaves the
-// old archive or the new one, never half of one.
+// See archive.h. The copy is made beside archive/ and renamed into place, so that a kill leaves
+// the old archive or the new one, never half of one; after one between the two renames the old
+// one stands in backup/ until the next call puts it back.
 #include "train/archive.h"
 
 #include <errno.h>
@@ -71,6 +72,10 @@ static edt_status archive(const char *model_dir, const char *prefix, double obje
     if (best == NULL || current == NULL || backup == NULL || fresh == NULL || text == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to archive %s", prefix);
     }
+    if (!edt_path_exists(current) && edt_path_exists(backup) && rename(backup, current) != 0) {
+        return edt_error_set_errno(err, EDT_ERR_IO, errno, "cannot rename %s to %s", backup,
+                                   current);
+    }
     if (read_objective(best) > objective) {
         return EDT_OK;
     }
@@ -82,7 +87,8 @@ static edt_status archive(const char *model_dir, const char *prefix, double obje
                                    backup);
     }
     if (rename(fresh, current) != 0) {
-        return edt_error_set_errno(err, EDT_ERR_IO, errno, "cannot rename %s to %s", fresh, current);
+        return edt_error_set_errno(err, EDT_ERR_IO, errno, "cannot rename %s to %s", fresh,
+                                   current);
     }
     EDT_INFO("best AP so far %.5f: %s kept in %s", objective, prefix, current);
     return edt_file_write(best, text, strlen(text), err);

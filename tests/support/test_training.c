@@ -93,7 +93,7 @@ edt_train_options edt_test_train_options(const char *model_dir, const char *patt
         .num_examples_per_epoch = n_steps * BATCH,
         .tf_random_seed = 7,
         .device = "cpu",
-        .num_threads = 2,
+        .num_threads = 1,
     };
 }
 

@@ -18,7 +18,7 @@ void edt_test_write_drawn_shard(const char *path, int n_pictures, int i_bad);
 // lite0, 96x96, 3 classes, one epoch, warm-up of a quarter; then `overrides` ("k=v,k=v").
 void edt_test_train_hparams(const char *overrides, edt_hparams *out_hp);
 // Mode train, batch 2, `n_steps` steps on `pattern` into `model_dir`, a line of metrics each
-// step, backend "cpu" with 2 threads. Texts are borrowed.
+// step, backend "cpu" with one thread. Texts are borrowed.
 edt_train_options edt_test_train_options(const char *model_dir, const char *pattern,
                                          int64_t n_steps);
 

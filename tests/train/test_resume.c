@@ -145,11 +145,12 @@ static void expect_same_metrics(const place *p)
     (void)fclose(b);
 }
 
-static void kill_and_compare(const char *overrides, int n_kills, uint64_t seed)
+static void kill_and_compare(const char *overrides, int n_threads, int n_kills, uint64_t seed)
 {
     place p = make_place();
-    const edt_train_options whole = options_for(&p, p.whole);
-    const edt_train_options broken = options_for(&p, p.broken);
+    edt_train_options whole = options_for(&p, p.whole);
+    edt_train_options broken = options_for(&p, p.broken);
+    whole.num_threads = broken.num_threads = n_threads;
     finish(overrides, &whole);
     edt_rng rng;
     edt_rng_init(&rng, seed, 0, 0, 0);
@@ -169,25 +170,25 @@ static void kill_and_compare(const char *overrides, int n_kills, uint64_t seed)
 
 Test(resume, a_run_killed_again_and_again_ends_in_the_same_bytes, .timeout = 240)
 {
-    kill_and_compare("", 6, 1);
+    kill_and_compare("", 2, 6, 1);
 }
 
-Test(resume, semantics_tf2_resumes_exactly, .timeout = 120)
+Test(resume, semantics_tf2_resumes_exactly, .timeout = 240)
 {
-    kill_and_compare("semantics=tf2", 2, 2);
+    kill_and_compare("semantics=tf2", 1, 2, 2);
 }
 
-Test(resume, adam_resumes_exactly, .timeout = 120)
+Test(resume, adam_resumes_exactly, .timeout = 240)
 {
-    kill_and_compare("optimizer=adam,learning_rate=0.002", 2, 3);
+    kill_and_compare("optimizer=adam,learning_rate=0.002", 1, 2, 3);
 }
 
-Test(resume, frozen_backbone_without_averages_resumes_exactly, .timeout = 120)
+Test(resume, frozen_backbone_without_averages_resumes_exactly, .timeout = 240)
 {
-    kill_and_compare("var_freeze_expr=efficientnet,moving_average_decay=0", 2, 4);
+    kill_and_compare("var_freeze_expr=efficientnet,moving_average_decay=0", 1, 2, 4);
 }
 
-Test(resume, an_interrupt_leaves_a_checkpoint_of_its_step, .timeout = 120)
+Test(resume, an_interrupt_leaves_a_checkpoint_of_its_step, .timeout = 240)
 {
     place p = make_place();
     const edt_train_options whole = options_for(&p, p.whole);
@@ -214,7 +215,7 @@ Test(resume, an_interrupt_leaves_a_checkpoint_of_its_step, .timeout = 120)
     remove_place(&p);
 }
 
-Test(resume, a_finished_run_has_nothing_left_to_do, .timeout = 60)
+Test(resume, a_finished_run_has_nothing_left_to_do, .timeout = 240)
 {
     place p = make_place();
     const edt_train_options whole = options_for(&p, p.whole);

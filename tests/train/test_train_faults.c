@@ -1,0 +1,157 @@
+// What goes wrong while training: the message says it and the checkpoints before it stay good.
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "core/path.h"
+#include "tests/support/test_dirs.h"
+#include "tests/support/test_records.h"
+#include "tests/support/test_training.h"
+
+enum { N_STEPS = 4 };
+
+static char root[256], pattern[300], model_dir[300];
+
+static void setup(void)
+{
+    (void)snprintf(root, sizeof root, "%s", edt_test_temp_dir());
+    (void)snprintf(pattern, sizeof pattern, "%s/shard.tfrecord", root);
+    (void)snprintf(model_dir, sizeof model_dir, "%s/model", root);
+}
+
+static void remove_files(const char *dir)
+{
+    edt_arena arena;
+    edt_arena_init(&arena, EDT_MEM_TEXT, 0);
+    edt_path_list files;
+    edt_error ignored;
+    if (edt_path_glob(edt_test_path(dir, "*"), &arena, &ignored, &files) == EDT_OK) {
+        for (int64_t i = 0; i < files.n; ++i) {
+            (void)unlink(files.path[i]);
+        }
+    }
+    (void)rmdir(dir);
+    edt_arena_deinit(&arena);
+}
+
+static void teardown(void)
+{
+    remove_files(model_dir);
+    remove_files(edt_test_path(root, "other"));
+    remove_files(root);
+}
+
+TestSuite(train_faults, .init = setup, .fini = teardown, .timeout = 240);
+
+static edt_train_options options(void)
+{
+    edt_train_options o = edt_test_train_options(model_dir, pattern, N_STEPS);
+    o.save_checkpoints_steps = 2;
+    return o;
+}
+
+static void expect_run(const char *overrides, const edt_train_options *o, int want_code,
+                       const char *want_text)
+{
+    const char *error;
+    const int code = edt_test_train_run(overrides, o, &error);
+    cr_expect_eq(code, want_code, "exit %d, not %d: %s", code, want_code, error);
+    cr_expect_not_null(strstr(error, want_text), "wanted '%s': %s", want_text, error);
+}
+
+static bool has_checkpoint(int step)
+{
+    return edt_test_exists(edt_test_path(model_dir, "model.ckpt-%d.index", step));
+}
+
+Test(train_faults, missing_shards_are_named_before_anything_is_built)
+{
+    const edt_train_options o = options();
+    expect_run("", &o, EDT_ERR_NOT_FOUND, pattern);
+    cr_expect_not(has_checkpoint(0));
+}
+
+Test(train_faults, a_record_with_a_bad_checksum_ends_the_run_with_file_and_record)
+{
+    edt_test_write_drawn_shard(pattern, 6, -1);
+    const edt_span shard = edt_test_read_file(pattern);
+    uint8_t *bytes = (uint8_t *)shard.data;
+    bytes[shard.n_bytes - 40] ^= 0x10; // in the payload of the last record
+    FILE *file = fopen(pattern, "wb");
+    cr_assert_not_null(file);
+    cr_assert_eq(fwrite(bytes, 1, shard.n_bytes, file), shard.n_bytes);
+    cr_assert_eq(fclose(file), 0);
+    edt_mem_free(bytes);
+    edt_train_options o = options();
+    expect_run("", &o, EDT_ERR_CORRUPT, "record 5");
+    // The same command with the sample left out trains, and again from its checkpoint.
+    expect_run("on_bad_sample=skip", &o, 0, "");
+    cr_expect(has_checkpoint(N_STEPS));
+}
+
+Test(train_faults, a_data_set_without_a_usable_sample_ends_instead_of_turning_for_ever)
+{
+    edt_test_write_drawn_shard(pattern, 1, 0);
+    const edt_train_options o = options();
+    expect_run("on_bad_sample=skip,drop_remainder=false", &o, EDT_ERR_INVALID, "no sample of");
+}
+
+Test(train_faults, a_loss_that_is_not_finite_keeps_the_checkpoint_from_before)
+{
+    edt_test_write_drawn_shard(pattern, 6, -1);
+    edt_train_options o = options();
+    o.save_checkpoints_steps = 1;
+    o.num_examples_per_epoch = 2 * 40;
+    expect_run("learning_rate=1e30,lr_warmup_init=1e30,lr_warmup_epoch=0,clip_gradients_norm=0",
+               &o, EDT_ERR_NUMERIC, "is not finite; pictures of the batch: 1");
+    cr_expect(has_checkpoint(1));
+    cr_expect(edt_test_exists(edt_test_path(model_dir, "checkpoint")));
+}
+
+// A full disk, as a limit on the size of files: the checkpoint that fits no more leaves neither
+// pieces nor damage, and the run goes on from the one before when there is space again.
+Test(train_faults, a_full_disk_leaves_the_older_checkpoint)
+{
+    edt_test_write_drawn_shard(pattern, 6, -1);
+    edt_train_options o = options();
+    o.num_examples_per_epoch = 2 * 2;
+    expect_run("num_epochs=1", &o, 0, "");
+    cr_assert(has_checkpoint(2));
+    struct rlimit before;
+    cr_assert_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
+    const struct rlimit small = {.rlim_cur = 3 << 20, .rlim_max = before.rlim_max};
+    (void)signal(SIGXFSZ, SIG_IGN);
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+    expect_run("num_epochs=2", &o, EDT_ERR_IO, "model.ckpt-4");
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
+    cr_expect_not(has_checkpoint(4));
+    edt_arena arena;
+    edt_arena_init(&arena, EDT_MEM_TEXT, 0);
+    edt_path_list files;
+    edt_error err = {0};
+    cr_expect_eq(edt_path_glob(edt_test_path(model_dir, "*.tmp-*"), &arena, &err, &files),
+                 EDT_ERR_NOT_FOUND, "pieces are left");
+    edt_arena_deinit(&arena);
+    expect_run("num_epochs=2", &o, 0, "");
+    cr_expect(has_checkpoint(4));
+}
+
+Test(train_faults, weights_for_other_classes_start_a_run_unless_told_not_to)
+{
+    edt_test_write_drawn_shard(pattern, 6, -1);
+    const edt_train_options first = options();
+    expect_run("", &first, 0, "");
+    char other[300];
+    (void)snprintf(other, sizeof other, "%s/other", root);
+    edt_train_options second = options();
+    second.model_dir = other;
+    second.ckpt = model_dir;
+    expect_run("num_classes=5,skip_mismatch=false", &second, EDT_ERR_MISMATCH, "class");
+    cr_expect_not(edt_test_exists(edt_test_path(other, "checkpoint")));
+    expect_run("num_classes=5", &second, 0, "");
+    // As a run to go on with, it is refused whatever skip_mismatch says.
+    expect_run("num_classes=5", &first, EDT_ERR_MISMATCH, "class");
+}
