@@ -1,0 +1,245 @@
+// One group of detections and objects (cocoapi's computeIoU and evaluateImg). The overlap of
+// each pair is computed once; only the pairs that reach the lowest threshold enter the matching
+// at ten thresholds and four area ranges, and these are few.
+#include "eval/coco_group.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { INSERTION_ITEMS = 24, ALL_THRESHOLDS = 0x3FF };
+
+// Both ends belong to the range, so an object of area 1024 is small and medium.
+const double edt_coco_area_range[EDT_COCO_N_AREAS][2] = {
+    {0, 1e10}, {0, 1024}, {1024, 9216}, {9216, 1e10}};
+
+// linspace(0.5, 0.95, 10): its step is a rounded double and its last value is set.
+#define STEP ((0.95 - 0.5) / 9)
+static const double thresholds[EDT_COCO_N_THRESHOLDS] = {
+    0.5,            0.5 + 1 * STEP, 0.5 + 2 * STEP, 0.5 + 3 * STEP, 0.5 + 4 * STEP,
+    0.5 + 5 * STEP, 0.5 + 6 * STEP, 0.5 + 7 * STEP, 0.5 + 8 * STEP, 0.95};
+
+double edt_coco_threshold(int i)
+{
+    return thresholds[i];
+}
+
+// True when `a` comes strictly before `b` in falling order; NaN is last, as NumPy sorts.
+static inline bool is_before(double a, double b)
+{
+    return a > b || (isnan(b) && !isnan(a));
+}
+
+void edt_coco_sort_by_score(edt_coco_scored *items, int64_t n, edt_coco_scored *room)
+{
+    if (n <= INSERTION_ITEMS) {
+        for (int64_t i = 1; i < n; ++i) {
+            const edt_coco_scored moving = items[i];
+            int64_t at = i;
+            for (; at > 0 && is_before(moving.score, items[at - 1].score); --at) {
+                items[at] = items[at - 1];
+            }
+            items[at] = moving;
+        }
+        return;
+    }
+    const int64_t half = n / 2;
+    edt_coco_sort_by_score(items, half, room);
+    edt_coco_sort_by_score(items + half, n - half, room);
+    if (!is_before(items[half].score, items[half - 1].score)) {
+        return; // detections often come sorted
+    }
+    memcpy(room, items, (size_t)half * sizeof *items);
+    int64_t a = 0, b = half, to = 0;
+    while (a < half && b < n) {
+        items[to++] = is_before(items[b].score, room[a].score) ? items[b++] : room[a++];
+    }
+    memcpy(items + to, room + a, (size_t)(half - a) * sizeof *items);
+}
+
+// C's fmin and fmax, which pass over NaN.
+static inline double smaller(double a, double b)
+{
+    return a < b || isnan(b) ? a : b;
+}
+
+static inline double larger(double a, double b)
+{
+    return a > b || isnan(b) ? a : b;
+}
+
+// Fills `iou`; returns whether it holds a NaN.
+static bool overlaps(const double *d, const double (*boxes)[4], const uint8_t *is_crowd,
+                     int64_t n_gt, double *iou)
+{
+    const double area = d[2] * d[3], right = d[2] + d[0], bottom = d[3] + d[1];
+    bool has_nan = false;
+    for (int64_t i = 0; i < n_gt; ++i) {
+        const double *g = boxes[i];
+        iou[i] = 0;
+        const double w = smaller(right, g[2] + g[0]) - larger(d[0], g[0]);
+        if (w <= 0) {
+            continue;
+        }
+        const double h = smaller(bottom, g[3] + g[1]) - larger(d[1], g[1]);
+        if (h <= 0) {
+            continue;
+        }
+        const double common = w * h;
+        iou[i] = common / (is_crowd[i] ? area : area + g[2] * g[3] - common);
+        has_nan |= isnan(iou[i]);
+    }
+    return has_nan;
+}
+
+// The best object for one detection at one threshold, or -1. The reference goes through the
+// objects that count first and stops at the first ignored one if it has a match by then.
+static int64_t find_best(const edt_coco_group *s, const edt_coco_candidate *begin,
+                         const edt_coco_candidate *end, const uint8_t *is_crowd, int i_area,
+                         int i_threshold)
+{
+    double best = thresholds[i_threshold];
+    int64_t match = -1;
+    for (unsigned ignored = 0; ignored < 2 && match < 0; ++ignored) {
+        for (const edt_coco_candidate *c = begin; c < end; ++c) {
+            const uint32_t g = c->i_gt;
+            if ((s->ignored[g] >> i_area & 1u) != ignored ||
+                ((s->taken[g] >> i_threshold & 1u) != 0 && !is_crowd[g]) || c->iou < best) {
+                continue;
+            }
+            best = c->iou; // an equal overlap replaces the earlier one
+            match = (int64_t)g;
+        }
+    }
+    return match;
+}
+
+// One area range of a group: adds its row to `tp` and `fp` of the detections with candidates.
+static void match_area(edt_coco_group *s, int i_area, const edt_coco_scored *items,
+                       const uint8_t *is_crowd, int64_t n_gt, edt_coco_match *out, int64_t n_dt)
+{
+    memset(s->taken, 0, (size_t)n_gt * sizeof *s->taken);
+    int64_t begin = 0;
+    for (int64_t i = 0; i < n_dt; ++i) {
+        const int64_t end = s->candidate_end[i];
+        if (begin < end) {
+            const bool outside = edt_coco_is_outside(items[i].area, i_area);
+            unsigned tp = 0, fp = 0;
+            for (int t = 0; t < EDT_COCO_N_THRESHOLDS; ++t) {
+                const int64_t match = find_best(s, s->candidates + begin, s->candidates + end,
+                                                is_crowd, i_area, t);
+                if (match >= 0) {
+                    s->taken[match] = (uint16_t)(s->taken[match] | 1u << t);
+                    tp |= (s->ignored[match] >> i_area & 1u) != 0 ? 0u : 1u << t;
+                } else {
+                    fp |= outside ? 0u : 1u << t;
+                }
+            }
+            out[i].tp |= (uint64_t)tp << (16 * i_area);
+            out[i].fp |= (uint64_t)fp << (16 * i_area);
+        }
+        begin = end;
+    }
+}
+
+// Contents need not be kept.
+static edt_status reserve(edt_coco_group *s, int64_t n_dt, int64_t n_gt, edt_error *err)
+{
+    if (n_dt > s->capacity_dt) {
+        edt_mem_free(s->candidate_end);
+        s->capacity_dt = 0;
+        s->candidate_end =
+            edt_mem_alloc(EDT_MEM_EVAL, 2 * (size_t)n_dt * sizeof *s->candidate_end);
+        if (s->candidate_end == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for matching %lld boxes", (long long)n_dt);
+        }
+        s->capacity_dt = 2 * n_dt;
+    }
+    if (n_gt > s->capacity_gt) {
+        edt_mem_free(s->iou);
+        edt_mem_free(s->taken);
+        edt_mem_free(s->ignored);
+        s->capacity_gt = 0;
+        s->iou = edt_mem_alloc(EDT_MEM_EVAL, 2 * (size_t)n_gt * sizeof *s->iou);
+        s->taken = edt_mem_alloc(EDT_MEM_EVAL, 2 * (size_t)n_gt * sizeof *s->taken);
+        s->ignored = edt_mem_alloc(EDT_MEM_EVAL, 2 * (size_t)n_gt * sizeof *s->ignored);
+        if (s->iou == NULL || s->taken == NULL || s->ignored == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for matching %lld boxes", (long long)n_gt);
+        }
+        s->capacity_gt = 2 * n_gt;
+    }
+    return EDT_OK;
+}
+
+// Room for the pairs of one more detection.
+static edt_status reserve_candidates(edt_coco_group *s, int64_t n, edt_error *err)
+{
+    if (n > s->capacity_candidates) {
+        const int64_t capacity = 2 * n + 64;
+        edt_coco_candidate *grown =
+            edt_mem_realloc(EDT_MEM_EVAL, s->candidates, (size_t)capacity * sizeof *grown);
+        if (grown == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %lld overlapping pairs", (long long)n);
+        }
+        s->candidates = grown;
+        s->capacity_candidates = capacity;
+    }
+    return EDT_OK;
+}
+
+edt_status edt_coco_group_match(edt_coco_group *group, const edt_coco_scored *items,
+                                int64_t n_dt, const edt_coco_gt *gt, int64_t gt_begin,
+                                int64_t gt_end, edt_coco_match *out, edt_error *err)
+{
+    edt_coco_group *s = group;
+    const int64_t n_gt = gt_end - gt_begin;
+    const uint8_t *is_crowd = gt->is_crowd + gt_begin;
+    const double(*boxes)[4] = (const double(*)[4])gt->bbox + gt_begin;
+    EDT_TRY(reserve(s, n_dt, n_gt, err));
+    for (int64_t i = 0; i < n_gt; ++i) {
+        unsigned ignored = 0;
+        for (int a = 0; a < EDT_COCO_N_AREAS; ++a) {
+            ignored |=
+                is_crowd[i] || edt_coco_is_outside(gt->area[gt_begin + i], a) ? 1u << a : 0u;
+        }
+        s->ignored[i] = (uint8_t)ignored;
+    }
+    int64_t n_candidates = 0;
+    for (int64_t i = 0; i < n_dt; ++i) {
+        out[i].score = items[i].score;
+        out[i].rank = (uint32_t)i;
+        out[i].tp = 0;
+        out[i].fp = 0;
+        const bool has_nan = overlaps(items[i].bbox, boxes, is_crowd, n_gt, s->iou);
+        const int64_t begin = n_candidates;
+        EDT_TRY(reserve_candidates(s, n_candidates + n_gt, err));
+        for (int64_t g = 0; g < n_gt; ++g) {
+            // A NaN that is taken for a match lets every later overlap replace it.
+            if (has_nan || s->iou[g] >= thresholds[0]) {
+                s->candidates[n_candidates++] = (edt_coco_candidate){s->iou[g], (uint32_t)g};
+            }
+        }
+        s->candidate_end[i] = n_candidates;
+        if (begin == n_candidates) {
+            out[i].fp = EDT_COCO_PLAIN;
+            for (int a = 0; a < EDT_COCO_N_AREAS; ++a) {
+                if (!edt_coco_is_outside(items[i].area, a)) {
+                    out[i].fp |= (uint64_t)ALL_THRESHOLDS << (16 * a);
+                }
+            }
+        }
+    }
+    for (int a = 0; a < EDT_COCO_N_AREAS && n_candidates > 0; ++a) {
+        match_area(s, a, items, is_crowd, n_gt, out, n_dt);
+    }
+    return EDT_OK;
+}
+
+void edt_coco_group_deinit(edt_coco_group *group)
+{
+    edt_mem_free(group->iou);
+    edt_mem_free(group->taken);
+    edt_mem_free(group->ignored);
+    edt_mem_free(group->candidates);
+    edt_mem_free(group->candidate_end);
+    *group = (edt_coco_group){0};
+}
