@@ -14,9 +14,16 @@ const double edt_coco_area_range[EDT_COCO_N_AREAS][2] = {
 
 // linspace(0.5, 0.95, 10): its step is a rounded double and its last value is set.
 #define STEP ((0.95 - 0.5) / 9)
-static const double thresholds[EDT_COCO_N_THRESHOLDS] = {
-    0.5,            0.5 + 1 * STEP, 0.5 + 2 * STEP, 0.5 + 3 * STEP, 0.5 + 4 * STEP,
-    0.5 + 5 * STEP, 0.5 + 6 * STEP, 0.5 + 7 * STEP, 0.5 + 8 * STEP, 0.95};
+static const double thresholds[EDT_COCO_N_THRESHOLDS] = {0.5,
+                                                         0.5 + 1 * STEP,
+                                                         0.5 + 2 * STEP,
+                                                         0.5 + 3 * STEP,
+                                                         0.5 + 4 * STEP,
+                                                         0.5 + 5 * STEP,
+                                                         0.5 + 6 * STEP,
+                                                         0.5 + 7 * STEP,
+                                                         0.5 + 8 * STEP,
+                                                         0.95};
 
 double edt_coco_threshold(int i)
 {
@@ -102,8 +109,9 @@ static int64_t find_best(const edt_coco_group *s, const edt_coco_candidate *begi
     for (unsigned ignored = 0; ignored < 2 && match < 0; ++ignored) {
         for (const edt_coco_candidate *c = begin; c < end; ++c) {
             const uint32_t g = c->i_gt;
-            if ((s->ignored[g] >> i_area & 1u) != ignored ||
-                ((s->taken[g] >> i_threshold & 1u) != 0 && !is_crowd[g]) || c->iou < best) {
+            if (((unsigned)s->ignored[g] >> i_area & 1u) != ignored ||
+                (((unsigned)s->taken[g] >> i_threshold & 1u) != 0 && !is_crowd[g]) ||
+                c->iou < best) {
                 continue;
             }
             best = c->iou; // an equal overlap replaces the earlier one
@@ -129,7 +137,7 @@ static void match_area(edt_coco_group *s, int i_area, const edt_coco_scored *ite
                                                 is_crowd, i_area, t);
                 if (match >= 0) {
                     s->taken[match] = (uint16_t)(s->taken[match] | 1u << t);
-                    tp |= (s->ignored[match] >> i_area & 1u) != 0 ? 0u : 1u << t;
+                    tp |= ((unsigned)s->ignored[match] >> i_area & 1u) != 0 ? 0u : 1u << t;
                 } else {
                     fp |= outside ? 0u : 1u << t;
                 }
