@@ -79,7 +79,7 @@ edt_status edt_backend_cpu_create(int n_threads, edt_error *err, edt_backend **o
 // is missing and what to do) where this build or machine cannot.
 edt_status edt_backend_create(const char *name, int n_threads, edt_error *err,
                               edt_backend **out_backend);
-// Best of several measurements, under half a second. EDT_ERR_UNSUPPORTED where the backend has
+// Best of several measurements, about half a second. EDT_ERR_UNSUPPORTED where the backend has
 // none (ref).
 edt_status edt_backend_measure_peak(edt_backend *backend, edt_error *err,
                                     edt_backend_peak *out_peak);

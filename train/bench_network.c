@@ -66,6 +66,8 @@ edt_status edt_bench_network(edt_bench *b, edt_error *err)
     EDT_TRY_GOTO(edt_bench_update_peak(b, err));
     EDT_TRY_GOTO(report(b, &seconds, edt_bench_exec_macs(graph, exec), err));
     if (b->options->per_op) {
+        EDT_TRY_GOTO(edt_bench_put(b, "network sum of best op times",
+                                   1e3 * edt_bench_nodes_sum(&nodes, false), "ms", err));
         EDT_TRY_GOTO(edt_bench_put_ops(b, &nodes, err));
     }
 fail:
