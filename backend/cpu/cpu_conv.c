@@ -7,12 +7,60 @@
 #include "backend/cpu/cpu_dnnl.h"
 
 typedef struct state {
-    edt_cpu_dnnl_conv *dnnl;
+    edt_cpu_dnnl_conv *dnnl; // NULL: own matrix product
+    float *packed;           // for it
     uint64_t packed_version;
     const void *packed_from[6];
     size_t dnnl_workspace; // rounded up
     float *folded, *bias;  // CONV2D_BN_ACT: weights (HWIO) and bias with batch norm in them
 } state;
+
+// The own product over threads: by rows, or by columns where rows are few.
+static void run_gemm(const edt_cpu_run *run, const edt_cpu_gemm *gemm, int64_t rows,
+                     const float *residual)
+{
+    const float *x = run->in[0];
+    float *y = run->out[0];
+    const int n_threads = edt_cpu_threads(run->backend, rows * gemm->k * gemm->n / 16);
+    const bool by_rows = rows >= 32 * n_threads;
+#pragma omp parallel num_threads(n_threads)
+    {
+        const int n_parts = omp_get_num_threads();
+        const int part = omp_get_thread_num();
+        if (by_rows) {
+            int64_t begin;
+            int64_t end;
+            edt_cpu_split(rows, n_parts, part, &begin, &end);
+            run->backend->simd->gemm(gemm, x + begin * gemm->k,
+                                     residual == NULL ? NULL : residual + begin * gemm->n,
+                                     y + begin * gemm->n, end - begin, 0, 1);
+        } else {
+            run->backend->simd->gemm(gemm, x, residual, y, rows, part, n_parts);
+        }
+    }
+}
+
+// CONV2D and CONV2D_DATA with a 1x1 window.
+static edt_status run_pointwise(edt_kernel *kernel, const edt_cpu_run *run)
+{
+    state *s = kernel->state;
+    const bool data = kernel->desc.kind == EDT_OP_CONV2D_DATA;
+    const edt_shape *ws = &kernel->desc.in[1].shape;
+    const edt_cpu_gemm gemm = {
+        .k = ws->dim[data ? 3 : 2],
+        .n = ws->dim[data ? 2 : 3],
+        .packed = s->packed,
+        .bias = !data && kernel->desc.n_in > 2 ? run->in[2] : NULL,
+    };
+    if (run->out[0] == NULL) {
+        return EDT_OK;
+    }
+    if (edt_cpu_stale(run, &s->packed_version, s->packed_from, 1)) {
+        run->backend->simd->gemm_pack(run->in[1], data, gemm.k, gemm.n, s->packed);
+    }
+    run_gemm(run, &gemm, edt_cpu_rows_of(&kernel->desc.in[0]).rows, NULL);
+    return EDT_OK;
+}
 
 static edt_status run_plain(edt_kernel *kernel, const edt_cpu_run *run)
 {
@@ -76,12 +124,28 @@ static edt_status run_bn_act(edt_kernel *kernel, const edt_cpu_run *run)
     if (edt_cpu_stale(run, &s->packed_version, s->packed_from,
                       desc->attrs.conv.has_bias ? 6 : 5)) {
         fold(kernel, run, s->folded, s->bias);
-        EDT_TRY(edt_cpu_dnnl_conv_pack(s->dnnl, s->folded, run->err));
+        if (s->dnnl == NULL) {
+            const edt_shape *ws = &desc->in[1].shape;
+            run->backend->simd->gemm_pack(s->folded, false, ws->dim[2], ws->dim[3], s->packed);
+        } else {
+            EDT_TRY(edt_cpu_dnnl_conv_pack(s->dnnl, s->folded, run->err));
+        }
     }
     float *y = run->out[0];
+    const float *residual = desc->attrs.conv.has_residual ? run->in[desc->n_in - 1] : NULL;
+    if (s->dnnl == NULL) {
+        const edt_cpu_gemm gemm = {
+            .k = desc->in[1].shape.dim[2],
+            .n = desc->in[1].shape.dim[3],
+            .packed = s->packed,
+            .bias = s->bias,
+            .act = desc->attrs.bn.act,
+        };
+        run_gemm(run, &gemm, edt_cpu_rows_of(&desc->in[0]).rows, residual);
+        return EDT_OK;
+    }
     EDT_TRY(edt_cpu_dnnl_conv_run(s->dnnl, run->in[0], s->bias, y, run->workspace, run->err));
     const edt_act act = edt_cpu_dnnl_conv_has_act(s->dnnl) ? EDT_ACT_NONE : desc->attrs.bn.act;
-    const float *residual = desc->attrs.conv.has_residual ? run->in[desc->n_in - 1] : NULL;
     if (act != EDT_ACT_NONE || residual != NULL) {
         finish(run, act, residual, y, edt_shape_count(&desc->out[0].shape));
     }
@@ -142,6 +206,7 @@ static void deinit(edt_kernel *kernel)
     state *s = kernel->state;
     if (s != NULL) {
         edt_cpu_dnnl_conv_destroy(s->dnnl);
+        edt_mem_free(s->packed);
         edt_mem_free(s->folded);
         edt_mem_free(s->bias);
     }
@@ -153,11 +218,25 @@ edt_status edt_cpu_prepare_conv(edt_cpu_backend *backend, edt_kernel *kernel, ed
     EDT_TRY(edt_cpu_kernel_alloc_state(kernel, sizeof(state), err));
     kernel->deinit = deinit;
     state *s = kernel->state;
-    size_t workspace_bytes = 0;
-    EDT_TRY(edt_cpu_dnnl_conv_create(backend, desc, err, &s->dnnl, &workspace_bytes));
-    s->dnnl_workspace = edt_cpu_align(workspace_bytes);
-    kernel->workspace_bytes = s->dnnl_workspace;
-    kernel->run = run_plain;
+    const edt_conv_attrs *conv = &desc->attrs.conv;
+    const bool pointwise = conv->kh == 1 && conv->kw == 1 && conv->sh == 1 && conv->sw == 1 &&
+                           desc->kind != EDT_OP_CONV2D_WEIGHT;
+    if (pointwise) {
+        // Room for either side padded to whole vectors.
+        const edt_shape *ws = &desc->in[1].shape;
+        const size_t n_floats = (size_t)((ws->dim[2] + 16) * (ws->dim[3] + 16));
+        s->packed = edt_mem_alloc(EDT_MEM_WORKSPACE, n_floats * sizeof(float));
+        if (s->packed == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "cpu: no memory for packed weights");
+        }
+        kernel->run = run_pointwise;
+    } else {
+        size_t workspace_bytes = 0;
+        EDT_TRY(edt_cpu_dnnl_conv_create(backend, desc, err, &s->dnnl, &workspace_bytes));
+        s->dnnl_workspace = edt_cpu_align(workspace_bytes);
+        kernel->workspace_bytes = s->dnnl_workspace;
+        kernel->run = run_plain;
+    }
     if (desc->kind == EDT_OP_CONV2D_WEIGHT) {
         const size_t db_bytes =
             (size_t)backend->base.n_threads * (size_t)desc->in[1].shape.dim[3] * sizeof(double);

@@ -47,6 +47,13 @@ typedef struct edt_cpu_fuse {
     double *dw[EDT_FUSE_MAX_IN];     // sums of dz * x per channel, C each; NULL: not wanted
 } edt_cpu_fuse;
 
+// y[rows, n] = act(x[rows, k] * packed + bias) + residual; bias may be NULL.
+typedef struct edt_cpu_gemm {
+    int64_t k, n;
+    const float *packed, *bias;
+    edt_act act;
+} edt_cpu_gemm;
+
 typedef struct edt_cpu_focal {
     float alpha, gamma, smoothing;
     float grad_scale; // 1 / n times the gradient's weight
@@ -94,6 +101,11 @@ typedef struct edt_cpu_update {
      */                                                                                        \
     X(dw_weight, (const edt_cpu_dw_rows *rows, const float *dy, int64_t n_cols, int stride,    \
                   int n_kw, int64_t c))                                                        \
+    /* 1x1 convolution: w [k,n] (or [n,k] when transposed) into k * (n rounded up to 16)       \
+       floats; columns are shared out to n_parts */                                                          \
+    X(gemm_pack, (const float *w, bool transposed, int64_t k, int64_t n, float *packed))       \
+    X(gemm, (const edt_cpu_gemm *gemm, const float *x, const float *residual, float *y,        \
+             int64_t rows, int part, int n_parts))                                             \
     X(pool_max,                                                                                \
       (const float *const *x, const uint8_t *tap, int n, float *y, uint8_t *index, int64_t c)) \
     /* dx[i] += dy[i] where index[i] == tap */                                                 \

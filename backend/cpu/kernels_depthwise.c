@@ -62,7 +62,9 @@ EDT_INLINE void weight_loop(const edt_cpu_dw_rows *rows, int first, int r_count,
 {
     EDT_FOR_STRIPS(i, c, {
         vf acc[25];
+        EDT_UNROLL
         for (int r = 0; r < r_count; r++) {
+            EDT_UNROLL
             for (int k = 0; k < k_count; k++) {
                 acc[r * k_count + k] = v_load_n(rows->dw[first + r] + k * c + i, M);
             }
@@ -70,8 +72,10 @@ EDT_INLINE void weight_loop(const edt_cpu_dw_rows *rows, int first, int r_count,
         for (int64_t j = 0; j < n_cols; j++) {
             const vf d = v_load_n(dy + j * c + i, M);
             const int64_t at = j * stride * c + i;
+            EDT_UNROLL
             for (int r = 0; r < r_count; r++) {
                 const float *x = rows->x[first + r] + at;
+                EDT_UNROLL
                 for (int k = 0; k < k_count; k++) {
                     acc[r * k_count + k] += d * v_load_n(x + k * c, M);
                 }
@@ -88,7 +92,9 @@ EDT_INLINE void weight_loop(const edt_cpu_dw_rows *rows, int first, int r_count,
                 }
             }
         }
+        EDT_UNROLL
         for (int r = 0; r < r_count; r++) {
+            EDT_UNROLL
             for (int k = 0; k < k_count; k++) {
                 v_store_n(rows->dw[first + r] + k * c + i, acc[r * k_count + k], M);
             }

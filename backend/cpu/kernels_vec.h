@@ -11,6 +11,9 @@
 #include "backend/cpu/cpu_kernels.h"
 
 #define EDT_INLINE static inline __attribute__((always_inline))
+// Before a loop of constant length over an array of vectors: unrolled, the array lives in
+// registers.
+#define EDT_UNROLL _Pragma("GCC unroll 32")
 
 #if defined(__AVX512F__)
 enum { VL = 16 };

@@ -1,0 +1,144 @@
+// Matrix product for 1x1 convolutions with everything that follows in the epilogue: rows of x
+// (a pixel's K channels each) times packed weights, plus bias, activation, plus residual.
+// Columns are cut into panels of three vectors; a block of rows and a panel keep all sums in
+// registers.
+#include "backend/cpu/kernels_vec.h"
+
+// Panels of `n_vecs` vectors: threes, with the rest as one or two panels of two (or a single
+// one).
+static int64_t panel_start(int64_t n_vecs, int64_t p)
+{
+    const int64_t n_panels = (n_vecs + 2) / 3;
+    if (p >= n_panels) {
+        return n_vecs;
+    }
+    return p + 1 == n_panels && n_vecs % 3 == 1 && n_vecs > 1 ? n_vecs - 2 : 3 * p;
+}
+
+void EDT_K(gemm_pack)(const float *w, bool transposed, int64_t k, int64_t n, float *packed)
+{
+    const int64_t n_vecs = (n + VL - 1) / VL;
+    for (int64_t p = 0; panel_start(n_vecs, p) < n_vecs; p++) {
+        const int64_t from = panel_start(n_vecs, p) * VL;
+        const int64_t width = panel_start(n_vecs, p + 1) * VL - from;
+        float *to = packed + from * k;
+        for (int64_t i = 0; i < k; i++) {
+            for (int64_t j = 0; j < width; j++) {
+                const int64_t column = from + j;
+                to[i * width + j] = column >= n  ? 0.0f
+                                    : transposed ? w[column * k + i]
+                                                 : w[i * n + column];
+            }
+        }
+    }
+}
+
+// MR rows by NV vectors; `last`: lanes of the last vector that exist.
+EDT_INLINE void block(int mr, int nv, edt_act act, const edt_cpu_gemm *g, const float *x,
+                      const float *b, const float *bias, const float *residual, float *y,
+                      int last)
+{
+    const int64_t k_count = g->k;
+    vf acc[24];
+    EDT_UNROLL
+    for (int r = 0; r < mr; r++) {
+        EDT_UNROLL
+        for (int v = 0; v < nv; v++) {
+            acc[r * nv + v] = v_zero();
+        }
+    }
+    for (int64_t k = 0; k < k_count; k++) {
+        vf w[3];
+        EDT_UNROLL
+        for (int v = 0; v < nv; v++) {
+            w[v] = v_load(b + (k * nv + v) * VL);
+        }
+        EDT_UNROLL
+        for (int r = 0; r < mr; r++) {
+            const vf a = v_set1(x[r * k_count + k]);
+            EDT_UNROLL
+            for (int v = 0; v < nv; v++) {
+                acc[r * nv + v] += a * w[v];
+            }
+        }
+    }
+    EDT_UNROLL
+    for (int v = 0; v < nv; v++) {
+        const int m = v + 1 == nv ? last : VL;
+        const vf start = bias == NULL ? v_zero() : v_load_n(bias + v * VL, m);
+        EDT_UNROLL
+        for (int r = 0; r < mr; r++) {
+            const int64_t at = r * g->n + v * VL;
+            vf value = v_act(act, acc[r * nv + v] + start);
+            if (residual != NULL) {
+                value += v_load_n(residual + at, m);
+            }
+            v_store_n(y + at, value, m);
+        }
+    }
+}
+
+EDT_INLINE void panel_rows(int mr, int nv, edt_act act, const edt_cpu_gemm *g, const float *x,
+                           const float *b, const float *bias, const float *residual, float *y,
+                           int64_t rows, int last)
+{
+    int64_t r = 0;
+    for (; r + mr <= rows; r += mr) {
+        const float *res = residual == NULL ? NULL : residual + r * g->n;
+        if (last == VL) {
+            block(mr, nv, act, g, x + r * g->k, b, bias, res, y + r * g->n, VL);
+        } else {
+            block(mr, nv, act, g, x + r * g->k, b, bias, res, y + r * g->n, last);
+        }
+    }
+    for (; r < rows; r++) {
+        const float *res = residual == NULL ? NULL : residual + r * g->n;
+        block(1, nv, act, g, x + r * g->k, b, bias, res, y + r * g->n, last);
+    }
+}
+
+// Rows per tile: the tile of x stays in the second-level cache while all panels pass over it.
+enum { TILE_FLOATS = 64 * 1024, MAX_TILE = 768 };
+
+// Rows per block fill the registers: 32 of them with 512 bits, else 16.
+enum {
+    MR3 = VL == 16 ? 8 : 4,
+    MR2 = VL == 16 ? 12 : 6,
+    MR1 = VL == 16 ? 16 : 8,
+};
+
+EDT_INLINE void all_panels(edt_act act, const edt_cpu_gemm *g, const float *x,
+                           const float *residual, float *y, int64_t rows, int64_t first,
+                           int64_t end)
+{
+    const int64_t n_vecs = (g->n + VL - 1) / VL;
+    for (int64_t p = first; p < end; p++) {
+        const int64_t start = panel_start(n_vecs, p);
+        const int64_t stop = panel_start(n_vecs, p + 1);
+        const int last = stop == n_vecs ? (int)(g->n - (n_vecs - 1) * VL) : VL;
+        const float *b = g->packed + start * VL * g->k;
+        const float *bias = g->bias == NULL ? NULL : g->bias + start * VL;
+        const float *res = residual == NULL ? NULL : residual + start * VL;
+        float *to = y + start * VL;
+        switch (stop - start) {
+        case 3: panel_rows(MR3, 3, act, g, x, b, bias, res, to, rows, last); break;
+        case 2: panel_rows(MR2, 2, act, g, x, b, bias, res, to, rows, last); break;
+        default: panel_rows(MR1, 1, act, g, x, b, bias, res, to, rows, last); break;
+        }
+    }
+}
+
+void EDT_K(gemm)(const edt_cpu_gemm *g, const float *x, const float *residual, float *y,
+                 int64_t rows, int part, int n_parts)
+{
+    const int64_t n_panels = (((g->n + VL - 1) / VL) + 2) / 3;
+    const int64_t first = n_panels * part / n_parts;
+    const int64_t end = n_panels * (part + 1) / n_parts;
+    int64_t tile = TILE_FLOATS / g->k / (2 * MR2) * (2 * MR2);
+    tile = tile < 2 * MR2 ? 2 * MR2 : tile > MAX_TILE ? MAX_TILE : tile;
+    for (int64_t r = 0; r < rows; r += tile) {
+        const int64_t n = rows - r < tile ? rows - r : tile;
+        const float *res = residual == NULL ? NULL : residual + r * g->n;
+        EDT_FOR_ACT(g->act, all_panels(ACT, g, x + r * g->k, res, y + r * g->n, n, first, end));
+    }
+}
