@@ -138,9 +138,9 @@ int64_t edt_coco_json_n_categories(const edt_coco_json *coco)
     return coco->categories.n;
 }
 
-const edt_coco_category *edt_coco_json_category(const edt_coco_json *coco, int64_t i)
+const edt_coco_class *edt_coco_json_category(const edt_coco_json *coco, int64_t i)
 {
-    return (const edt_coco_category *)coco->categories.rows + i;
+    return (const edt_coco_class *)coco->categories.rows + i;
 }
 
 int64_t edt_coco_json_n_annotations(const edt_coco_json *coco)

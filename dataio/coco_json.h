@@ -15,10 +15,10 @@ typedef struct edt_coco_image {
     int64_t i_entry;       // number in the file's `images`
 } edt_coco_image;
 
-typedef struct edt_coco_category {
+typedef struct edt_coco_class {
     int64_t id;
     edt_text name;
-} edt_coco_category;
+} edt_coco_class;
 
 typedef struct edt_coco_annotation {
     int64_t image_id;
@@ -59,7 +59,7 @@ void edt_coco_json_close(edt_coco_json *coco);
 int64_t edt_coco_json_n_images(const edt_coco_json *coco);
 const edt_coco_image *edt_coco_json_image(const edt_coco_json *coco, int64_t i);
 int64_t edt_coco_json_n_categories(const edt_coco_json *coco);
-const edt_coco_category *edt_coco_json_category(const edt_coco_json *coco, int64_t i);
+const edt_coco_class *edt_coco_json_category(const edt_coco_json *coco, int64_t i);
 int64_t edt_coco_json_n_annotations(const edt_coco_json *coco);
 int64_t edt_coco_json_n_captions(const edt_coco_json *coco);
 

@@ -240,7 +240,7 @@ static edt_status read_image(reader *r, bool is_object, int64_t i_entry, edt_err
 static edt_status read_category(reader *r, bool is_object, edt_error *err)
 {
     static const char *const names[] = {"id", "name"};
-    edt_coco_category category = {0};
+    edt_coco_class category = {0};
     bool has[2] = {false, false};
     for (bool more = is_object; more;) {
         edt_text key;
