@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# inspect_records: help, exit codes and words for wrong use, before any picture is made.
+# inspect_records: help, exit codes and words for wrong use, and the names that a label map gives.
 set -u
 bin=$EDT_BIN_DIR/inspect_records
 tmp=$(mktemp -d)
@@ -31,4 +31,21 @@ expect 2 "no samples" --save_samples_dir="$tmp/out" "$tmp/empty.tfrecord"
 expect 1 "has a box" --eval --save_samples_dir="$tmp/out" "$tmp/empty.tfrecord"
 expect 2 "hparam" --hparams=autoaugment_policyy=v0 "$tmp/empty.tfrecord"
 expect 1 "autoaugment_policy" --hparams=autoaugment_policy=v0 "$tmp/empty.tfrecord"
+
+# A named label map goes before the names in the records.
+"$EDT_BIN_DIR/draw_shapes" --output_dir="$tmp/shapes" --num_train=4 --num_val=1 --image_size=96 \
+  --min_side=24 --max_side=48 --log_level=quiet >/dev/null || fails=1
+"$EDT_BIN_DIR/create_coco_records" --image_dir="$tmp/shapes/train" --num_shards=1 \
+  --object_annotations_file="$tmp/shapes/annotations/instances_train.json" --log_level=quiet \
+  --output_file_prefix="$tmp/shapes/train" >/dev/null || fails=1
+shard=$tmp/shapes/train-00000-of-00001.tfrecord
+for map in none voc; do
+  hparams=image_size=128,num_classes=20
+  [ $map = none ] || hparams=$hparams,label_map=$map
+  expect 0 "4 pictures" --eval --hparams=$hparams --save_samples_dir="$tmp/$map" "$shard"
+done
+voc='aeroplane|bicycle|bird|boat|bottle|bus'
+grep -qE "$voc" "$tmp/none/index.html" && echo "names from nowhere" && fails=1
+grep -qE "$voc" "$tmp/voc/index.html" || { echo "the label map gives no names"; fails=1; }
+expect 2 "'kitti' is not known" --hparams=label_map=kitti --save_samples_dir="$tmp/kitti" "$shard"
 exit $fails

@@ -1,6 +1,7 @@
 // See test_dirs.h.
 #include "tests/support/test_dirs.h"
 
+#include <ftw.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,4 +63,18 @@ const char *edt_test_temp_dir(void)
     (void)snprintf(buffer, 4096, "%s/edt-test-XXXXXX", env_or("TMPDIR", "/tmp"));
     cr_assert(mkdtemp(buffer) != NULL, "no temporary directory at %s", buffer);
     return buffer;
+}
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *at)
+{
+    (void)info;
+    (void)kind;
+    (void)at;
+    (void)remove(path);
+    return 0;
+}
+
+void edt_test_remove_tree(const char *path)
+{
+    (void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }

@@ -18,6 +18,8 @@ const char *edt_test_path(const char *dir, const char *fmt, ...) __attribute__((
 
 // A fresh directory for outputs, removed by the caller or the system. Aborts the test on failure.
 const char *edt_test_temp_dir(void);
+// Removes a directory with everything in it; one that is not there is fine.
+void edt_test_remove_tree(const char *path);
 
 // In a Criterion test: leave it unless `path` exists.
 #define EDT_TEST_NEEDS_DIR(dir)                                                        \

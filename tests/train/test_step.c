@@ -148,8 +148,8 @@ Test(step, a_step_allocates_nothing, .timeout = 120)
 Test(step, a_longer_run_allocates_as_often_as_a_short_one, .timeout = 120)
 {
     edt_log_set_level(EDT_LOG_QUIET);
-    const char *dir = edt_test_temp_dir();
-    char pattern[300];
+    char dir[256], pattern[300];
+    (void)snprintf(dir, sizeof dir, "%s", edt_test_temp_dir());
     (void)snprintf(pattern, sizeof pattern, "%s/eight.tfrecord", dir);
     edt_test_write_drawn_shard(pattern, 8, -1);
     int64_t n_total[2];
@@ -169,4 +169,5 @@ Test(step, a_longer_run_allocates_as_often_as_a_short_one, .timeout = 120)
     cr_expect_eq(n_total[0], n_total[1], "%lld allocations in 4 steps, %lld in 9",
                  (long long)n_total[0], (long long)n_total[1]);
     cr_expect_eq(edt_mem_get_total().n_live, 0);
+    edt_test_remove_tree(dir);
 }

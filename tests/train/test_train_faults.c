@@ -22,26 +22,9 @@ static void setup(void)
     (void)snprintf(model_dir, sizeof model_dir, "%s/model", root);
 }
 
-static void remove_files(const char *dir)
-{
-    edt_arena arena;
-    edt_arena_init(&arena, EDT_MEM_TEXT, 0);
-    edt_path_list files;
-    edt_error ignored;
-    if (edt_path_glob(edt_test_path(dir, "*"), &arena, &ignored, &files) == EDT_OK) {
-        for (int64_t i = 0; i < files.n; ++i) {
-            (void)unlink(files.path[i]);
-        }
-    }
-    (void)rmdir(dir);
-    edt_arena_deinit(&arena);
-}
-
 static void teardown(void)
 {
-    remove_files(model_dir);
-    remove_files(edt_test_path(root, "other"));
-    remove_files(root);
+    edt_test_remove_tree(root);
 }
 
 TestSuite(train_faults, .init = setup, .fini = teardown, .timeout = 240);

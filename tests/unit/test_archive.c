@@ -20,7 +20,12 @@ static void setup(void)
     (void)snprintf(dir, sizeof dir, "%s", edt_test_temp_dir());
 }
 
-TestSuite(archive, .init = setup, .timeout = 20);
+static void teardown(void)
+{
+    edt_test_remove_tree(dir);
+}
+
+TestSuite(archive, .init = setup, .fini = teardown, .timeout = 20);
 
 static void offer(int step, double objective)
 {

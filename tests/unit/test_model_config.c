@@ -12,6 +12,7 @@
 
 static edt_arena arena;
 static edt_hparams hp;
+static const char *dir_made; // removed at the end
 
 static void setup(void)
 {
@@ -24,6 +25,9 @@ static void setup(void)
 static void teardown(void)
 {
     edt_hparams_deinit(&hp);
+    if (dir_made != NULL) {
+        edt_test_remove_tree(dir_made);
+    }
     edt_arena_deinit(&arena);
 }
 
@@ -60,6 +64,7 @@ static const char *trained_dir(void)
     edt_backend_destroy(&backend);
     edt_model_destroy(model);
     edt_hparams_deinit(&trained);
+    dir_made = dir;
     return dir;
 }
 

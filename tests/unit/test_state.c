@@ -109,6 +109,7 @@ static void round_trip(const char *overrides, const char *slot_name, bool second
     edt_train_slot_names(&g.hp, slots);
     cr_expect_str_eq(slots[0], slot_name);
     cr_expect_eq(slots[1] != NULL, second_slot);
+    edt_test_remove_tree(dir);
     close_fixture(&f);
     close_fixture(&g);
 }

@@ -1,0 +1,128 @@
+// Evaluation inside training and on its own: which checkpoints, how many pictures, what is
+// kept, and that both ways give the same numbers.
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/test_dirs.h"
+#include "tests/support/test_training.h"
+
+enum { N_PICTURES = 7, N_STEPS = 3 };
+
+static char root[256], pattern[300], model_dir[300];
+
+static void setup(void)
+{
+    (void)snprintf(root, sizeof root, "%s", edt_test_temp_dir());
+    (void)snprintf(pattern, sizeof pattern, "%s/shard.tfrecord", root);
+    (void)snprintf(model_dir, sizeof model_dir, "%s/model", root);
+    edt_test_write_drawn_shard(pattern, N_PICTURES, -1);
+}
+
+static void teardown(void)
+{
+    edt_test_remove_tree(root);
+}
+
+TestSuite(eval_loop, .init = setup, .fini = teardown, .timeout = 240);
+
+static edt_train_options options(edt_train_mode mode)
+{
+    edt_train_options o = edt_test_train_options(model_dir, pattern, N_STEPS);
+    o.mode = mode;
+    o.val_file_pattern = pattern;
+    o.eval_batch_size = 3; // seven pictures: the last batch is not full
+    return o;
+}
+
+static void expect_run(const char *overrides, const edt_train_options *o, int want_code)
+{
+    const char *error;
+    const int code = edt_test_train_run(overrides, o, &error);
+    cr_assert_eq(code, want_code, "exit %d, not %d: %s", code, want_code, error);
+}
+
+// Line i_line of metrics.jsonl that holds an evaluation, without its seconds; "" when there is
+// none.
+static void eval_line(int i_line, char *out, size_t n_out)
+{
+    FILE *file = fopen(edt_test_path(model_dir, "metrics.jsonl"), "r");
+    cr_assert_not_null(file);
+    char line[4096];
+    out[0] = '\0';
+    while (out[0] == '\0' && fgets(line, sizeof line, file) != NULL) {
+        const char *seconds = strstr(line, ", \"eval_seconds\"");
+        if (seconds != NULL && i_line-- == 0) {
+            (void)snprintf(out, n_out, "%.*s", (int)(seconds - line), line);
+        }
+    }
+    (void)fclose(file);
+}
+
+Test(eval_loop, every_epoch_is_evaluated_and_the_best_archived)
+{
+    edt_train_options o = options(EDT_TRAIN_MODE_TRAIN_AND_EVAL);
+    expect_run("num_epochs=2", &o, 0);
+    char line[3][2048];
+    for (int i = 0; i < 3; ++i) {
+        eval_line(i, line[i], sizeof line[i]);
+    }
+    cr_expect(strncmp(line[0], "{\"step\": 3, \"AP\": ", 18) == 0, "%s", line[0]);
+    cr_expect(strncmp(line[1], "{\"step\": 6, \"AP\": ", 18) == 0, "%s", line[1]);
+    cr_expect_str_eq(line[2], "");
+    cr_expect_not_null(strstr(line[1], "\"eval_images\": 7"), "%s", line[1]);
+    cr_expect(edt_test_exists(edt_test_path(model_dir, "archive/checkpoint")));
+    cr_expect(edt_test_exists(edt_test_path(model_dir, "best_objective.txt")));
+    cr_expect(edt_test_exists(edt_test_path(model_dir, "model.ckpt-3.index")));
+
+    // Alone, from the checkpoint: the same numbers, whatever the batch.
+    o = options(EDT_TRAIN_MODE_EVAL);
+    o.eval_batch_size = 2;
+    o.eval_timeout = 0;
+    expect_run("num_epochs=2", &o, 0);
+    eval_line(2, line[2], sizeof line[2]);
+    cr_expect_str_eq(line[1], line[2]);
+    // A part of the pictures; a step that is the last ends the loop by itself.
+    o.eval_samples = 4;
+    o.eval_timeout = -1;
+    expect_run("num_epochs=2", &o, 0);
+    eval_line(3, line[0], sizeof line[0]);
+    cr_expect_not_null(strstr(line[0], "\"eval_images\": 4"), "%s", line[0]);
+}
+
+Test(eval_loop, train_can_end_with_one_evaluation)
+{
+    edt_train_options o = options(EDT_TRAIN_MODE_TRAIN);
+    o.eval_after_train = true;
+    expect_run("", &o, 0);
+    char line[2048];
+    eval_line(0, line, sizeof line);
+    cr_expect_not_null(strstr(line, "\"step\": 3, "), "%s", line);
+    eval_line(1, line, sizeof line);
+    cr_expect_str_eq(line, "");
+}
+
+Test(eval_loop, a_directory_without_checkpoint_is_an_error_or_waited_for)
+{
+    const char *error;
+    edt_train_options o = options(EDT_TRAIN_MODE_EVAL);
+    o.model_dir = root;
+    o.eval_timeout = 0;
+    cr_expect_eq(edt_test_train_run("", &o, &error), EDT_ERR_NOT_FOUND);
+    cr_expect_not_null(strstr(error, "holds no checkpoint"), "%s", error);
+    o.eval_timeout = 1e-3; // one look, then the time is up: nothing to evaluate is no failure
+    cr_expect_eq(edt_test_train_run("", &o, &error), 0, "%s", error);
+    o.val_file_pattern = "";
+    cr_expect_eq(edt_test_train_run("", &o, &error), EDT_ERR_USAGE);
+    cr_expect_not_null(strstr(error, "--val_file_pattern"), "%s", error);
+}
+
+Test(eval_loop, one_batch_by_heart_writes_no_checkpoint)
+{
+    edt_train_options o = options(EDT_TRAIN_MODE_TRAIN);
+    o.overfit_one_batch = true;
+    expect_run("", &o, 0);
+    cr_expect_not(edt_test_exists(edt_test_path(model_dir, "checkpoint")));
+}
