@@ -78,6 +78,16 @@ if [ -n "$labels" ]; then
 fi
 phase "test release" run_ctest build -LE '^bench$'
 phase "ignored results (clang)" bash tools/dev/check_unused_results.sh build
+quickstart_smoke() {
+  local out status
+  out=$(mktemp -d)
+  bash tools/quickstart.sh --fast --output_dir="$out" >"$out/log" 2>&1
+  status=$?
+  [ $status = 0 ] || tail -n 40 "$out/log"
+  rm -rf "$out"
+  return $status
+}
+phase "quickstart --fast" quickstart_smoke
 if [ $sanitizers = no ]; then
   finish
 fi
