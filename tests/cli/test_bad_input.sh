@@ -41,7 +41,7 @@ shard=$tmp/train-00000-of-00001.tfrecord
 val=$tmp/val-00000-of-00001.tfrecord
 size=image_size=96
 six=$size,num_classes=6,num_epochs=1,lr_warmup_epoch=0
-model=(--model_name=efficientdet-lite0 --train_batch_size=4)
+model=(--model_name=efficientdet-lite0 --train_batch_size=4 --num_examples_per_epoch=4)
 
 # A trained model, one step old.
 "$bin/train" "${model[@]}" --model_dir="$tmp/model" --train_file_pattern="$shard" --hparams=$six \
