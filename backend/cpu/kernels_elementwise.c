@@ -63,6 +63,8 @@ void EDT_K(scale_rows_bwd)(const float *dy, const float *x, const float *s, floa
             const vf scale = v_load_n(s + i, M);
             for (int64_t r = 0; r < n; r++) {
                 const int64_t p = at + r * c + i;
+                fetch(dy + p + SUM_ROWS * c);
+                fetch(x + p + SUM_ROWS * c);
                 const vf d = v_load_n(dy + p, M);
                 sum += d * v_load_n(x + p, M);
                 if (dx != NULL) {
@@ -82,6 +84,7 @@ void EDT_K(sum_rows)(const float *x, int64_t rows, int64_t c, double *sum)
         EDT_FOR_STRIPS(i, c, {
             vf total = v_zero();
             for (int64_t r = 0; r < n; r++) {
+                fetch(block + (r + SUM_ROWS) * c + i);
                 total += v_load_n(block + r * c + i, M);
             }
             v_add_to_double(sum + i, total, M);

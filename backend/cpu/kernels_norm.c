@@ -16,6 +16,7 @@ void EDT_K(bn_stats)(const float *x, const float *shift, int64_t rows, int64_t c
             vf s = v_zero();
             vf q = v_zero();
             for (int64_t r = 0; r < n; r++) {
+                fetch(block + (r + ROWS) * c + i);
                 const vf d = v_load_n(block + r * c + i, M) - origin;
                 s += d;
                 q += d * d;
@@ -59,6 +60,8 @@ EDT_INLINE void sums_loop(edt_act act, const float *dy, const float *x, const fl
             vf q = v_zero();
             for (int64_t r = 0; r < n; r++) {
                 const int64_t p = at + r * c + i;
+                fetch(x + p + ROWS * c);
+                fetch(dy + p + ROWS * c);
                 const vf xhat = (v_load_n(x + p, M) - m) * inv;
                 vf dz = v_load_n(dy + p, M);
                 if (act != EDT_ACT_NONE) {
@@ -100,6 +103,8 @@ EDT_INLINE void bwd_apply_loop(edt_act act, const float *dy, const float *x, con
             const vf scale = g * inv;
             for (int64_t r = 0; r < n; r++) {
                 const int64_t p = at + r * c + i;
+                fetch(x + p + ROWS / 2 * c);
+                fetch(dy + p + ROWS / 2 * c);
                 const vf xhat = (v_load_n(x + p, M) - m) * inv;
                 vf dz = v_load_n(dy + p, M);
                 if (act != EDT_ACT_NONE) {

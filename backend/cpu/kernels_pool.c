@@ -76,6 +76,7 @@ EDT_INLINE void fuse_bwd_loop(const edt_cpu_fuse *fuse, int m, edt_act act, cons
                 vf x[EDT_FUSE_MAX_IN];
                 vf z = v_zero();
                 for (int k = 0; k < m; k++) {
+                    fetch(fuse->x[k] + p + ROWS * c);
                     x[k] = v_load_n(fuse->x[k] + p, M);
                     z += x[k] * w[k];
                 }
