@@ -102,7 +102,7 @@ typedef struct edt_cpu_update {
     X(dw_weight, (const edt_cpu_dw_rows *rows, const float *dy, int64_t n_cols, int stride,    \
                   int n_kw, int64_t c))                                                        \
     /* 1x1 convolution: w [k,n] (or [n,k] when transposed) into k * (n rounded up to 16)       \
-       floats; columns are shared out to n_parts */                                                          \
+       floats; columns are shared out to n_parts */                                            \
     X(gemm_pack, (const float *w, bool transposed, int64_t k, int64_t n, float *packed))       \
     X(gemm, (const edt_cpu_gemm *gemm, const float *x, const float *residual, float *y,        \
              int64_t rows, int part, int n_parts))                                             \

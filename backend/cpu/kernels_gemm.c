@@ -80,10 +80,13 @@ EDT_INLINE void block(int mr, int nv, edt_act act, const edt_cpu_gemm *g, const 
 
 EDT_INLINE void panel_rows(int mr, int nv, edt_act act, const edt_cpu_gemm *g, const float *x,
                            const float *b, const float *bias, const float *residual, float *y,
-                           int64_t rows, int last)
+                           int64_t rows, int last, bool ahead)
 {
     int64_t r = 0;
     for (; r + mr <= rows; r += mr) {
+        for (int64_t i = 0; ahead && i < mr * g->k; i += 16) {
+            fetch(x + (r + mr) * g->k + i);
+        }
         const float *res = residual == NULL ? NULL : residual + r * g->n;
         if (last == VL) {
             block(mr, nv, act, g, x + r * g->k, b, bias, res, y + r * g->n, VL);
@@ -120,10 +123,11 @@ EDT_INLINE void all_panels(edt_act act, const edt_cpu_gemm *g, const float *x,
         const float *bias = g->bias == NULL ? NULL : g->bias + start * VL;
         const float *res = residual == NULL ? NULL : residual + start * VL;
         float *to = y + start * VL;
+        const bool ahead = p == first && g->k > g->n; // wide rows read, little written
         switch (stop - start) {
-        case 3: panel_rows(MR3, 3, act, g, x, b, bias, res, to, rows, last); break;
-        case 2: panel_rows(MR2, 2, act, g, x, b, bias, res, to, rows, last); break;
-        default: panel_rows(MR1, 1, act, g, x, b, bias, res, to, rows, last); break;
+        case 3: panel_rows(MR3, 3, act, g, x, b, bias, res, to, rows, last, ahead); break;
+        case 2: panel_rows(MR2, 2, act, g, x, b, bias, res, to, rows, last, ahead); break;
+        default: panel_rows(MR1, 1, act, g, x, b, bias, res, to, rows, last, ahead); break;
         }
     }
 }

@@ -179,8 +179,9 @@ EDT_INLINE void v_store_n(float *p, vf x, int n)
     }
 }
 
-// Into the second-level cache: kernels that walk down a strip of channels read lines a row apart,
-// which the hardware does not foresee, so they fetch the next block of rows while doing this one.
+// Into the second-level cache: kernels that walk down a strip of channels read lines a row
+// apart, which the hardware does not foresee, so they fetch the next block of rows while doing
+// this one.
 EDT_INLINE void fetch(const float *p)
 {
     __builtin_prefetch(p, 0, 2);

@@ -1,6 +1,8 @@
 // The cpu backend against `ref`, op by op: all cases of op_cases.h with every instruction set
 // that this processor runs and with one and two threads; repeatability; repacking of weights.
 #include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "backend/cpu/cpu_priv.h"
@@ -51,4 +53,177 @@ Test(cpu_ops, agree_with_ref_on_two_threads, .timeout = 300)
 Test(cpu_ops, agree_with_ref_on_more_threads_than_rows, .timeout = 300)
 {
     compare_all(variants[N_VARIANTS - 1], 5);
+}
+
+// A 4-d f32 operand.
+static edt_tensor_desc real4(int64_t n, int64_t h, int64_t w, int64_t c)
+{
+    return (edt_tensor_desc){.dtype = EDT_DTYPE_F32, .shape = edt_shape_4(n, h, w, c)};
+}
+
+static edt_tensor_desc real1(int64_t n)
+{
+    return (edt_tensor_desc){.dtype = EDT_DTYPE_F32, .shape = edt_shape_1(n)};
+}
+
+static void compare_one(edt_backend *backend, edt_op_case *op_case)
+{
+    edt_error err = {0};
+    edt_op_report report = {0};
+    cr_expect_eq(edt_op_compare(backend, op_case, &err, &report), EDT_OK, "%s", err.text);
+}
+
+// Channel counts of the networks and odd ones, on a map that is odd too: tails of vectors,
+// panels of one, two and three vectors, columns at the border.
+static void compare_channels(edt_backend *backend, int64_t ci, int64_t co)
+{
+    edt_op_case c = {.tolerance = 2e-5, .seed = 7};
+    edt_op_desc *d = &c.desc;
+    d->attrs.bn = (edt_bn_attrs){.epsilon = 1e-3, .momentum = 0.99, .act = EDT_ACT_SWISH};
+    d->attrs.conv = (edt_conv_attrs){.kh = 1, .kw = 1, .sh = 1, .sw = 1};
+    d->kind = EDT_OP_CONV2D;
+    d->n_in = 3;
+    d->n_out = 1;
+    d->in[0] = real4(2, 7, 5, ci);
+    d->in[1] = real4(1, 1, ci, co);
+    d->in[2] = real1(co);
+    (void)snprintf(c.name, sizeof(c.name), "conv %d to %d", (int)ci, (int)co);
+    compare_one(backend, &c);
+    d->kind = EDT_OP_CONV2D_BN_ACT;
+    d->n_in = 8;
+    d->attrs.conv.has_bias = true;
+    d->attrs.conv.has_residual = true;
+    for (int i = 2; i < 7; i++) {
+        d->in[i] = real1(co);
+    }
+    d->in[7] = real4(2, 7, 5, co);
+    (void)snprintf(c.name, sizeof(c.name), "fused conv %d to %d", (int)ci, (int)co);
+    compare_one(backend, &c);
+    d->kind = EDT_OP_CONV2D_DATA;
+    d->n_in = 2;
+    d->in[0] = real4(2, 7, 5, co);
+    d->attrs.out_shape = edt_shape_4(2, 7, 5, ci);
+    (void)snprintf(c.name, sizeof(c.name), "conv gradient %d from %d", (int)ci, (int)co);
+    compare_one(backend, &c);
+    for (int k = 3; k <= 5; k += 2) {
+        for (int s = 1; s <= 2; s++) {
+            const edt_op_kind kinds[] = {EDT_OP_DEPTHWISE, EDT_OP_DEPTHWISE_DATA,
+                                         EDT_OP_DEPTHWISE_WEIGHT};
+            for (int i = 0; i < 3; i++) {
+                const edt_tensor_desc x = real4(2, 14, 21, ci);
+                const edt_tensor_desc y =
+                    real4(2, edt_same_out(14, s), edt_same_out(21, s), ci);
+                *d = (edt_op_desc){.kind = kinds[i], .n_in = 2, .n_out = 1};
+                d->attrs.conv = (edt_conv_attrs){.kh = k, .kw = k, .sh = s, .sw = s};
+                d->in[0] = kinds[i] == EDT_OP_DEPTHWISE_DATA ? y : x;
+                d->in[1] = kinds[i] == EDT_OP_DEPTHWISE_WEIGHT ? y : real4(k, k, ci, 1);
+                if (kinds[i] == EDT_OP_DEPTHWISE_DATA) {
+                    d->attrs.out_shape = x.shape;
+                }
+                (void)snprintf(c.name, sizeof(c.name), "%s of %d channels, %dx%d stride %d",
+                               edt_op_get_info(kinds[i])->name, (int)ci, k, k, s);
+                compare_one(backend, &c);
+            }
+        }
+    }
+}
+
+Test(cpu_ops, odd_and_real_channel_counts_agree_with_ref, .timeout = 300)
+{
+    static const int64_t counts[][2] = {{3, 17},   {17, 40},  {16, 96}, {40, 240},
+                                        {112, 36}, {320, 64}, {64, 90}, {5, 810}};
+    for (int v = 0; v < N_VARIANTS; v++) {
+        edt_error err = {0};
+        edt_backend *backend = NULL;
+        if (edt_cpu_backend_create_variant(2, variants[v], &err, &backend) != EDT_OK) {
+            continue;
+        }
+        for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+            compare_channels(backend, counts[i][0], counts[i][1]);
+        }
+        edt_backend_destroy(&backend);
+    }
+}
+
+Test(cpu_ops, the_same_inputs_give_the_same_bits, .timeout = 60)
+{
+    edt_error err = {0};
+    edt_backend *backend = NULL;
+    cr_assert_eq(edt_backend_cpu_create(2, &err, &backend), EDT_OK, "%s", err.text);
+    edt_op_desc desc = {.kind = EDT_OP_DEPTHWISE_WEIGHT, .n_in = 2, .n_out = 1};
+    desc.attrs.conv = (edt_conv_attrs){.kh = 5, .kw = 5, .sh = 1, .sw = 1};
+    desc.in[0] = real4(2, 33, 31, 24);
+    desc.in[1] = real4(2, 33, 31, 24);
+    cr_assert_eq(edt_op_infer(&desc, &err), EDT_OK, "%s", err.text);
+    const size_t n = 2 * 33 * 31 * 24;
+    float *x = edt_mem_alloc(EDT_MEM_MISC, n * sizeof(float));
+    float *dy = edt_mem_alloc(EDT_MEM_MISC, n * sizeof(float));
+    void *const in[2] = {x, dy};
+    edt_op_fill(&desc, 3, in);
+    const edt_run_ctx ctx = {.params_version = 1};
+    float first[25 * 24];
+    float again[25 * 24];
+    for (int i = 0; i < 20; i++) {
+        void *const out[1] = {i == 0 ? first : again};
+        cr_assert_eq(edt_op_execute(backend, &desc, &ctx, in, out, &err), EDT_OK, "%s",
+                     err.text);
+        cr_assert(i == 0 || memcmp(first, again, sizeof(first)) == 0, "run %d differs", i);
+    }
+    edt_mem_free(x);
+    edt_mem_free(dy);
+    edt_backend_destroy(&backend);
+}
+
+// One prepared fused convolution; only the weights change between the runs.
+Test(cpu_ops, packed_weights_follow_the_version, .timeout = 60)
+{
+    enum { CI = 5, CO = 19 };
+    edt_error err = {0};
+    edt_backend *backend = NULL;
+    cr_assert_eq(edt_backend_cpu_create(1, &err, &backend), EDT_OK, "%s", err.text);
+    for (int k = 1; k <= 3; k += 2) {
+        edt_op_desc desc = {.kind = EDT_OP_CONV2D_BN_ACT, .n_in = 6, .n_out = 1};
+        desc.attrs.conv = (edt_conv_attrs){.kh = k, .kw = k, .sh = 1, .sw = 1};
+        desc.attrs.bn.epsilon = 1e-3;
+        desc.in[0] = real4(1, 1, 1, CI);
+        desc.in[1] = real4(k, k, CI, CO);
+        for (int i = 2; i < 6; i++) {
+            desc.in[i] = real1(CO);
+        }
+        cr_assert_eq(edt_op_infer(&desc, &err), EDT_OK, "%s", err.text);
+        float x[CI];
+        float w[9 * CI * CO];
+        float bn[4][CO];
+        float y[CO];
+        void *const in[6] = {x, w, bn[0], bn[1], bn[2], bn[3]};
+        void *const out[1] = {y};
+        edt_op_fill(&desc, 5, in);
+        memset(bn[1], 0, sizeof(bn[1]));
+        memset(bn[2], 0, sizeof(bn[2]));
+        edt_kernel *kernel = NULL;
+        size_t workspace_bytes = 0;
+        cr_assert_eq(backend->table->prepare(backend, &desc, &err, &kernel, &workspace_bytes),
+                     EDT_OK, "%s", err.text);
+        void *workspace = edt_mem_alloc(EDT_MEM_MISC, workspace_bytes);
+        const int64_t n_before = edt_mem_get_total().n_total;
+        const uint64_t versions[] = {1, 2, 0, 0};
+        float last = 0;
+        for (int i = 0; i < 4; i++) {
+            const edt_run_ctx ctx = {.params_version = versions[i]};
+            cr_assert_eq(backend->table->run(backend, kernel, &ctx, in, out, workspace, &err),
+                         EDT_OK, "%s", err.text);
+            if (i > 0) {
+                cr_expect_float_eq(y[CO - 1], 2 * last, 1e-5f * (1 + fabsf(last)),
+                                   "run %d, %dx%d", i, k, k);
+            }
+            last = y[CO - 1];
+            for (int j = 0; j < k * k * CI * CO; j++) {
+                w[j] *= 2;
+            }
+        }
+        cr_expect_eq(edt_mem_get_total().n_total, n_before, "a run allocated memory");
+        edt_mem_free(workspace);
+        backend->table->release(backend, kernel);
+    }
+    edt_backend_destroy(&backend);
 }
