@@ -9,6 +9,7 @@
 #include "core/path.h"
 #include "model/io/checkpoint.h"
 #include "model/io/restore.h"
+#include "train/optimizer.h"
 
 static const char cursor_name[] = "edt/cursor";
 static const char seed_name[] = "edt/seed";
@@ -87,6 +88,31 @@ fail:
     return status;
 }
 
+// Which parameters the run updates, in `arena`: the ones whose slots it needs.
+static edt_status select_updated(const edt_hparams *hp, const edt_params *params,
+                                 edt_arena *arena, edt_error *err, const bool **out_updated)
+{
+    const size_t n = (size_t)params->n_params;
+    const char **names = edt_arena_calloc(arena, n + 1, sizeof *names);
+    bool *trainable = edt_arena_calloc(arena, n + 1, sizeof *trainable);
+    bool *frozen = edt_arena_calloc(arena, n + 1, sizeof *frozen);
+    if (names == NULL || trainable == NULL || frozen == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to resume a run of %d variables",
+                 params->n_params);
+    }
+    for (size_t i = 0; i < n; ++i) {
+        names[i] = params->entries[i].name;
+        trainable[i] = params->entries[i].trainable;
+    }
+    EDT_TRY(edt_freeze_select(hp->var_freeze_expr, params->n_params, names, trainable, err,
+                              frozen));
+    for (size_t i = 0; i < n; ++i) {
+        trainable[i] = trainable[i] && !frozen[i];
+    }
+    *out_updated = trainable;
+    return EDT_OK;
+}
+
 edt_status edt_train_state_resume(const char *model_dir, const edt_hparams *hp, edt_params *params,
                                   int64_t default_seed, edt_error *err,
                                   edt_train_state *out_state)
@@ -103,8 +129,10 @@ edt_status edt_train_state_resume(const char *model_dir, const edt_hparams *hp, 
     edt_restore_options options = {
         .load_ema = hp->moving_average_decay > 0.0,
         .strict = true,
+        .weights_only_allowed = true,
     };
     edt_train_slot_names(hp, options.slot_names);
+    EDT_TRY_GOTO(select_updated(hp, params, &arena, err, &options.has_slot));
     EDT_TRY_GOTO(edt_restore(params, prefix, &options, err, &report));
     if (report.global_step < 0) {
         status = edt_error_set(err, EDT_ERR_FORMAT,

@@ -5,7 +5,6 @@
 
 #include <string.h>
 
-#include "core/log.h"
 #include "core/mem.h"
 
 static const char AVERAGE[] = "ExponentialMovingAverage";
@@ -18,12 +17,17 @@ static const char BOX_BIAS[] = "box_net/box-predict/bias";
 // in that form there).
 typedef struct slot_name {
     const char *name, *object_name;
+    const char *run; // that writes it
 } slot_name;
 static const slot_name SLOTS[] = {
-    {"Momentum", NULL}, {"KerasMomentum", "momentum"}, {"Adam", "m"}, {"Adam_1", "v"},
-    {"RMSProp", NULL},  {"RMSProp_1", NULL},
+    {"Momentum", NULL, "optimizer=sgd, semantics=tf1"},
+    {"KerasMomentum", "momentum", "optimizer=sgd, semantics=tf2"},
+    {"Adam", "m", "optimizer=adam"},
+    {"Adam_1", "v", "optimizer=adam"},
+    {"RMSProp", NULL, "RMSProp"},
+    {"RMSProp_1", NULL, "RMSProp"},
 };
-enum { N_SLOTS = sizeof SLOTS / sizeof SLOTS[0], MAX_WARNINGS = 20 };
+enum { N_SLOTS = sizeof SLOTS / sizeof SLOTS[0] };
 
 // Entries of the checkpoint for one variable, -1 where there is none.
 typedef struct place {
@@ -44,6 +48,7 @@ typedef struct restorer {
     int n_places;
     place *places;
     bool any_average;
+    int n_stored[N_SLOTS]; // variables that have that slot in the checkpoint
     void *scratch;
     size_t scratch_bytes;
 } restorer;
@@ -109,6 +114,7 @@ static edt_status locate(restorer *r, int i_param, edt_error *err, place *out_pl
     p.i_average = average >= 0 ? average : raw;
     for (int s = 0; s < N_SLOTS; ++s) {
         const int i = find_slot(r, base, &SLOTS[s]);
+        r->n_stored[s] += i >= 0;
         for (int k = 0; k < 2; ++k) {
             const char *wanted = r->options->slot_names[k];
             if (wanted != NULL && strcmp(wanted, SLOTS[s].name) == 0) {
@@ -247,6 +253,92 @@ static edt_status judge(const restorer *r, edt_error *err)
     return EDT_OK;
 }
 
+static bool fits(const restorer *r, const place *p, int i_entry)
+{
+    if (i_entry < 0) {
+        return false;
+    }
+    const edt_tf_entry *stored = edt_tf_bundle_entry(r->bundle, i_entry);
+    return (stored->dtype == EDT_DTYPE_F32 || stored->dtype == EDT_DTYPE_F64) &&
+           edt_shape_equal(&stored->shape, &r->params->entries[p->i_param].shape);
+}
+
+static edt_status refuse_misfit(const restorer *r, const place *p, int i_entry, edt_error *err)
+{
+    const edt_tf_entry *stored = edt_tf_bundle_entry(r->bundle, i_entry);
+    char had[EDT_SHAPE_TEXT_BYTES], wanted[EDT_SHAPE_TEXT_BYTES];
+    EDT_FAIL(
+        err, EDT_ERR_MISMATCH,
+        "%s: '%s' is %s %s, its variable in the model float32 %s; the checkpoint is damaged "
+        "or not of this model: take another one",
+        r->report->prefix, stored->name, edt_dtype_name(stored->dtype),
+        edt_shape_text(&stored->shape, had),
+        edt_shape_text(&r->params->entries[p->i_param].shape, wanted));
+}
+
+static edt_status refuse_slot(const restorer *r, const place *p, int k, edt_error *err)
+{
+    const edt_restore_report *report = r->report;
+    const edt_param_entry *entry = &r->params->entries[p->i_param];
+    const char *wanted = r->options->slot_names[k];
+    if (p->i_slot[k] >= 0) {
+        return refuse_misfit(r, p, p->i_slot[k], err);
+    }
+    int most = 0;
+    int i_wanted = -1;
+    for (int s = 0; s < N_SLOTS; ++s) {
+        most = r->n_stored[s] > r->n_stored[most] ? s : most;
+        i_wanted = strcmp(SLOTS[s].name, wanted) == 0 ? s : i_wanted;
+    }
+    if (i_wanted >= 0 && r->n_stored[i_wanted] > 0) {
+        EDT_FAIL(err, EDT_ERR_MISMATCH,
+                 "%s: '%s' is to be trained but has no optimizer slot '%s', as %d other "
+                 "variables have; it was frozen in that run: resume with the same "
+                 "var_freeze_expr, or start a new model_dir with --ckpt=%s",
+                 report->prefix, entry->name, wanted, r->n_stored[i_wanted], report->prefix);
+    }
+    if (r->n_stored[most] == 0) {
+        EDT_FAIL(
+            err, EDT_ERR_MISMATCH,
+            "%s: no optimizer slot '%s' for '%s': the checkpoint holds weights only; start "
+            "a new model_dir with --ckpt=%s",
+            report->prefix, wanted, entry->name, report->prefix);
+    }
+    EDT_FAIL(err, EDT_ERR_MISMATCH,
+             "%s: no optimizer slot '%s' for '%s': the checkpoint holds '%s' (%s); resume with "
+             "that optimizer, or start a new model_dir with --ckpt=%s",
+             report->prefix, wanted, entry->name, SLOTS[most].name, SLOTS[most].run,
+             report->prefix);
+}
+
+// A run that goes on must find all of its averages and slots.
+static edt_status judge_state(const restorer *r, edt_error *err)
+{
+    const edt_restore_options *options = r->options;
+    bool any_slot = false;
+    for (int s = 0; s < N_SLOTS; ++s) {
+        any_slot = any_slot || r->n_stored[s] > 0;
+    }
+    for (int i = 0; options->strict && i < r->n_places; ++i) {
+        const place *p = &r->places[i];
+        if (options->load_ema && !fits(r, p, p->i_average)) {
+            return refuse_misfit(r, p, p->i_average, err);
+        }
+        const bool has_slot = options->has_slot != NULL
+                                  ? options->has_slot[p->i_param]
+                                  : r->params->entries[p->i_param].trainable;
+        if (!has_slot || (options->weights_only_allowed && !any_slot)) {
+            continue;
+        }
+        for (int k = 0; k < 2; ++k) {
+            if (options->slot_names[k] != NULL && !fits(r, p, p->i_slot[k])) {
+                return refuse_slot(r, p, k, err);
+            }
+        }
+    }
+    return EDT_OK;
+}
+
 static edt_status copy_tensor(restorer *r, edt_params_arena which, int i_param, int i_entry,
                               edt_error *err)
 {
@@ -266,16 +358,6 @@ static edt_status copy_tensor(restorer *r, edt_params_arena which, int i_param, 
         return edt_params_set_f64(r->params, which, i_param, r->scratch, entry->n, err);
     }
     return edt_params_set_f32(r->params, which, i_param, r->scratch, entry->n, err);
-}
-
-static bool fits(const restorer *r, const place *p, int i_entry)
-{
-    if (i_entry < 0) {
-        return false;
-    }
-    const edt_tf_entry *stored = edt_tf_bundle_entry(r->bundle, i_entry);
-    return (stored->dtype == EDT_DTYPE_F32 || stored->dtype == EDT_DTYPE_F64) &&
-           edt_shape_equal(&stored->shape, &r->params->entries[p->i_param].shape);
 }
 
 static edt_status load_places(restorer *r, edt_error *err)
@@ -379,6 +461,7 @@ static edt_status restore(restorer *r, edt_error *err)
         report->n_rows = ++r->n_places;
     }
     EDT_TRY(judge(r, err));
+    EDT_TRY(judge_state(r, err));
     EDT_TRY(load_places(r, err));
     EDT_TRY(list_unused(r, err));
     return read_global_step(r, err);
@@ -424,39 +507,4 @@ edt_status edt_restore(edt_params *params, const char *prefix,
         edt_restore_report_deinit(&report);
     }
     return EDT_OK;
-}
-
-void edt_restore_report_deinit(edt_restore_report *report)
-{
-    edt_arena_deinit(&report->arena);
-    *report = (edt_restore_report){0};
-}
-
-void edt_restore_report_log(const edt_restore_report *report)
-{
-    EDT_INFO("loaded %d of %d variables from %s (%d averages, %d optimizer slots)",
-             report->n_loaded, report->n_rows, report->prefix, report->n_averages,
-             report->n_slots);
-    int n_warnings = 0;
-    for (int i = 0; i < report->n_rows && n_warnings < MAX_WARNINGS; ++i) {
-        const edt_restore_row *row = &report->rows[i];
-        char stored[EDT_SHAPE_TEXT_BYTES], wanted[EDT_SHAPE_TEXT_BYTES];
-        if (row->outcome == EDT_RESTORE_SHAPE_DIFFERS) {
-            EDT_WARN("%s: stored %s, model %s: keeps its initial value", row->name,
-                     edt_shape_text(&row->ckpt_shape, stored),
-                     edt_shape_text(&row->model_shape, wanted));
-            ++n_warnings;
-        } else if (row->outcome == EDT_RESTORE_MISSING) {
-            EDT_WARN("%s: not in the checkpoint: keeps its initial value", row->name);
-            ++n_warnings;
-        }
-    }
-    const int n_skipped = report->n_missing + report->n_shape_differs;
-    if (n_skipped > n_warnings) {
-        EDT_WARN("... and %d more", n_skipped - n_warnings);
-    }
-    if (report->n_unused > 0) {
-        EDT_INFO("%d tensors of the checkpoint are not part of the model, first: %s",
-                 report->n_unused, report->unused[0]);
-    }
 }

@@ -16,12 +16,16 @@ typedef struct edt_restore_options {
     bool load_ema; // also fill EDT_PARAMS_EMA (which must exist), from the average or else from
                    // X
     // Also fill SLOT0, SLOT1 (which must exist) from X/<name>: "Momentum" (semantics tf1),
-    // "KerasMomentum" (tf2), "Adam" and "Adam_1". NULL: not. A missing slot keeps its value.
+    // "KerasMomentum" (tf2), "Adam" and "Adam_1". NULL: not. A missing slot keeps its value
+    // unless strict.
     const char *slot_names[2];
-    // A missing tensor or a different shape: strict: error, also where only the average is
-    // missing; else with skip_mismatch: the parameter keeps its value and is reported; else
-    // error.
+    const bool *has_slot; // per parameter: strict wants its slots; NULL: all trainable ones
+    // A missing tensor or a different shape: strict: error, also where with use_ema only the
+    // average is missing, where with load_ema an average does not fit, and where a wanted slot
+    // is missing or does not fit; else with skip_mismatch: the parameter keeps its value and is
+    // reported; else error.
     bool strict;
+    bool weights_only_allowed; // strict passes a checkpoint without a slot of any kind
     bool skip_mismatch;
 } edt_restore_options;
 

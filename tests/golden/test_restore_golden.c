@@ -335,12 +335,23 @@ Test(restore_golden, object_based_checkpoint_through_object_paths, .timeout = 60
     EDT_TEST_NEEDS_FILE(table);
     fixture f = setup("efficientdet-lite0", 90);
     add_training_arenas(&f);
+    bool *updated = calloc((size_t)f.params->n_params, sizeof *updated); // the head's variables
+    for (int i = 0; i < f.params->n_params; ++i) {
+        const edt_param_entry *entry = &f.params->entries[i];
+        updated[i] = entry->trainable && (strncmp(entry->name, "class_net/", 10) == 0 ||
+                                          strncmp(entry->name, "box_net/", 8) == 0);
+    }
     edt_restore_report report = {0};
-    restore_ok(
-        &f, edt_test_path(edt_test_golden_dir(), "model/ckpt/efficientdet-lite0-tf2/emackpt-1"),
-        &(edt_restore_options){
-            .strict = true, .load_ema = true, .slot_names = {"KerasMomentum"}},
-        &report);
+    edt_restore_options options = {
+        .strict = true, .load_ema = true, .slot_names = {"KerasMomentum"}, .has_slot = updated};
+    const char *prefix =
+        edt_test_path(edt_test_golden_dir(), "model/ckpt/efficientdet-lite0-tf2/emackpt-1");
+    restore_ok(&f, prefix, &options, &report);
+    free(updated);
+    options.has_slot = NULL;
+    edt_error err = {0};
+    cr_assert_eq(edt_restore(f.params, prefix, &options, &err, NULL), EDT_ERR_MISMATCH);
+    cr_assert_not_null(strstr(err.text, "same var_freeze_expr"), "%s", err.text);
     cr_assert_eq(report.n_loaded, 588);
     cr_assert_eq(report.n_slots, 84);
     cr_assert_eq(report.global_step, 2);

@@ -121,6 +121,57 @@ Test(state, what_was_saved_comes_back, .timeout = 60)
     round_trip("optimizer=adam", "Adam", true);
 }
 
+// Saves a run with `saved` settings and resumes it with `resumed`; both lists may be "".
+static edt_status resume_as(const char *saved, const char *resumed, edt_error *err)
+{
+    fixture f = open_fixture("efficientdet-lite0", saved);
+    fixture g = open_fixture("efficientdet-lite0", resumed);
+    const char *dir = edt_test_temp_dir();
+    bool *frozen = edt_mem_calloc(EDT_MEM_MISC, (size_t)f.params->n_params, sizeof *frozen);
+    for (int i = 0; i < f.params->n_params && f.hp.var_freeze_expr != NULL; ++i) {
+        frozen[i] = strncmp(f.params->entries[i].name, "efficientnet", 12) == 0;
+    }
+    cr_assert_eq(edt_params_init_random(f.params, 11, err), EDT_OK);
+    const edt_train_state state = {.global_step = 42};
+    cr_assert_eq(edt_train_state_save(dir, &f.hp, f.params, frozen, &state, err), EDT_OK, "%s",
+                 err->text);
+    edt_train_state back;
+    const edt_status status = edt_train_state_resume(dir, &g.hp, g.params, 1, err, &back);
+    edt_mem_free(frozen);
+    edt_test_remove_tree(dir);
+    close_fixture(&f);
+    close_fixture(&g);
+    return status;
+}
+
+Test(state, another_optimizer_cannot_go_on, .timeout = 60)
+{
+    static const struct {
+        const char *saved, *resumed, *said;
+    } pairs[] = {
+        {"optimizer=sgd,semantics=tf2", "optimizer=adam", "'KerasMomentum' (optimizer=sgd"},
+        {"optimizer=adam", "optimizer=sgd,semantics=tf1", "'Adam' (optimizer=adam)"},
+        {"semantics=tf1", "semantics=tf2", "semantics=tf1"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; ++i) {
+        edt_error err = {0};
+        cr_expect_eq(resume_as(pairs[i].saved, pairs[i].resumed, &err), EDT_ERR_MISMATCH);
+        cr_expect_not_null(strstr(err.text, pairs[i].said), "%s", err.text);
+        cr_expect_not_null(strstr(err.text, "--ckpt="), "%s", err.text);
+    }
+}
+
+Test(state, what_was_frozen_has_no_slots_and_cannot_be_thawed, .timeout = 60)
+{
+    static const char frozen[] = "var_freeze_expr=efficientnet";
+    edt_error err = {0};
+    cr_expect_eq(resume_as(frozen, frozen, &err), EDT_OK, "%s", err.text);
+    cr_expect_eq(resume_as("", frozen, &err), EDT_OK, "%s", err.text);
+    cr_expect_eq(resume_as(frozen, "", &err), EDT_ERR_MISMATCH);
+    cr_expect_not_null(strstr(err.text, "var_freeze_expr"), "%s", err.text);
+    cr_expect_not_null(strstr(err.text, "efficientnet"), "%s", err.text);
+}
+
 Test(state, a_checkpoint_of_the_reference_gives_step_and_weights, .timeout = 60)
 {
     EDT_TEST_NEEDS_DIR(edt_test_golden_dir());
