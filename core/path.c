@@ -1,6 +1,7 @@
 // Path names; see path.h.
 #include "core/path.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <glob.h>
 #include <stdlib.h>
@@ -194,5 +195,66 @@ edt_status edt_path_glob(const char *patterns, edt_arena *arena, edt_error *err,
         status = copy_matches(&matches, arena, err, out_list);
     }
     globfree(&matches);
+    return status;
+}
+
+static edt_status add_path(edt_arena *arena, const char *path, const char ***paths, int64_t *n,
+                           int64_t *capacity)
+{
+    if (*n == *capacity) {
+        const int64_t grown_capacity = *capacity == 0 ? 16 : 2 * *capacity;
+        const char **grown = edt_arena_calloc(arena, (size_t)grown_capacity, sizeof *grown);
+        if (grown == NULL) {
+            return EDT_ERR_NOMEM;
+        }
+        if (*n > 0) {
+            memcpy(grown, *paths, (size_t)*n * sizeof *grown);
+        }
+        *paths = grown;
+        *capacity = grown_capacity;
+    }
+    (*paths)[(*n)++] = path;
+    return EDT_OK;
+}
+
+edt_status edt_path_list_dir(const char *dir, edt_arena *arena, edt_error *err,
+                             edt_path_list *out_list)
+{
+    DIR *stream = opendir(dir);
+    if (stream == NULL) {
+        const int code = errno;
+        return edt_error_set_errno(err, code == ENOENT ? EDT_ERR_NOT_FOUND : EDT_ERR_IO, code,
+                                   "cannot list the directory '%s'", dir);
+    }
+    edt_status status = EDT_OK;
+    const char **paths = NULL;
+    int64_t n = 0, capacity = 0;
+    for (;;) {
+        errno = 0;
+        const struct dirent *entry = readdir(stream);
+        if (entry == NULL) {
+            if (errno != 0) {
+                status = edt_error_set_errno(err, EDT_ERR_IO, errno,
+                                             "cannot list the directory '%s'", dir);
+            }
+            break;
+        }
+        const char *path = edt_path_join(arena, dir, entry->d_name);
+        struct stat info;
+        if (path != NULL && (stat(path, &info) != 0 || !S_ISREG(info.st_mode))) {
+            continue;
+        }
+        if (path == NULL || add_path(arena, path, &paths, &n, &capacity) != EDT_OK) {
+            status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for the files of '%s'", dir);
+            break;
+        }
+    }
+    (void)closedir(stream);
+    if (status == EDT_OK) {
+        if (n > 1) {
+            qsort(paths, (size_t)n, sizeof *paths, compare_paths);
+        }
+        *out_list = (edt_path_list){.n = n, .path = paths};
+    }
     return status;
 }

@@ -36,4 +36,9 @@ typedef struct edt_path_list {
 edt_status edt_path_glob(const char *patterns, edt_arena *arena, edt_error *err,
                          edt_path_list *out_list);
 
+// The regular files of a directory (also through links), as "dir/name", sorted bytewise; nothing
+// in a name is taken for a pattern. EDT_ERR_NOT_FOUND or EDT_ERR_IO when it cannot be read.
+edt_status edt_path_list_dir(const char *dir, edt_arena *arena, edt_error *err,
+                             edt_path_list *out_list);
+
 #endif

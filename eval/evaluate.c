@@ -7,6 +7,15 @@
 #include "dataio/labels.h"
 #include "dataio/loader.h"
 
+enum { EVAL_NMS_INPUTS = 5000 };
+
+void edt_evaluation_settings(edt_hparams *hp)
+{
+    if (hp->nms_configs.max_nms_inputs == 0) {
+        hp->nms_configs.max_nms_inputs = EVAL_NMS_INPUTS;
+    }
+}
+
 // Ground truth collected from the loader when there is no JSON.
 typedef struct record_truth {
     edt_coco_object *objects;

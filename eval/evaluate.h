@@ -15,6 +15,10 @@ typedef struct edt_evaluation_options {
     int n_threads;                // loader workers; 0: all cores
 } edt_evaluation_options;
 
+// The rule of every evaluation (main.py's): the best 5000 candidates, where the configuration does
+// not say otherwise (spec/eval_infer_export.md 1.1). `hp` is a copy that the evaluation owns.
+void edt_evaluation_settings(edt_hparams *hp);
+
 // Raw detections and the metrics; destroy with edt_evaluation_deinit.
 typedef struct edt_evaluation {
     edt_coco_dt *detections;

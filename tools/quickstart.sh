@@ -61,7 +61,7 @@ step "packages"
 bash tools/dev/packages.sh build
 
 step "build"
-if [ ! -e build/CMakeCache.txt ]; then
+if [ ! -e build/build.ninja ]; then
   cmake --preset release -DEDT_TESTS=OFF >"$out/build.log" 2>&1 || { tail -n 30 "$out/build.log" >&2; exit 1; }
 fi
 cmake --build build --target programs >"$out/build.log" 2>&1 || { tail -n 60 "$out/build.log" >&2; exit 1; }

@@ -8,6 +8,8 @@
 #include "core/log.h"
 #include "core/signal.h"
 #include "dataio/labels.h"
+#include "eval/model_config.h"
+#include "model/io/checkpoint.h"
 #include "model/scaling.h"
 #include "train/trainer.h"
 
@@ -16,6 +18,7 @@ typedef struct flags {
     const char *mode, *model_name, *hparams, *strategy;
     double num_epochs;
     int64_t batch_size;
+    bool has_model_name;
 } flags;
 
 static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err, flags *f,
@@ -28,7 +31,8 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
          .choices = "train|eval|train_and_eval|traineval",
          .help = "train, eval, or train_and_eval (an evaluation after each epoch)"},
         {.name = "model_name", .type = EDT_CLI_TEXT, .default_text = "efficientdet-d0",
-         .target = &f->model_name, .help = "row of the model table"},
+         .target = &f->model_name, .given = &f->has_model_name,
+         .help = "row of the model table; mode eval: the checkpoint's, unless given"},
         {.name = "model_dir", .type = EDT_CLI_TEXT, .default_text = "", .target = &o->model_dir,
          .help = "checkpoints, metrics, config; a run resumes from what is there"},
         {.name = "train_file_pattern", .type = EDT_CLI_TEXT, .default_text = "",
@@ -134,10 +138,37 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
     return edt_cli_parse(&program, argc, argv, arena, err, out_exit);
 }
 
-static edt_status configure(const flags *f, edt_error *err, edt_hparams *hp)
+// Mode eval: what the checkpoint was trained with counts, under the user's --hparams, so that
+// nobody has to repeat classes, size and label map. A directory that is still empty is evaluated
+// with the flags' settings once there is a checkpoint.
+static edt_status configure_from_checkpoint(const flags *f, edt_arena *arena, edt_error *err,
+                                            edt_hparams *hp, bool *out_is_stored)
 {
-    EDT_TRY(edt_scaling_apply(hp, f->model_name, err));
-    EDT_TRY_CTX(edt_hparams_override(hp, f->hparams, err), err, "--hparams");
+    const char *dir = f->options.model_dir;
+    const char *prefix;
+    *out_is_stored = false;
+    if (dir[0] == '\0') {
+        return EDT_OK;
+    }
+    const edt_status status = edt_checkpoint_latest(dir, arena, err, &prefix);
+    if (status == EDT_OK) {
+        EDT_TRY(edt_model_config_load(hp, f->has_model_name ? f->model_name : NULL, prefix,
+                                      f->hparams, arena, err, &prefix));
+        *out_is_stored = true;
+    }
+    return status == EDT_END ? EDT_OK : status;
+}
+
+static edt_status configure(const flags *f, edt_arena *arena, edt_error *err, edt_hparams *hp)
+{
+    bool is_stored = false;
+    if (f->options.mode == EDT_TRAIN_MODE_EVAL) {
+        EDT_TRY(configure_from_checkpoint(f, arena, err, hp, &is_stored));
+    }
+    if (!is_stored) {
+        EDT_TRY(edt_scaling_apply(hp, f->model_name, err));
+        EDT_TRY_CTX(edt_hparams_override(hp, f->hparams, err), err, "--hparams");
+    }
     if (f->num_epochs > 0.0) {
         hp->num_epochs = f->num_epochs;
     }
@@ -168,7 +199,7 @@ static edt_status run(int argc, char **argv, edt_arena *arena, edt_hparams *hp, 
     if (f.batch_size > 0) {
         f.options.train_batch_size = f.options.eval_batch_size = f.batch_size;
     }
-    EDT_TRY(configure(&f, err, hp));
+    EDT_TRY(configure(&f, arena, err, hp));
     EDT_TRY(edt_interrupt_install(err));
     return edt_train_run(hp, &f.options, err);
 }

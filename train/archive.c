@@ -31,8 +31,7 @@ static void remove_files(const char *dir, edt_arena *arena)
 {
     edt_error ignored;
     edt_path_list files;
-    const char *pattern = edt_path_join(arena, dir, "*");
-    if (pattern != NULL && edt_path_glob(pattern, arena, &ignored, &files) == EDT_OK) {
+    if (edt_path_list_dir(dir, arena, &ignored, &files) == EDT_OK) {
         for (int64_t i = 0; i < files.n; ++i) {
             (void)unlink(files.path[i]);
         }
@@ -45,20 +44,35 @@ static edt_status copy_checkpoint(const char *prefix, const char *to_dir, edt_ar
 {
     EDT_TRY(edt_path_mkdirs(to_dir, err));
     edt_path_list files;
-    const char *pattern = edt_arena_printf(arena, "%s.*", prefix);
-    if (pattern == NULL) {
+    const char *dir = edt_path_dirname(arena, prefix);
+    const char *name = edt_path_basename(arena, prefix);
+    const char *start = name != NULL ? edt_arena_printf(arena, "%s.", name) : NULL;
+    if (dir == NULL || start == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to archive %s", prefix);
     }
-    EDT_TRY(edt_path_glob(pattern, arena, err, &files));
+    EDT_TRY(edt_path_list_dir(dir, arena, err, &files));
+    int64_t n_copied = 0;
     for (int64_t i = 0; i < files.n; ++i) {
+        const char *file_name = strrchr(files.path[i], '/');
+        file_name = file_name != NULL ? file_name + 1 : files.path[i];
+        if (strncmp(file_name, start, strlen(start)) != 0) {
+            continue;
+        }
+        const char *to = edt_path_join(arena, to_dir, file_name);
+        if (to == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to archive %s", prefix);
+        }
         edt_mapped_file file;
         EDT_TRY(edt_mapped_file_open(files.path[i], err, &file));
-        const char *to = edt_path_join(arena, to_dir, edt_path_basename(arena, files.path[i]));
+        ++n_copied;
         const edt_status status = edt_file_write(to, file.span.data, file.span.n_bytes, err);
         edt_mapped_file_close(&file);
         EDT_TRY(status);
     }
-    return edt_checkpoint_enter(to_dir, edt_path_basename(arena, prefix), 0, err);
+    if (n_copied == 0) {
+        EDT_FAIL(err, EDT_ERR_NOT_FOUND, "%s: no file of this checkpoint exists", prefix);
+    }
+    return edt_checkpoint_enter(to_dir, name, 0, err);
 }
 
 static edt_status archive(const char *model_dir, const char *prefix, double objective,

@@ -8,12 +8,11 @@
 #include "dataio/example.h"
 #include "dataio/jpeg_decode.h"
 #include "dataio/record_index.h"
+#include "eval/evaluate.h"
 #include "eval/predict.h"
 #include "train/bench_priv.h"
 
-// Pictures in memory at once; EVAL_NMS_INPUTS: candidates of an evaluation
-// (spec/eval_infer_export.md 1.1).
-enum { MAX_PICTURES = 1024, EVAL_NMS_INPUTS = 5000 };
+enum { MAX_PICTURES = 1024 }; // in memory at once
 
 // Stages of one run; DECODE and RESIZE are summed over threads.
 enum { DECODE, RESIZE, NETWORK, POST, TOTAL, N_STAGES };
@@ -57,14 +56,15 @@ static edt_status alloc_pictures(pipeline *p, int64_t n, edt_error *err)
 
 static edt_status map_files(pipeline *p, const char *input, edt_error *err)
 {
-    if (edt_path_is_dir(input)) {
-        input = edt_arena_printf(&p->arena, "%s/*", input);
-        if (input == NULL) {
-            return no_memory(err);
-        }
-    }
     edt_path_list list;
-    EDT_TRY(edt_path_glob(input, &p->arena, err, &list));
+    if (edt_path_is_dir(input)) {
+        EDT_TRY(edt_path_list_dir(input, &p->arena, err, &list));
+        if (list.n == 0) {
+            EDT_FAIL(err, EDT_ERR_NOT_FOUND, "the directory %s holds no file", input);
+        }
+    } else {
+        EDT_TRY(edt_path_glob(input, &p->arena, err, &list));
+    }
     EDT_TRY(alloc_pictures(p, list.n, err));
     p->files = edt_arena_calloc(&p->arena, (size_t)p->n_pictures, sizeof *p->files);
     if (p->files == NULL) {
@@ -117,9 +117,7 @@ static edt_status set_up(pipeline *p, edt_error *err)
     const size_t n_workers = (size_t)b->n_threads;
     EDT_TRY(open_pictures(p, err));
     EDT_TRY(edt_hparams_copy(b->hp, err, &p->hp));
-    if (p->hp.nms_configs.max_nms_inputs == 0) {
-        p->hp.nms_configs.max_nms_inputs = EVAL_NMS_INPUTS;
-    }
+    edt_evaluation_settings(&p->hp);
     EDT_TRY(edt_normalize_init(&p->hp, err, &p->normalize));
     EDT_TRY(edt_bench_make_batch(&p->hp, b->batch_size, EDT_SLOT_F32, false, &p->arena, err,
                                  &p->batch));

@@ -17,9 +17,6 @@
 #include "model/io/restore.h"
 #include "train/archive.h"
 
-// main.py evaluates with the best 5000 candidates (spec/eval_infer_export.md 1.1).
-enum { EVAL_NMS_INPUTS = 5000 };
-
 struct edt_eval_loop {
     edt_hparams hp; // with the evaluation's settings
     const edt_train_options *options;
@@ -39,9 +36,7 @@ edt_status edt_eval_loop_create(const edt_hparams *hp, const edt_train_options *
     edt_arena_init(&l->arena, EDT_MEM_ARENA, 0);
     l->options = options;
     EDT_TRY_GOTO(edt_hparams_copy(hp, err, &l->hp));
-    if (l->hp.nms_configs.max_nms_inputs == 0) {
-        l->hp.nms_configs.max_nms_inputs = EVAL_NMS_INPUTS;
-    }
+    edt_evaluation_settings(&l->hp);
     const edt_predictor_options po = {
         .batch_size = options->eval_batch_size,
         .slot_format = EDT_SLOT_F32,
@@ -127,23 +122,55 @@ static edt_status load(edt_eval_loop *l, const char *prefix, edt_error *err)
 static bool wait_for_newer(edt_eval_loop *l, const char *old_prefix, double not_before_s,
                            const char **out_prefix)
 {
-    const double start = edt_clock_now_s();
+    const double timeout = l->options->eval_timeout;
+    double start = edt_clock_now_s();
+    start = start > not_before_s ? start : not_before_s;
+    edt_arena scratch;
+    edt_arena_init(&scratch, EDT_MEM_ARENA, 0);
+    const char *found = NULL;
     for (;;) {
         const double now = edt_clock_now_s();
         edt_error ignored;
+        edt_arena_reset(&scratch);
         if (now >= not_before_s &&
-            edt_checkpoint_latest(l->options->model_dir, &l->arena, &ignored, out_prefix) ==
-                EDT_OK &&
-            (old_prefix == NULL || strcmp(*out_prefix, old_prefix) != 0)) {
-            return true;
+            edt_checkpoint_latest(l->options->model_dir, &scratch, &ignored, &found) == EDT_OK &&
+            (old_prefix == NULL || strcmp(found, old_prefix) != 0)) {
+            found = edt_arena_strdup(&l->arena, found);
+            break;
         }
-        if (edt_interrupt_requested() ||
-            (l->options->eval_timeout >= 0.0 && now - start > l->options->eval_timeout)) {
-            return false;
+        found = NULL;
+        if (edt_interrupt_requested() || (timeout >= 0.0 && now - start > timeout)) {
+            break;
         }
         const struct timespec nap = {.tv_nsec = 200 * 1000 * 1000};
         (void)nanosleep(&nap, NULL);
     }
+    edt_arena_deinit(&scratch);
+    *out_prefix = found;
+    return found != NULL;
+}
+
+// Evaluates one checkpoint. The trainer beside us keeps the newest few only: one that it removed
+// meanwhile is passed over.
+static edt_status evaluate_checkpoint(edt_eval_loop *l, const char *prefix, bool writable,
+                                      edt_metrics *metrics, edt_error *err)
+{
+    edt_status status = load(l, prefix, err);
+    if (status == EDT_OK) {
+        const int64_t step = edt_checkpoint_step(prefix);
+        EDT_INFO("evaluating %s", prefix);
+        status = edt_eval_loop_once(l, step < 0 ? 0 : step,
+                                    step >= 0 && writable ? prefix : NULL, metrics, err);
+    }
+    if (status == EDT_OK || status == EDT_ERR_CANCELLED) {
+        return status;
+    }
+    const char *index = edt_arena_printf(&l->arena, "%s.index", prefix);
+    if (index == NULL || edt_path_exists(index)) {
+        return status;
+    }
+    EDT_WARN("%s was removed while it was evaluated and is passed over: %s", prefix, err->text);
+    return EDT_OK;
 }
 
 edt_status edt_eval_loop_run(edt_eval_loop *l, int64_t total_steps, edt_error *err)
@@ -178,14 +205,8 @@ edt_status edt_eval_loop_run(edt_eval_loop *l, int64_t total_steps, edt_error *e
     }
     while (prefix != NULL) {
         const double begun = edt_clock_now_s();
-        status = load(l, prefix, err);
-        if (status != EDT_OK) {
-            break;
-        }
-        EDT_INFO("evaluating %s", prefix);
         const int64_t step = edt_checkpoint_step(prefix);
-        status = edt_eval_loop_once(l, step < 0 ? 0 : step, step >= 0 && writable ? prefix : NULL,
-                                    metrics, err);
+        status = evaluate_checkpoint(l, prefix, writable, metrics, err);
         done = prefix;
         if (status != EDT_OK || step < 0 || step >= total_steps) {
             break;
@@ -200,5 +221,5 @@ edt_status edt_eval_loop_run(edt_eval_loop *l, int64_t total_steps, edt_error *e
         }
     }
     edt_metrics_close(metrics);
-    return status;
+    return status == EDT_OK ? edt_interrupt_check(err) : status;
 }

@@ -52,6 +52,32 @@ static edt_status drop_later_steps(const char *path, int64_t keep_step, edt_erro
     return status;
 }
 
+edt_status edt_metrics_has(const char *path, int64_t step, const char *name, edt_error *err,
+                           bool *out_has)
+{
+    bool has = false;
+    if (edt_path_exists(path)) {
+        char start[96];
+        const size_t n_start = (size_t)snprintf(start, sizeof start,
+                                                "{\"step\": %" PRId64 ", \"%.40s\": ", step, name);
+        edt_mapped_file file;
+        EDT_TRY(edt_mapped_file_open(path, err, &file));
+        const char *at = (const char *)file.span.data;
+        const char *end = at + file.span.n_bytes;
+        while (at < end && !has) {
+            const char *newline = memchr(at, '\n', (size_t)(end - at));
+            if (newline == NULL) {
+                break;
+            }
+            has = (size_t)(newline - at) > n_start && memcmp(at, start, n_start) == 0;
+            at = newline + 1;
+        }
+        edt_mapped_file_close(&file);
+    }
+    *out_has = has;
+    return EDT_OK;
+}
+
 edt_status edt_metrics_open(const char *path, int64_t keep_step, edt_error *err,
                             edt_metrics **out_metrics)
 {

@@ -3,6 +3,7 @@
 #ifndef EDT_TRAIN_METRICS_H
 #define EDT_TRAIN_METRICS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/error.h"
@@ -18,6 +19,9 @@ typedef struct edt_metric {
 edt_status edt_metrics_open(const char *path, int64_t keep_step, edt_error *err,
                             edt_metrics **out_metrics);
 void edt_metrics_close(edt_metrics *metrics);
+// Whether `path` has a line of `step` whose first value is `name`; false without the file.
+edt_status edt_metrics_has(const char *path, int64_t step, const char *name, edt_error *err,
+                           bool *out_has);
 // {"step": N, "<name>": value, ...}; whole numbers are written without a fraction.
 edt_status edt_metrics_write(edt_metrics *metrics, int64_t step, const edt_metric *values,
                              int n_values, edt_error *err);

@@ -10,6 +10,49 @@
 #include "core/path.h"
 #include "dataio/record_index.h"
 
+edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err)
+{
+    const struct {
+        bool refused;
+        const char *name, *instead;
+    } rows[] = {
+        {hp->accumulate_steps != 1, "accumulate_steps",
+         "1: gradients are not accumulated over batches; train --plan tells which batch fits"},
+        {hp->early_stop_evals != 0, "early_stop_evals",
+         "0: training runs for num_epochs; the best checkpoint is kept in archive/"},
+        {hp->positives_momentum != 0.0, "positives_momentum",
+         "None: each batch is normalised by its own positives"},
+        {hp->mixed_precision, "mixed_precision", "false: training computes in 32 bits"},
+        {hp->loss_scale != 0.0, "loss_scale", "None: 32-bit training needs no loss scale"},
+        {strcmp(hp->grad_reduce, "global") != 0, "grad_reduce",
+         "global: training runs on one device"},
+        {strcmp(hp->save_freq, "epoch") != 0, "save_freq",
+         "epoch; --save_checkpoints_steps sets the period of checkpoints"},
+        {hp->grad_checkpoint, "grad_checkpoint",
+         "false: activations are kept, never recomputed"},
+        {!hp->use_keras_model, "use_keras_model", "true: there is one model builder"},
+        {hp->img_summary_steps != 0, "img_summary_steps",
+         "None; inspect_records and detect write pictures"},
+        {hp->sample_image != NULL && hp->sample_image[0] != '\0', "sample_image",
+         "None; detect draws the detections of a picture"},
+        {hp->heads.n != 1 || strcmp(hp->heads.v[0], "object_detection") != 0, "heads",
+         "['object_detection']: there is no segmentation head"},
+        {!hp->is_training_bn, "is_training_bn",
+         "true; freeze_bn=true trains with the moving statistics"},
+        {hp->map_freq != 5, "map_freq",
+         "5; --mode=train_and_eval evaluates after each epoch, --mode=eval every checkpoint"},
+        {hp->seg_num_classes != 3, "seg_num_classes", "3: there is no segmentation head"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; ++i) {
+        if (rows[i].refused) {
+            EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
+                     "hparam %s has a value that training does not act on; leave it at %s",
+                     rows[i].name, rows[i].instead);
+        }
+    }
+    return EDT_OK;
+}
+
 edt_status edt_preflight_count_records(const char *file_pattern, edt_error *err, int64_t *out_n)
 {
     edt_arena arena;

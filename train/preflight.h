@@ -5,6 +5,10 @@
 
 #include "train/step.h"
 
+// EDT_ERR_UNSUPPORTED naming the first hparam whose value asks for what training does not do: a
+// setting is honoured or refused, never taken and forgotten.
+edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err);
+
 // Records in the shards, by their framing alone.
 edt_status edt_preflight_count_records(const char *file_pattern, edt_error *err, int64_t *out_n);
 

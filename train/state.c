@@ -13,6 +13,7 @@
 
 static const char cursor_name[] = "edt/cursor";
 static const char seed_name[] = "edt/seed";
+static const char skipped_name[] = "edt/n_skipped";
 static const char config_name[] = "edt/config";
 
 void edt_train_slot_names(const edt_hparams *hp, const char *out_names[static 2])
@@ -49,6 +50,7 @@ edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp, ed
     const edt_checkpoint_extra extras[] = {
         {.name = cursor_name, .desc = {EDT_DTYPE_I64, edt_shape_1(2)}, .data = cursor},
         {.name = seed_name, .desc = {EDT_DTYPE_I64, {0}}, .data = &state->seed},
+        {.name = skipped_name, .desc = {EDT_DTYPE_I64, {0}}, .data = &state->n_skipped},
         {.name = config_name, .text = {config, strlen(config)}},
     };
     edt_checkpoint_save_options options = {
@@ -83,6 +85,10 @@ static edt_status read_extras(const char *prefix, edt_error *err, edt_train_stat
                  "from the beginning of the data set",
                  prefix);
     }
+    if (edt_tf_bundle_find(bundle, skipped_name) >= 0) {
+        EDT_TRY_GOTO(
+            edt_checkpoint_read_extra(bundle, skipped_name, &seed_desc, &state->n_skipped, err));
+    }
 fail:
     edt_tf_bundle_close(bundle);
     return status;
@@ -113,6 +119,51 @@ static edt_status select_updated(const edt_hparams *hp, const edt_params *params
     return EDT_OK;
 }
 
+// A directory without a checkpoint to resume from is a new one only when nothing in it says
+// otherwise: a new run would write over what may be days of work.
+static edt_status check_no_traces(const char *model_dir, edt_arena *arena, edt_error *err)
+{
+    if (!edt_path_is_dir(model_dir)) {
+        return EDT_OK;
+    }
+    edt_path_list files;
+    EDT_TRY(edt_path_list_dir(model_dir, arena, err, &files));
+    const char *newest = NULL;
+    bool has_state = false;
+    for (int64_t i = 0; i < files.n; ++i) {
+        const char *slash = strrchr(files.path[i], '/');
+        const char *name = slash != NULL ? slash + 1 : files.path[i];
+        has_state |= strcmp(name, "checkpoint") == 0;
+        if (strncmp(name, "model.ckpt-", 11) == 0 && edt_path_has_suffix(name, ".index")) {
+            const char *prefix = edt_arena_strndup(arena, name, strlen(name) - 6);
+            if (prefix == NULL) {
+                EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the files of %s", model_dir);
+            }
+            if (newest == NULL || edt_checkpoint_step(prefix) > edt_checkpoint_step(newest)) {
+                newest = prefix;
+            }
+        }
+    }
+    if (newest != NULL) {
+        EDT_FAIL(err, EDT_ERR_NOT_FOUND,
+                 "%s holds the checkpoint %s, but %s; to go on from it, write the line "
+                 "model_checkpoint_path: \"%s\" into %s/checkpoint; to start anew, give another "
+                 "--model_dir or remove this one",
+                 model_dir, newest,
+                 has_state ? "its file 'checkpoint' names another one that is gone"
+                           : "no file 'checkpoint' that names it",
+                 newest, model_dir);
+    }
+    if (has_state) {
+        EDT_FAIL(err, EDT_ERR_NOT_FOUND,
+                 "%s/checkpoint names a checkpoint whose .index file is gone, and there is no "
+                 "other one; restore its files, or to start anew give another --model_dir or "
+                 "remove this one",
+                 model_dir);
+    }
+    return EDT_OK;
+}
+
 edt_status edt_train_state_resume(const char *model_dir, const edt_hparams *hp, edt_params *params,
                                   int64_t default_seed, edt_error *err,
                                   edt_train_state *out_state)
@@ -122,6 +173,10 @@ edt_status edt_train_state_resume(const char *model_dir, const edt_hparams *hp, 
     edt_restore_report report = {0};
     const char *prefix;
     edt_status status = edt_checkpoint_latest(model_dir, &arena, err, &prefix);
+    if (status == EDT_END) {
+        const edt_status traces = check_no_traces(model_dir, &arena, err);
+        status = traces != EDT_OK ? traces : EDT_END;
+    }
     if (status != EDT_OK) {
         edt_arena_deinit(&arena);
         return status;

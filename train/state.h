@@ -11,6 +11,7 @@ typedef struct edt_train_state {
     int64_t global_step;
     int64_t seed;
     edt_cursor cursor;
+    int64_t n_skipped; // steps without an update because a gradient was not finite
 } edt_train_state;
 
 // Writes model_dir/model.ckpt-<global_step> and makes it the latest, keeping the newest five.
@@ -18,7 +19,8 @@ typedef struct edt_train_state {
 edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp, edt_params *params,
                                 const bool *frozen, const edt_train_state *state, edt_error *err);
 
-// Loads the latest checkpoint of model_dir, or EDT_END when it has none. A checkpoint of the
+// Loads the latest checkpoint of model_dir, or EDT_END when it has none. EDT_ERR_NOT_FOUND when
+// there are traces of checkpoints but none to resume from: a run never starts over them. A checkpoint of the
 // reference (no cursor of ours) resumes at its step with the pictures from the start of the data set
 // and, where it has none, slots of zero. `default_seed` holds where none is stored.
 edt_status edt_train_state_resume(const char *model_dir, const edt_hparams *hp, edt_params *params,

@@ -14,6 +14,7 @@
 #include "core/signal.h"
 #include "core/trace.h"
 #include "dataio/loader.h"
+#include "train/config_file.h"
 #include "train/eval_loop.h"
 #include "train/metrics.h"
 #include "train/preflight.h"
@@ -36,7 +37,6 @@ typedef struct run {
     edt_schedule schedule;
     edt_train_state state;
     int64_t saved_step; // of the newest checkpoint, -1: none
-    int64_t n_skipped;  // steps without an update because a gradient was not finite
     int64_t n_empty;    // batches in a row without a usable sample (on_bad_sample=skip)
     int64_t examples_per_epoch;
 } run;
@@ -46,6 +46,12 @@ typedef struct window {
     int64_t n_steps;
     double begin_s, wait_begin_s;
 } window;
+
+static edt_slot_format train_slot_format(const edt_hparams *hp)
+{
+    return hp->slot_format != NULL && strcmp(hp->slot_format, "f32") == 0 ? EDT_SLOT_F32
+                                                                          : EDT_SLOT_U8;
+}
 
 static edt_status open_loader(run *r, bool training, edt_error *err)
 {
@@ -60,9 +66,7 @@ static edt_status open_loader(run *r, bool training, edt_error *err)
         .seed = (uint64_t)r->state.seed,
         .start = r->state.cursor,
         .world_size = 1,
-        .format = r->hp->slot_format != NULL && strcmp(r->hp->slot_format, "f32") == 0
-                      ? EDT_SLOT_F32
-                      : EDT_SLOT_U8,
+        .format = train_slot_format(r->hp),
         .keep_groundtruth = !training,
         .drop_remainder = r->hp->drop_remainder,
         .n_anchors = edt_step_model(r->step)->n_anchors,
@@ -120,13 +124,17 @@ static edt_status fail_not_finite(const run *r, const edt_batch *batch,
         used += (size_t)snprintf(ids + used, sizeof ids - used, "%s%" PRId64,
                                  i == 0 ? "" : ", ", batch->source_ids[i]);
     }
+    char saved[128] = "No checkpoint was saved yet";
+    if (r->saved_step >= 0) {
+        (void)snprintf(saved, sizeof saved, "The last checkpoint is from before, step %" PRId64,
+                       r->saved_step);
+    }
     EDT_FAIL(err, EDT_ERR_NUMERIC,
              "step %" PRId64
              ": the loss (%g) or a gradient is not finite; pictures of the batch: "
-             "%s. The last checkpoint in %s is from before (step %" PRId64
-             "). Lower learning_rate or clip_gradients_norm, or look at these pictures with "
-             "inspect_records",
-             r->state.global_step, m->loss, ids, r->options->model_dir, r->saved_step);
+             "%s. %s (%s). Lower learning_rate or clip_gradients_norm, or look at these pictures "
+             "with inspect_records",
+             r->state.global_step, m->loss, ids, saved, r->options->model_dir);
 }
 
 static edt_status one_step(run *r, const edt_batch *batch, edt_error *err,
@@ -134,15 +142,15 @@ static edt_status one_step(run *r, const edt_batch *batch, edt_error *err,
 {
     EDT_TRY(edt_step_run(r->step, batch, r->state.global_step, err, out_m));
     if (!out_m->finite) {
-        ++r->n_skipped;
+        ++r->state.n_skipped;
         // A loss that is not finite has already reached the moving statistics: only a gradient
         // overflow leaves a state to go on from.
-        if (!isfinite(out_m->det_loss) || r->n_skipped > r->hp->nan_skip_budget) {
+        if (!isfinite(out_m->det_loss) || r->state.n_skipped > r->hp->nan_skip_budget) {
             return fail_not_finite(r, batch, out_m, err);
         }
         EDT_WARN("step %" PRId64 ": a gradient is not finite, no update (%" PRId64
                  " of %" PRId64 " such steps allowed)",
-                 r->state.global_step, r->n_skipped, r->hp->nan_skip_budget);
+                 r->state.global_step, r->state.n_skipped, r->hp->nan_skip_budget);
     }
     ++r->state.global_step;
     return EDT_OK;
@@ -176,8 +184,8 @@ static edt_status next_batch(run *r, edt_error *err, const edt_batch **out_batch
     }
 }
 
-// Trains until global_step reaches `until` or the user interrupts (a checkpoint is then
-// written). `fixed_batch` NULL: batches from the loader.
+// Trains until global_step reaches `until`, or EDT_ERR_CANCELLED when the user interrupts before
+// (a checkpoint is then written). `fixed_batch` NULL: batches from the loader.
 static edt_status train_until(run *r, int64_t until, const edt_batch *fixed_batch,
                               edt_error *err)
 {
@@ -229,9 +237,10 @@ static edt_status train_until(run *r, int64_t until, const edt_batch *fixed_batc
     if (status == EDT_OK && fixed_batch == NULL) {
         status = save(r, err);
     }
-    if (status == EDT_OK && edt_interrupt_requested()) {
-        EDT_INFO("interrupted at step %" PRId64 "; the same command goes on from here",
-                 r->state.global_step);
+    if (status == EDT_OK && r->state.global_step < until) {
+        EDT_FAIL(err, EDT_ERR_CANCELLED, "interrupted at step %" PRId64 "%s",
+                 r->state.global_step,
+                 fixed_batch == NULL ? "; the same command goes on from here" : "");
     }
     return status;
 }
@@ -248,19 +257,42 @@ static edt_status evaluate(run *r, edt_error *err)
     return edt_eval_loop_once(r->eval, r->state.global_step, prefix, r->metrics, err);
 }
 
-// Whole epochs, each followed by an evaluation (spec/train.md 2.2).
+// The step that ends epoch `e`; the last epoch may be a part of one.
+static int64_t epoch_end(const run *r, int64_t e)
+{
+    const int64_t total = r->schedule.total_steps;
+    const int64_t end = e * r->examples_per_epoch / r->options->train_batch_size;
+    return (double)e >= r->hp->num_epochs || end > total ? total : end;
+}
+
+static edt_status is_evaluated(run *r, bool *out_is, edt_error *err)
+{
+    const char *path = edt_path_join(&r->arena, r->options->model_dir, "metrics.jsonl");
+    if (path == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a file name");
+    }
+    return edt_metrics_has(path, r->state.global_step, edt_coco_stat_names[0], err, out_is);
+}
+
+// Epochs, each followed by an evaluation (spec/train.md 2.2). A run that ended between the
+// checkpoint of an epoch and its evaluation does that evaluation first.
 static edt_status train_and_eval(run *r, edt_error *err)
 {
-    const int64_t n_epochs = (int64_t)r->hp->num_epochs;
-    const int64_t b = r->options->train_batch_size;
-    const int64_t done = r->state.global_step * b / r->examples_per_epoch;
-    for (int64_t e = done + 1; e <= n_epochs; ++e) {
-        const int64_t until =
-            e == n_epochs ? r->schedule.total_steps : e * r->examples_per_epoch / b;
-        EDT_INFO("=====> Starting training, epoch: %" PRId64 ".", e);
-        EDT_TRY(train_until(r, until, NULL, err));
-        if (edt_interrupt_requested()) {
-            return EDT_OK;
+    const int64_t n_epochs = (int64_t)ceil(r->hp->num_epochs);
+    for (int64_t e = 1; e <= n_epochs; ++e) {
+        const int64_t until = epoch_end(r, e);
+        if (until < r->state.global_step || until == epoch_end(r, e - 1)) {
+            continue;
+        }
+        if (until == r->state.global_step) {
+            bool is_done;
+            EDT_TRY(is_evaluated(r, &is_done, err));
+            if (is_done) {
+                continue;
+            }
+        } else {
+            EDT_INFO("=====> Starting training, epoch: %" PRId64 ".", e);
+            EDT_TRY(train_until(r, until, NULL, err));
         }
         EDT_INFO("=====> Starting evaluation, epoch: %" PRId64 ".", e);
         EDT_TRY(evaluate(r, err));
@@ -303,27 +335,6 @@ fail:
     return status;
 }
 
-static edt_status write_config(run *r, edt_error *err)
-{
-    const char *path = edt_path_join(&r->arena, r->options->model_dir, "config.yaml");
-    const char *text;
-    EDT_TRY(edt_hparams_to_yaml(r->hp, &r->arena, err, &text));
-    if (path != NULL && edt_path_exists(path)) {
-        edt_mapped_file old;
-        EDT_TRY(edt_mapped_file_open(path, err, &old));
-        if (old.span.n_bytes != strlen(text) ||
-            memcmp(old.span.data, text, strlen(text)) != 0) {
-            EDT_WARN(
-                "the settings differ from those this model_dir was started with (%s); going "
-                "on with the new ones",
-                path);
-        }
-        edt_mapped_file_close(&old);
-        return EDT_OK;
-    }
-    return edt_file_write(path, text, strlen(text), err);
-}
-
 static edt_status resume_or_init(run *r, edt_error *err)
 {
     const edt_train_options *o = r->options;
@@ -355,7 +366,8 @@ static edt_status resume_or_init(run *r, edt_error *err)
 
 static edt_status check_options(const edt_train_options *o, edt_error *err)
 {
-    if (o->model_dir == NULL || o->model_dir[0] == '\0') {
+    const bool plans = o->plan && o->mode != EDT_TRAIN_MODE_EVAL;
+    if (!plans && (o->model_dir == NULL || o->model_dir[0] == '\0')) {
         EDT_FAIL(err, EDT_ERR_USAGE, "--model_dir is missing: where checkpoints are kept");
     }
     if (o->mode != EDT_TRAIN_MODE_EVAL &&
@@ -364,7 +376,7 @@ static edt_status check_options(const edt_train_options *o, edt_error *err)
     }
     const bool evaluates =
         o->mode != EDT_TRAIN_MODE_TRAIN || (o->eval_after_train && !o->overfit_one_batch);
-    if (evaluates && (o->val_file_pattern == NULL || o->val_file_pattern[0] == '\0')) {
+    if (evaluates && !plans && (o->val_file_pattern == NULL || o->val_file_pattern[0] == '\0')) {
         EDT_FAIL(err, EDT_ERR_USAGE, "--val_file_pattern is missing: the shards to evaluate");
     }
     return EDT_OK;
@@ -387,6 +399,7 @@ static edt_status make_schedule(run *r, edt_error *err)
 static edt_status run_training(run *r, edt_error *err)
 {
     const edt_train_options *o = r->options;
+    EDT_TRY(edt_preflight_check_hparams(r->hp, err));
     if (!o->plan) {
         // A device that is not there is told before any file is looked at.
         EDT_TRY(edt_backend_create(o->device, (int)o->num_threads, err, &r->backend));
@@ -395,9 +408,7 @@ static edt_status run_training(run *r, edt_error *err)
     const edt_step_options so = {
         .real = EDT_DTYPE_F32,
         .batch_size = o->train_batch_size,
-        .slot_format = r->hp->slot_format != NULL && strcmp(r->hp->slot_format, "f32") == 0
-                           ? EDT_SLOT_F32
-                           : EDT_SLOT_U8,
+        .slot_format = train_slot_format(r->hp),
         .drop_connect = !o->overfit_one_batch,
         .seed = (uint64_t)o->tf_random_seed,
         .schedule = r->schedule,
@@ -409,8 +420,12 @@ static edt_status run_training(run *r, edt_error *err)
     EDT_TRY(edt_step_create(r->hp, r->backend, &so, err, &r->step));
     EDT_TRY(resume_or_init(r, err));
     EDT_TRY(open_loader(r, !o->overfit_one_batch, err));
-    EDT_TRY(write_config(r, err));
-    const char *path = edt_path_join(&r->arena, o->model_dir, "metrics.jsonl");
+    // Learning one batch by heart is a probe: it leaves the files of the run itself alone.
+    if (!o->overfit_one_batch) {
+        EDT_TRY(edt_config_file_enter(o->model_dir, r->hp, err));
+    }
+    const char *path = edt_path_join(&r->arena, o->model_dir,
+                                     o->overfit_one_batch ? "overfit.jsonl" : "metrics.jsonl");
     EDT_TRY(edt_metrics_open(path, r->state.global_step, err, &r->metrics));
     edt_preflight_log_start(r->hp, &so, edt_loader_get_stats(r->loader).n_samples,
                             r->examples_per_epoch, r->state.global_step);
@@ -425,7 +440,7 @@ static edt_status run_training(run *r, edt_error *err)
         return train_and_eval(r, err);
     }
     EDT_TRY(train_until(r, r->schedule.total_steps, NULL, err));
-    return o->eval_after_train && !edt_interrupt_requested() ? evaluate(r, err) : EDT_OK;
+    return o->eval_after_train ? evaluate(r, err) : EDT_OK;
 }
 
 static edt_status run_eval(run *r, edt_error *err)
@@ -449,6 +464,7 @@ edt_status edt_train_run(const edt_hparams *hp, const edt_train_options *options
     edt_arena_init(&r.arena, EDT_MEM_ARENA, 0);
     const bool traced = options->trace_path != NULL && options->trace_path[0] != '\0';
     edt_status status = traced ? edt_trace_start(options->trace_path, err) : EDT_OK;
+    const bool is_tracing = traced && status == EDT_OK;
     if (status == EDT_OK) {
         status =
             options->mode == EDT_TRAIN_MODE_EVAL ? run_eval(&r, err) : run_training(&r, err);
@@ -460,8 +476,14 @@ edt_status edt_train_run(const edt_hparams *hp, const edt_train_options *options
     edt_metrics_close(r.metrics);
     edt_backend_destroy(&r.backend);
     edt_arena_deinit(&r.arena);
-    if (traced && status == EDT_OK) {
-        status = edt_trace_stop(err);
+    if (is_tracing) {
+        // Written for a run that failed as well: that is when it is wanted. The first error stays.
+        edt_error stop_err = {0};
+        const edt_status stopped = edt_trace_stop(&stop_err);
+        if (stopped != EDT_OK && status == EDT_OK) {
+            *err = stop_err;
+            status = stopped;
+        }
     }
     return status;
 }

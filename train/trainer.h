@@ -17,7 +17,6 @@ typedef struct edt_train_options {
     const char *model_dir;
     const char *train_file_pattern, *val_file_pattern, *val_json_file;
     const char *ckpt, *backbone_ckpt;
-    const char *eval_name;
     int64_t train_batch_size, eval_batch_size;
     int64_t eval_samples;
     int64_t save_checkpoints_steps;
@@ -35,7 +34,9 @@ typedef struct edt_train_options {
     const char *trace_path; // Chrome trace of the run
 } edt_train_options;
 
-// `hp` is complete (model row, YAML, flags) and checked; the trainer does not change it.
+// `hp` is complete (model row, YAML, flags) and checked; the trainer does not change it. A setting
+// that training does not act on is EDT_ERR_UNSUPPORTED. An interrupt (core/signal.h) ends any mode
+// with EDT_ERR_CANCELLED, in training after a checkpoint of the step reached.
 edt_status edt_train_run(const edt_hparams *hp, const edt_train_options *options, edt_error *err);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/support/test_dirs.h"
 #include "tests/support/test_training.h"
@@ -125,4 +126,41 @@ Test(eval_loop, one_batch_by_heart_writes_no_checkpoint)
     o.overfit_one_batch = true;
     expect_run("", &o, 0);
     cr_expect_not(edt_test_exists(edt_test_path(model_dir, "checkpoint")));
+    cr_expect_not(edt_test_exists(edt_test_path(model_dir, "metrics.jsonl")));
+    cr_expect_not(edt_test_exists(edt_test_path(model_dir, "config.yaml")));
+    cr_expect(edt_test_exists(edt_test_path(model_dir, "overfit.jsonl")));
+}
+
+// One and a half epochs end in an evaluation; one that a kill took away is made up for.
+Test(eval_loop, a_part_of_an_epoch_and_a_lost_evaluation_are_evaluated)
+{
+    edt_train_options o = options(EDT_TRAIN_MODE_TRAIN_AND_EVAL);
+    expect_run("num_epochs=1.67", &o, 0);
+    char line[2][2048];
+    eval_line(0, line[0], sizeof line[0]);
+    cr_expect(strncmp(line[0], "{\"step\": 3, ", 12) == 0, "%s", line[0]);
+    eval_line(1, line[0], sizeof line[0]);
+    cr_expect(strncmp(line[0], "{\"step\": 5, ", 12) == 0, "%s", line[0]);
+    cr_assert_eq(unlink(edt_test_path(model_dir, "metrics.jsonl")), 0);
+    expect_run("num_epochs=1.67", &o, 0); // the last one is lost
+    eval_line(0, line[1], sizeof line[1]);
+    cr_expect_str_eq(line[0], line[1]);
+    expect_run("num_epochs=1.67", &o, 0); // none is lost
+    eval_line(1, line[1], sizeof line[1]);
+    cr_expect_str_eq(line[1], "");
+}
+
+Test(eval_loop, a_checkpoint_removed_meanwhile_is_passed_over)
+{
+    edt_train_options o = options(EDT_TRAIN_MODE_TRAIN);
+    expect_run("", &o, 0);
+    // As the trainer would prune it: the evaluation holds the state file's name of it already.
+    cr_assert_eq(truncate(edt_test_path(model_dir, "model.ckpt-3.data-00000-of-00001"), 10), 0);
+    o = options(EDT_TRAIN_MODE_EVAL);
+    o.eval_timeout = 0;
+    const char *error;
+    cr_expect_neq(edt_test_train_run("", &o, &error), 0, "a damaged one that is there fails");
+    cr_assert_eq(unlink(edt_test_path(model_dir, "model.ckpt-3.index")), 0);
+    o.eval_timeout = 1e-3;
+    cr_expect_eq(edt_test_train_run("", &o, &error), 0, "%s", error);
 }

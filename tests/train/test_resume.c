@@ -48,8 +48,9 @@ static void finish(const char *overrides, const edt_train_options *o)
 }
 
 // Lets a run go until `n_events` changes of files in its directory (lines of metrics when
-// `only_metrics`, else pieces of checkpoints too) and sends `number`. True when that ended it.
-static bool run_until(const char *overrides, const edt_train_options *o, int n_events,
+// `only_metrics`, else pieces of checkpoints too) and sends `number`. The exit status, or 1000 +
+// the signal that ended it.
+static int run_until(const char *overrides, const edt_train_options *o, int n_events,
                       bool only_metrics, int number)
 {
     edt_error err = {0};
@@ -83,7 +84,7 @@ static bool run_until(const char *overrides, const edt_train_options *o, int n_e
     (void)close(watch);
     (void)close(alive[0]);
     cr_assert_eq(kill(pid, number), 0);
-    return edt_test_train_wait(pid) == 1000 + number;
+    return edt_test_train_wait(pid);
 }
 
 static void expect_equal(const place *p)
@@ -145,7 +146,8 @@ static void kill_and_compare(const char *overrides, int n_threads, int n_kills, 
         const int n_events = i == 0         ? SAVE_STEPS + 2 + (int)(draw * 3.0f)
                              : only_metrics ? 2 + (int)(draw * 3.0f)
                                             : 1 + (int)(draw * 40.0f);
-        n_killed += run_until(overrides, &broken, n_events, only_metrics, SIGKILL);
+        n_killed += run_until(overrides, &broken, n_events, only_metrics, SIGKILL) ==
+                    1000 + SIGKILL;
         cr_expect(edt_test_exists(edt_test_path(p.broken, "checkpoint")), "nothing to resume");
     }
     cr_expect_geq(n_killed, (n_kills + 1) / 2, "only %d of %d kills hit", n_killed, n_kills);
@@ -184,8 +186,8 @@ Test(resume, an_interrupt_leaves_a_checkpoint_of_its_step, .timeout = 240)
     finish("", &whole);
     static const int signals[] = {SIGTERM, SIGINT};
     for (int i = 0; i < 2; ++i) {
-        // A handled signal: the run ends by itself, with a checkpoint and status 0.
-        cr_expect_not(run_until("", &broken, 4, true, signals[i]));
+        // A handled signal: the run ends by itself, with a checkpoint and its own status.
+        cr_expect_eq(run_until("", &broken, 4, true, signals[i]), EDT_ERR_CANCELLED);
         cr_expect(edt_test_exists(edt_test_path(p.broken, "checkpoint")),
                   "no checkpoint after %d", signals[i]);
         cr_expect_not(edt_test_exists(edt_test_path(p.broken, "model.ckpt-%d.index", N_STEPS)));

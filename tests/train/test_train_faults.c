@@ -122,6 +122,34 @@ Test(train_faults, a_full_disk_leaves_the_older_checkpoint)
     cr_expect(has_checkpoint(4));
 }
 
+Test(train_faults, a_directory_with_traces_of_checkpoints_is_not_started_over)
+{
+    edt_test_write_drawn_shard(pattern, 6, -1);
+    const edt_train_options o = options();
+    expect_run("", &o, 0, "");
+    char state[320], moved[320];
+    (void)snprintf(state, sizeof state, "%s/checkpoint", model_dir);
+    (void)snprintf(moved, sizeof moved, "%s/moved", model_dir);
+    cr_assert_eq(rename(state, moved), 0);
+    expect_run("", &o, EDT_ERR_NOT_FOUND, "holds the checkpoint model.ckpt-4");
+    cr_assert_eq(rename(moved, state), 0);
+    cr_assert_eq(unlink(edt_test_path(model_dir, "model.ckpt-4.index")), 0);
+    expect_run("", &o, EDT_ERR_NOT_FOUND, "holds the checkpoint model.ckpt-2");
+    cr_assert_eq(unlink(edt_test_path(model_dir, "model.ckpt-2.index")), 0);
+    expect_run("", &o, EDT_ERR_NOT_FOUND, "is gone, and there is no other one");
+}
+
+Test(train_faults, a_run_that_failed_leaves_its_trace_too)
+{
+    edt_test_write_drawn_shard(pattern, 1, 0);
+    edt_train_options o = options();
+    char trace[320];
+    (void)snprintf(trace, sizeof trace, "%s/trace.json", root);
+    o.trace_path = trace;
+    expect_run("on_bad_sample=skip,drop_remainder=false", &o, EDT_ERR_INVALID, "no sample of");
+    cr_expect(edt_test_exists(trace));
+}
+
 Test(train_faults, weights_for_other_classes_start_a_run_unless_told_not_to)
 {
     edt_test_write_drawn_shard(pattern, 6, -1);

@@ -98,3 +98,26 @@ Test(metrics, a_path_that_cannot_be_opened_is_named, .timeout = 10)
     cr_expect_eq(edt_metrics_open("/nonexistent/metrics.jsonl", 0, &err, &m), EDT_ERR_IO);
     cr_expect_not_null(strstr(err.text, "/nonexistent/metrics.jsonl"), "%s", err.text);
 }
+
+Test(metrics, a_step_is_found_by_its_first_value, .timeout = 10)
+{
+    const char *path = fresh_path();
+    edt_error err = {0};
+    bool has = true;
+    cr_assert_eq(edt_metrics_has(path, 1, "loss", &err, &has), EDT_OK, "%s", err.text);
+    cr_expect_not(has, "without a file");
+    edt_metrics *m = open_metrics(path, 0);
+    write_steps(m, 1, 12);
+    const edt_metric row = {"AP", 0.5};
+    cr_assert_eq(edt_metrics_write(m, 12, &row, 1, &err), EDT_OK, "%s", err.text);
+    edt_metrics_close(m);
+    const struct {
+        int64_t step;
+        const char *name;
+        bool want;
+    } cases[] = {{12, "AP", true}, {1, "AP", false}, {1, "loss", true}, {2, "los", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+        cr_assert_eq(edt_metrics_has(path, cases[i].step, cases[i].name, &err, &has), EDT_OK);
+        cr_expect_eq(has, cases[i].want, "case %zu", i);
+    }
+}

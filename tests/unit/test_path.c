@@ -78,3 +78,31 @@ Test(path, globs_sort_bytewise_and_name_the_pattern_without_a_match, .timeout = 
     cr_assert_eq(edt_path_glob(",", &arena, &err, &list), EDT_ERR_USAGE);
     edt_arena_deinit(&arena);
 }
+
+Test(path, lists_regular_files_and_takes_no_name_for_a_pattern, .timeout = 10)
+{
+    const char *root = edt_test_temp_dir();
+    char dir[300];
+    (void)snprintf(dir, sizeof dir, "%s/a,b[1]", root);
+    edt_error err = {0};
+    cr_assert_eq(edt_path_mkdirs(dir, &err), EDT_OK, "%s", err.text);
+    edt_arena arena;
+    edt_arena_init(&arena, EDT_MEM_ARENA, 0);
+    edt_path_list list;
+    cr_assert_eq(edt_path_list_dir(dir, &arena, &err, &list), EDT_OK, "%s", err.text);
+    cr_expect_eq(list.n, 0);
+    static const char *const names[] = {"*", "B,c", "a[x]", "b"};
+    for (size_t i = 4; i-- > 0;) {
+        touch(edt_path_join(&arena, dir, names[i]));
+    }
+    cr_assert_eq(edt_path_mkdirs(edt_path_join(&arena, dir, "folder"), &err), EDT_OK);
+    cr_assert_eq(edt_path_list_dir(dir, &arena, &err, &list), EDT_OK, "%s", err.text);
+    cr_assert_eq(list.n, 4);
+    for (int i = 0; i < 4; ++i) {
+        cr_expect_str_eq(list.path[i], edt_path_join(&arena, dir, names[i]));
+    }
+    cr_expect_eq(edt_path_list_dir(edt_path_join(&arena, dir, "none"), &arena, &err, &list),
+                 EDT_ERR_NOT_FOUND);
+    edt_arena_deinit(&arena);
+    edt_test_remove_tree(root);
+}
