@@ -228,6 +228,23 @@ static edt_status check_labels(const edt_preprocess_config *config, const edt_ex
     return EDT_OK;
 }
 
+// A corner that is no number would be clipped into a sound-looking box or poison the targets.
+static edt_status check_corners(const edt_preprocess_config *config, const edt_example *example,
+                                edt_error *err)
+{
+    static const char *const keys[4] = {"ymin", "xmin", "ymax", "xmax"};
+    for (int64_t i = 0; !config->reference_defects && i < 4 * example->n_boxes; ++i) {
+        if (!isfinite(example->boxes[i])) {
+            EDT_FAIL(err, EDT_ERR_INVALID,
+                     "image/object/bbox/%s of box %" PRId64
+                     " is %g; corners must be finite, in parts of the picture's size: mend the "
+                     "record, or set on_bad_sample to go on without it",
+                     keys[i % 4], i / 4, (double)example->boxes[i]);
+        }
+    }
+    return EDT_OK;
+}
+
 // The boxes of one sample on their way through the pipeline. `source` is each box's number in
 // the record.
 typedef struct box_set {
@@ -330,8 +347,8 @@ static edt_status choose_geometry(edt_preprocessor *p, int64_t h, int64_t w,
 // window too. *out_decoded_s: when decoding was done.
 static edt_status place_picture(edt_preprocessor *p, edt_span encoded,
                                 const edt_draw_source *draws, bool whole,
-                                const edt_sample_row *row, edt_error *err,
-                                edt_image *out_image, double *out_decoded_s)
+                                const edt_sample_row *row, edt_error *err, edt_image *out_image,
+                                double *out_decoded_s)
 {
     const edt_preprocess_config *c = p->config;
     int64_t h, w;
@@ -377,6 +394,7 @@ edt_status edt_preprocess_run(edt_preprocessor *preprocessor, edt_span record,
     EDT_TRY(edt_example_decode(record, 0, &p->arena, err, &example));
     EDT_TRY(read_source_id(c, &example, err, row->source_id));
     EDT_TRY(check_labels(c, &example, err));
+    EDT_TRY(check_corners(c, &example, err));
     box_set set = {0};
     EDT_TRY(collect_boxes(p, &example, err, &set));
 

@@ -1,4 +1,5 @@
 #include <criterion/criterion.h>
+#include <math.h>
 #include <string.h>
 
 #include "core/mem.h"
@@ -90,6 +91,24 @@ Test(preprocess, labels_outside_the_classes_are_refused, .timeout = 10)
     init(&b, "reference_defects=true");
     const int64_t label = 6;
     cr_assert_eq(run(&b, "7", box, &label, 1), EDT_OK, "%s", b.err.text);
+    deinit(&b);
+}
+
+Test(preprocess, corners_that_are_no_numbers_are_refused, .timeout = 10)
+{
+    const int64_t labels[2] = {1, 2};
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    bench b;
+    init(&b, "");
+    for (int i = 0; i < 3; ++i) {
+        const float boxes[8] = {0, 0, 1, 1, 0, 0, bad[i], 1};
+        cr_assert_eq(run(&b, "7", boxes, labels, 2), EDT_ERR_INVALID);
+        cr_assert_not_null(strstr(b.err.text, "bbox/ymax of box 1"), "%s", b.err.text);
+    }
+    deinit(&b);
+    init(&b, "reference_defects=true");
+    const float boxes[8] = {0, 0, 1, 1, 0, 0, NAN, 1};
+    cr_assert_eq(run(&b, "7", boxes, labels, 2), EDT_OK, "%s", b.err.text);
     deinit(&b);
 }
 
