@@ -417,9 +417,14 @@ edt_status edt_loader_next(edt_loader *loader, edt_error *err, const edt_batch *
 void edt_loader_release(edt_loader *loader, const edt_batch *batch)
 {
     (void)pthread_mutex_lock(&loader->mutex);
-    edt_loader_slot *slot = &loader->slots[batch->sequence % loader->n_slots];
-    slot->state = EDT_SLOT_FREE;
-    (void)pthread_cond_broadcast(&loader->work);
+    // A second release must not free a slot that the workers are filling by now.
+    for (int64_t i = 0; i < loader->n_slots; ++i) {
+        edt_loader_slot *slot = &loader->slots[i];
+        if (batch == &slot->batch && slot->state == EDT_SLOT_HELD) {
+            slot->state = EDT_SLOT_FREE;
+            (void)pthread_cond_broadcast(&loader->work);
+        }
+    }
     (void)pthread_mutex_unlock(&loader->mutex);
 }
 

@@ -44,7 +44,8 @@ typedef struct edt_loader_stats {
 //   fail        the loader ends with the reason (the default);
 //   skip        the row is left out: the batch closes ranks, n_valid shrinks (down to 0), the
 //               end is padding;
-//   substitute  the row takes the next good sample of the epoch's order with the bad one's draws
+//   substitute  the row takes the next good sample of the epoch's order with the bad one's
+//   draws
 //               (in an evaluation pass, where no record may appear twice: as skip).
 // The latter two warn, count in stats.n_bad, and depend on the data alone, not on threads.
 // EDT_ERR_UNSUPPORTED names an hparam that asks for something not built yet.
@@ -57,7 +58,8 @@ void edt_loader_destroy(edt_loader *loader);
 // failure in the order of the stream arrives here, in its place, with file, record and reason.
 // One consumer thread, which may hold up to prefetch + 1 batches.
 edt_status edt_loader_next(edt_loader *loader, edt_error *err, const edt_batch **out_batch);
-// Gives the slot back.
+// Gives the slot back. Nothing happens for a batch that is not held (released already, or not
+// of this loader).
 void edt_loader_release(edt_loader *loader, const edt_batch *batch);
 
 // Cursor after the last batch handed out: what a checkpoint stores.

@@ -432,6 +432,10 @@ Test(loader, holding_every_slot_is_an_error_not_a_deadlock, .timeout = 30)
         cr_assert_eq(edt_loader_next(loader, NULL, &batch), EDT_OK);
     }
     cr_assert_eq(edt_loader_next(loader, NULL, &batch), EDT_ERR_INTERNAL);
+    const edt_batch foreign = {0};
+    edt_loader_release(loader, &foreign);
+    cr_assert_eq(edt_loader_next(loader, NULL, &batch), EDT_ERR_INTERNAL,
+                 "a batch of somebody else's freed a slot");
     edt_loader_destroy(loader);
     edt_hparams_deinit(&hp);
 }
