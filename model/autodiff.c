@@ -144,6 +144,14 @@ static void depthwise_gradient(differ *d, const edt_node *node, edt_value_id dy)
 
 static void bn_train_gradient(differ *d, const edt_node *node, edt_value_id dy)
 {
+    if (node->out[1] == EDT_NO_VALUE || node->out[2] == EDT_NO_VALUE) {
+        edt_graph_fail(
+            d->graph, EDT_ERR_INTERNAL,
+            "node '%s': its gradient needs the batch mean and inverse deviation; make "
+            "the node with three outputs",
+            node->name);
+        return;
+    }
     const edt_value_id in[6] = {dy,          node->in[0],  node->in[1],
                                 node->in[2], node->out[1], node->out[2]};
     emit(d, node, EDT_OP_BN_TRAIN_BWD, "", &node->attrs, 6, in, 3, node->in);

@@ -197,6 +197,9 @@ int edt_graph_op_into(edt_graph *graph, const char *name, edt_op_kind kind,
         return -1;
     }
     edt_node node = {.kind = kind, .n_in = n_in, .n_out = n_out};
+    for (int i = 0; i < EDT_OP_MAX_OUT; i++) {
+        node.out[i] = EDT_NO_VALUE;
+    }
     if (attrs != NULL) {
         node.attrs = *attrs;
     }

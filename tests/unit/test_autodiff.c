@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/rng.h"
+#include "model/autodiff.h"
 #include "model/exec.h"
 #include "tests/support/test_model.h"
 
@@ -83,6 +84,30 @@ Test(autodiff, the_first_writer_of_a_shared_variable_overwrites, .timeout = 30)
                  1);
     edt_model_destroy(model);
     edt_hparams_deinit(&hp);
+}
+
+Test(autodiff, batch_norm_without_its_statistics_has_no_gradient, .timeout = 30)
+{
+    edt_error err = {0};
+    edt_graph *graph = NULL;
+    cr_assert_eq(edt_graph_create(EDT_DTYPE_F64, &err, &graph), EDT_OK);
+    const edt_init init = {.kind = EDT_INIT_CONSTANT};
+    const edt_value_id in[5] = {
+        edt_graph_input(graph, "x", EDT_DTYPE_F64, edt_shape_4(1, 4, 4, 2)),
+        edt_graph_param(graph, "gamma", "p", edt_shape_1(2), init, true),
+        edt_graph_param(graph, "beta", "p", edt_shape_1(2), init, true),
+        edt_graph_param(graph, "mean", "p", edt_shape_1(2), init, false),
+        edt_graph_param(graph, "variance", "p", edt_shape_1(2), init, false),
+    };
+    const edt_op_attrs attrs = {.bn = {.epsilon = 1e-3, .momentum = 0.99}};
+    const edt_value_id y = edt_graph_op(graph, "bn", EDT_OP_BN_TRAIN, &attrs, 5, in, 1);
+    const edt_value_id dy =
+        edt_graph_input(graph, "dy", EDT_DTYPE_F64, edt_shape_4(1, 4, 4, 2));
+    cr_assert_eq(edt_graph_status(graph, &err), EDT_OK, "%s", err.text);
+    const edt_grad_seed seed = {.value = y, .grad = dy};
+    cr_expect_eq(edt_autodiff(graph, 1, &seed, NULL, false, &err), EDT_ERR_INTERNAL);
+    cr_expect_not_null(strstr(err.text, "three outputs"), "%s", err.text);
+    edt_graph_destroy(graph);
 }
 
 // A detector small enough for finite differences, on `ref` in double.

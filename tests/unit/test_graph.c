@@ -59,6 +59,9 @@ Test(graph, names_find_inputs_and_outputs, .timeout = 30)
     cr_expect_eq(edt_graph_find_input(graph, "act"), EDT_NO_VALUE);
     cr_expect_eq(edt_graph_find_output(graph, "y"), y);
     cr_expect_eq(edt_graph_find_output(graph, "x"), EDT_NO_VALUE);
+    for (int i = 1; i < EDT_OP_MAX_OUT; ++i) {
+        cr_expect_eq(graph->nodes[0].out[i], EDT_NO_VALUE);
+    }
     edt_op_desc desc;
     edt_graph_describe(graph, 0, &desc);
     cr_expect_eq(desc.kind, EDT_OP_ACT);
