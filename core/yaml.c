@@ -2,10 +2,11 @@
 // it keeps its nodes on its own heap and tells neither quotes nor limits.
 #include "core/yaml.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <yaml.h>
+
+#include "core/file.h"
+#include "core/mem.h"
 
 enum { MAX_DEPTH = 64, MAX_NODES = 1000000, MAX_FILE_BYTES = 16 << 20 };
 
@@ -245,44 +246,15 @@ edt_status edt_yaml_parse(edt_span text, edt_arena *arena, edt_error *err,
 edt_status edt_yaml_read_file(const char *path, edt_arena *arena, edt_error *err,
                               const edt_yaml_node **out_root)
 {
-    FILE *file = fopen(path, "rbe");
-    if (file == NULL) {
-        return edt_error_set_errno(err, errno == ENOENT ? EDT_ERR_NOT_FOUND : EDT_ERR_IO, errno,
-                                   "%s", path);
+    char *text = NULL;
+    size_t n_bytes = 0;
+    EDT_TRY(edt_file_read(path, MAX_FILE_BYTES, err, &text, &n_bytes));
+    const edt_span span = {.data = (const uint8_t *)text, .n_bytes = n_bytes};
+    edt_status status = edt_yaml_parse(span, arena, err, out_root);
+    if (status != EDT_OK) {
+        status = edt_error_add_context(err, status, "%s", path);
     }
-    edt_status status = EDT_OK;
-    size_t n = 0, capacity = 0;
-    uint8_t *data = NULL;
-    for (;;) {
-        if (n == capacity) {
-            capacity = capacity == 0 ? 8192 : 2 * capacity;
-            uint8_t *grown = capacity > MAX_FILE_BYTES
-                                 ? NULL
-                                 : edt_mem_realloc(EDT_MEM_TEXT, data, capacity);
-            if (grown == NULL) {
-                status = edt_error_set(err, EDT_ERR_INVALID, "%s: larger than %d bytes", path,
-                                       MAX_FILE_BYTES / 2);
-                break;
-            }
-            data = grown;
-        }
-        const size_t got = fread(data + n, 1, capacity - n, file);
-        n += got;
-        if (got == 0) {
-            if (ferror(file)) {
-                status = edt_error_set_errno(err, EDT_ERR_IO, errno, "%s", path);
-            }
-            break;
-        }
-    }
-    (void)fclose(file);
-    if (status == EDT_OK) {
-        status = edt_yaml_parse((edt_span){data, n}, arena, err, out_root);
-        if (status != EDT_OK) {
-            status = edt_error_add_context(err, status, "%s", path);
-        }
-    }
-    edt_mem_free(data);
+    edt_mem_free(text);
     return status;
 }
 

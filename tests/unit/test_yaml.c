@@ -2,7 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/file.h"
 #include "core/yaml.h"
+#include "tests/support/test_dirs.h"
 
 static edt_arena arena;
 static edt_error err;
@@ -70,6 +72,23 @@ Test(yaml, refusals_name_the_line)
     cr_assert_eq(parse("a: 1\n---\nb: 2\n", &root), EDT_ERR_FORMAT);
     cr_assert_eq(parse("a: \"x\\0y\"\n", &root), EDT_ERR_FORMAT);
     cr_assert_eq(parse("a: \xff\xfe\n", &root), EDT_ERR_FORMAT);
+}
+
+Test(yaml, files_that_cannot_be_read_are_named)
+{
+    const edt_yaml_node *root;
+    const char *dir = edt_test_temp_dir();
+    cr_assert_eq(edt_yaml_read_file(edt_test_path(dir, "none.yaml"), &arena, &err, &root),
+                 EDT_ERR_NOT_FOUND);
+    cr_assert_not_null(strstr(err.text, "none.yaml"), "%s", err.text);
+    cr_assert_eq(edt_yaml_read_file(dir, &arena, &err, &root), EDT_ERR_IO);
+    const char *path = edt_test_path(dir, "bad.yaml");
+    cr_assert_eq(edt_file_write(path, "a: [1\n", 6, &err), EDT_OK);
+    cr_assert_eq(edt_yaml_read_file(path, &arena, &err, &root), EDT_ERR_FORMAT);
+    cr_assert_not_null(strstr(err.text, "bad.yaml"), "%s", err.text);
+    cr_assert_eq(edt_file_write(path, "a: 1\n", 5, &err), EDT_OK);
+    cr_assert_eq(edt_yaml_read_file(path, &arena, &err, &root), EDT_OK, "%s", err.text);
+    edt_test_remove_tree(dir);
 }
 
 Test(yaml, depth_and_alias_growth_are_bounded)
