@@ -38,8 +38,10 @@ static edt_status walk_file(edt_record_index *index, int64_t i_file,
     if (edt_shard_reader_format(reader) != EDT_SHARD_PLAIN) {
         EDT_FAIL(
             err, EDT_ERR_UNSUPPORTED,
-            "'%s' is one %s stream: it can only be read in order, and random access was asked "
-            "for; use plain shards",
+            "'%s' is a compressed shard (%s): its records can only be read one after another, "
+            "but "
+            "training and evaluation reach for them in any order; convert the data set again "
+            "without compression, or decompress the shard (gzip -dc for gzip)",
             path, edt_shard_format_name(edt_shard_reader_format(reader)));
     }
     const edt_span bytes = edt_shard_reader_bytes(reader);
