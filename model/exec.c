@@ -2,8 +2,8 @@
 #include "model/exec.h"
 
 #include <string.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "model/fuse.h"
 #include "model/plan.h"
 
@@ -321,13 +321,6 @@ void edt_exec_use_ema(edt_exec *exec, bool use_ema)
     exec->use_ema = use_ema;
 }
 
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 // An inference graph may run on the averages and on the values in turn, and kernels tell packed
 // weights apart by the version alone: each arena gets its own numbers.
 static uint64_t arena_version(const edt_exec *exec, uint64_t version)
@@ -357,13 +350,13 @@ edt_status edt_exec_run(edt_exec *exec, const edt_run_ctx *ctx, edt_error *err)
         if (node->kernel == NULL) {
             continue;
         }
-        const double start = exec->timing ? now_s() : 0.0;
+        const double start = exec->timing ? edt_clock_now_s() : 0.0;
         EDT_TRY_CTX(table->run(exec->backend, node->kernel, &run_ctx, node->in, node->out,
                                exec->workspace, err),
                     err, "node '%s'", exec->nodes[i].name);
         if (exec->timing) {
             EDT_TRY(table->synchronize(exec->backend, err));
-            exec->seconds[i] += now_s() - start;
+            exec->seconds[i] += edt_clock_now_s() - start;
         }
     }
     return EDT_OK;

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "core/hparams.h"
 #include "core/mem.h"
 #include "model/assign.h"
@@ -85,20 +85,13 @@ static int compare_f64(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 static void measure(const char *what, void (*run)(bench *), bench *b)
 {
     double seconds[N_PASSES];
     for (int i = 0; i < N_PASSES; ++i) {
-        const double begin = now_s();
+        const double begin = edt_clock_now_s();
         run(b);
-        seconds[i] = now_s() - begin;
+        seconds[i] = edt_clock_now_s() - begin;
     }
     qsort(seconds, N_PASSES, sizeof seconds[0], compare_f64);
     printf("{\"what\":\"%s\",\"value\":%.4f,\"median\":%.4f,\"unit\":\"ms/"

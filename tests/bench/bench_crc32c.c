@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "core/crc32c.h"
 
 enum { RECORD_BYTES = 160 * 1000, N_PASSES = 21, N_REPEATS = 500 };
@@ -31,13 +31,6 @@ static uint32_t bench_memcpy(const uint8_t *from, uint8_t *to)
     return to[RECORD_BYTES - 1];
 }
 
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 static int compare_f64(const void *a, const void *b)
 {
     const double x = *(const double *)a;
@@ -50,12 +43,12 @@ static uint32_t measure(const char *what, bench_function *function, uint8_t *fro
     double rates[N_PASSES];
     uint32_t sum = 0;
     for (int i_pass = 0; i_pass < N_PASSES; ++i_pass) {
-        const double begin = now_s();
+        const double begin = edt_clock_now_s();
         for (int i = 0; i < N_REPEATS; ++i) {
             from[0] = (uint8_t)i;
             sum ^= function(from, to);
         }
-        rates[i_pass] = (double)RECORD_BYTES * N_REPEATS / (now_s() - begin) * 1e-9;
+        rates[i_pass] = (double)RECORD_BYTES * N_REPEATS / (edt_clock_now_s() - begin) * 1e-9;
     }
     qsort(rates, N_PASSES, sizeof rates[0], compare_f64);
     printf("{\"what\":\"%s\",\"value\":%.2f,\"median\":%.2f,\"unit\":\"GB/s\",\"threads\":1,"

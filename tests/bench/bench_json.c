@@ -4,18 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "core/json_pull.h"
 
 enum { N_PASSES = 9, N_BYTES = 48 << 20 };
-
-static double seconds(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static size_t make_text(char *out, size_t cap)
 {
@@ -108,9 +101,9 @@ int main(void)
     for (size_t i = 0; i < sizeof benches / sizeof benches[0]; ++i) {
         double rates[N_PASSES];
         for (int pass = 0; pass < N_PASSES; ++pass) {
-            const double begin = seconds();
+            const double begin = edt_clock_now_s();
             sink = sink + benches[i].run(text, n, copy);
-            rates[pass] = (double)n / 1e6 / (seconds() - begin);
+            rates[pass] = (double)n / 1e6 / (edt_clock_now_s() - begin);
         }
         qsort(rates, N_PASSES, sizeof rates[0], compare);
         printf("{\"what\": \"%s\", \"value\": %.0f, \"median\": %.0f, \"unit\": \"MB/s\", "

@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "backend/backend.h"
+#include "core/clock.h"
 #include "core/hparams.h"
 #include "core/mem.h"
 #include "model/efficientdet.h"
@@ -34,13 +34,6 @@ typedef struct group {
     double seconds, flops, bytes;
 } group;
 
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void die(const char *what, const edt_error *err)
 {
     fprintf(stderr, "bench_ops: %s: %s\n", what, err->text);
@@ -56,9 +49,9 @@ static void print_ceilings(int threads)
     float *c = edt_mem_calloc(EDT_MEM_MISC, 1, n_bytes);
     double best = 1e9;
     for (int i = 0; i < 8; i++) {
-        const double start = now_s();
+        const double start = edt_clock_now_s();
         (void)dnnl_sgemm('N', 'N', n, n, n, 1.0f, a, n, b, n, 0.0f, c, n);
-        best = fmin(best, now_s() - start);
+        best = fmin(best, edt_clock_now_s() - start);
     }
     printf("{\"what\":\"ceiling_sgemm_1024\",\"value\":%.1f,\"unit\":\"GFLOP/"
            "s\",\"threads\":%d}\n",
@@ -71,10 +64,10 @@ static void print_ceilings(int threads)
     char *to = edt_mem_calloc(EDT_MEM_MISC, 1, large);
     best = 1e9;
     for (int i = 0; i < 8; i++) {
-        const double start = now_s();
+        const double start = edt_clock_now_s();
         memcpy(to, from, large);
         __asm__ volatile("" : : "r"(to) : "memory");
-        best = fmin(best, now_s() - start);
+        best = fmin(best, edt_clock_now_s() - start);
     }
     printf("{\"what\":\"ceiling_memcpy\",\"value\":%.1f,\"unit\":\"GB/s read+write\","
            "\"threads\":1}\n",
@@ -234,13 +227,13 @@ static void bench(const char *mode, const options *o, const edt_hparams *hp, boo
     for (int i = -2; i < o->passes; i++) {
         edt_exec_enable_timing(exec, true);
         ctx.params_version += train;
-        const double start = now_s();
+        const double start = edt_clock_now_s();
         if (edt_exec_run(exec, &ctx, &err) != EDT_OK) {
             die(mode, &err);
         }
         if (i >= 0) {
-            best = fmin(best, now_s() - start);
-            total += now_s() - start;
+            best = fmin(best, edt_clock_now_s() - start);
+            total += edt_clock_now_s() - start;
             for (int k = 0; k < graph->n_nodes; k++) {
                 seconds[k] = fmin(seconds[k], edt_exec_node_seconds(exec, k));
             }
