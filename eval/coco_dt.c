@@ -88,23 +88,6 @@ typedef struct reader {
     edt_coco_dt *dt;
 } reader;
 
-static edt_status read_bbox(edt_json_pull *pull, edt_error *err, double bbox[4])
-{
-    EDT_TRY(edt_json_pull_expect(pull, EDT_JSON_ARRAY_BEGIN, err));
-    for (int i = 0;; ++i) {
-        bool more;
-        EDT_TRY(edt_json_pull_next_item(pull, err, &more));
-        if (more != (i < 4)) {
-            return edt_json_pull_fail(pull, EDT_ERR_FORMAT, err,
-                                      "a bbox has four numbers: x, y, width, height");
-        }
-        if (!more) {
-            return EDT_OK;
-        }
-        EDT_TRY(edt_json_pull_expect_f64(pull, err, &bbox[i]));
-    }
-}
-
 enum { HAS_IMAGE = 1, HAS_CATEGORY = 2, HAS_BBOX = 4, HAS_SCORE = 8, HAS_MASK = 16 };
 
 static edt_status read_key(const reader *r, edt_json_pull *pull, edt_text key,
@@ -127,7 +110,7 @@ static edt_status read_key(const reader *r, edt_json_pull *pull, edt_text key,
     }
     if (edt_text_is(key, "bbox")) {
         *has |= HAS_BBOX;
-        return read_bbox(pull, err, det->bbox);
+        return edt_coco_read_bbox(pull, err, det->bbox);
     }
     if (edt_text_is(key, "score")) {
         *has |= HAS_SCORE;

@@ -56,6 +56,10 @@ int64_t edt_coco_gt_n_objects(const edt_coco_gt *gt);
 // Sorted by id.
 const edt_coco_category *edt_coco_gt_categories(const edt_coco_gt *gt, int64_t *out_n);
 bool edt_coco_gt_has_image(const edt_coco_gt *gt, int64_t image_id);
+// Image i_image (0 to n_images - 1, rising ids) with the file name that the JSON gives it; NULL
+// where it gives none.
+int64_t edt_coco_gt_image_id(const edt_coco_gt *gt, int64_t i_image);
+const char *edt_coco_gt_file_name(const edt_coco_gt *gt, int64_t i_image);
 
 // An empty list, then add; or from a result JSON (array of {image_id, category_id, bbox,
 // score}, or an object with "annotations"): all numbers f64, order kept, ids = position + 1.
@@ -89,10 +93,7 @@ void edt_coco_result_destroy(edt_coco_result *result);
 // The twelve numbers (f64; NumPy's pairwise means) and their names "AP", "AP50", ... "ARl".
 const double *edt_coco_result_stats(const edt_coco_result *result);
 extern const char *const edt_coco_stat_names[EDT_COCO_N_STATS];
-// Mean precision of category i (sorted order) over all thresholds, area all, last maxDets; -1:
-// undefined.
-double edt_coco_result_category_ap(const edt_coco_result *result, int64_t i_category);
-// All twelve numbers of one category (of the result's), -1: undefined.
+// All twelve numbers of category i of the result's, -1: undefined.
 void edt_coco_result_category_stats(const edt_coco_result *result, int64_t i_category,
                                     double out_stats[EDT_COCO_N_STATS]);
 // The evaluated categories, sorted by id; names owned by the result.

@@ -77,7 +77,24 @@ static edt_status build_images(edt_coco_gt *gt, const edt_coco_gt_lists *lists, 
     edt_coco_id_map_deinit(&listed);
     EDT_TRY(status);
     gt->n_images = sort_unique(gt->image_ids, n);
-    return edt_coco_id_map_init(&gt->images, gt->image_ids, gt->n_images, err);
+    EDT_TRY(edt_coco_id_map_init(&gt->images, gt->image_ids, gt->n_images, err));
+    gt->file_names =
+        edt_mem_calloc(EDT_MEM_EVAL, (size_t)gt->n_images, sizeof *gt->file_names);
+    if (gt->file_names == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %lld images", (long long)n);
+    }
+    for (int64_t i = 0; i < n; ++i) {
+        const edt_coco_gt_image *image = &lists->images[i];
+        if (image->file_name == NULL) {
+            continue;
+        }
+        const char *name = edt_arena_strdup(&gt->names, image->file_name);
+        if (name == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for file names");
+        }
+        gt->file_names[edt_coco_id_map_find(&gt->images, image->id)] = name;
+    }
+    return EDT_OK;
 }
 
 static edt_status build_categories(edt_coco_gt *gt, const edt_coco_gt_lists *lists,
@@ -314,6 +331,7 @@ void edt_coco_gt_destroy(edt_coco_gt *gt)
     edt_coco_id_map_deinit(&gt->images);
     edt_coco_id_map_deinit(&gt->category_map);
     edt_mem_free(gt->image_ids);
+    edt_mem_free(gt->file_names);
     edt_mem_free(gt->category_ids);
     edt_mem_free(gt->categories);
     edt_mem_free(gt->image_begin);
@@ -344,4 +362,14 @@ const edt_coco_category *edt_coco_gt_categories(const edt_coco_gt *gt, int64_t *
 bool edt_coco_gt_has_image(const edt_coco_gt *gt, int64_t image_id)
 {
     return edt_coco_id_map_find(&gt->images, image_id) >= 0;
+}
+
+int64_t edt_coco_gt_image_id(const edt_coco_gt *gt, int64_t i_image)
+{
+    return gt->image_ids[i_image];
+}
+
+const char *edt_coco_gt_file_name(const edt_coco_gt *gt, int64_t i_image)
+{
+    return gt->file_names[i_image];
 }

@@ -71,6 +71,23 @@ static edt_status read_size(edt_json_pull *pull, edt_error *err, int64_t *out_si
     return EDT_OK;
 }
 
+// A file name that is a text; anything else counts as not given.
+static edt_status read_file_name(reader *r, edt_json_pull *pull, edt_error *err,
+                                 const char **out_name)
+{
+    edt_json_event event;
+    EDT_TRY(edt_json_pull_next(pull, err, &event));
+    if (event == EDT_JSON_STRING) {
+        const edt_text name = pull->text;
+        *out_name = edt_arena_strndup(&r->arena, name.data, name.n_bytes);
+        return *out_name != NULL ? EDT_OK : no_memory(err);
+    }
+    if (event == EDT_JSON_OBJECT_BEGIN || event == EDT_JSON_ARRAY_BEGIN) {
+        return edt_json_pull_skip_rest(pull, err);
+    }
+    return EDT_OK;
+}
+
 static edt_status read_image(reader *r, edt_json_pull *pull, edt_error *err)
 {
     edt_coco_gt_image image = {.height = -1, .width = -1};
@@ -89,6 +106,8 @@ static edt_status read_image(reader *r, edt_json_pull *pull, edt_error *err)
             EDT_TRY(read_size(pull, err, &image.width));
         } else if (edt_text_is(key, "height")) {
             EDT_TRY(read_size(pull, err, &image.height));
+        } else if (edt_text_is(key, "file_name")) {
+            EDT_TRY(read_file_name(r, pull, err, &image.file_name));
         } else {
             EDT_TRY(edt_json_pull_skip_value(pull, err, NULL));
         }
@@ -154,23 +173,6 @@ static edt_status read_items(reader *r, edt_json_pull *pull, edt_error *err,
     }
 }
 
-static edt_status read_bbox(edt_json_pull *pull, edt_error *err, double bbox[4])
-{
-    EDT_TRY(edt_json_pull_expect(pull, EDT_JSON_ARRAY_BEGIN, err));
-    for (int i = 0;; ++i) {
-        bool more;
-        EDT_TRY(edt_json_pull_next_item(pull, err, &more));
-        if (more != (i < 4)) {
-            return edt_json_pull_fail(pull, EDT_ERR_FORMAT, err,
-                                      "a bbox has four numbers: x, y, width, height");
-        }
-        if (!more) {
-            return EDT_OK;
-        }
-        EDT_TRY(edt_json_pull_expect_f64(pull, err, &bbox[i]));
-    }
-}
-
 // 0, 1, true or false; pycocotools takes any other number for true as well.
 static edt_status read_crowd(edt_json_pull *pull, edt_error *err, bool *out_crowd)
 {
@@ -208,7 +210,7 @@ static edt_status read_object_key(edt_json_pull *pull, edt_text key, edt_coco_ob
     }
     if (edt_text_is(key, "bbox")) {
         *has |= HAS_BBOX;
-        return read_bbox(pull, err, object->bbox);
+        return edt_coco_read_bbox(pull, err, object->bbox);
     }
     if (edt_text_is(key, "area")) {
         *has |= HAS_AREA;

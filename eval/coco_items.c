@@ -196,3 +196,20 @@ fail:
     edt_mem_free(r.sinks);
     return status;
 }
+
+edt_status edt_coco_read_bbox(edt_json_pull *pull, edt_error *err, double bbox[4])
+{
+    EDT_TRY(edt_json_pull_expect(pull, EDT_JSON_ARRAY_BEGIN, err));
+    for (int i = 0;; ++i) {
+        bool more;
+        EDT_TRY(edt_json_pull_next_item(pull, err, &more));
+        if (more != (i < 4)) {
+            return edt_json_pull_fail(pull, EDT_ERR_FORMAT, err,
+                                      "a bbox has four numbers: x, y, width, height");
+        }
+        if (!more) {
+            return EDT_OK;
+        }
+        EDT_TRY(edt_json_pull_expect_f64(pull, err, &bbox[i]));
+    }
+}

@@ -23,6 +23,7 @@ struct edt_coco_gt {
     int64_t n_images, n_categories;
     int64_t n_objects;  // as listed in the file
     int64_t *image_ids; // rising
+    const char **file_names; // by image, in `names`, NULL: not given
     int64_t *category_ids;
     edt_coco_category *categories;
     edt_coco_id_map images, category_map;
@@ -38,6 +39,7 @@ struct edt_coco_gt {
 // What a reader hands over; the arrays are borrowed.
 typedef struct edt_coco_gt_image {
     int64_t id, height, width; // -1: not given
+    const char *file_name;     // NULL: not given
 } edt_coco_gt_image;
 
 typedef struct edt_coco_gt_lists {

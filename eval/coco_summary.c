@@ -112,21 +112,6 @@ void edt_coco_result_category_stats(const edt_coco_result *result, int64_t i_cat
     }
 }
 
-double edt_coco_result_category_ap(const edt_coco_result *result, int64_t i_category)
-{
-    double values[EDT_COCO_N_THRESHOLDS * EDT_COCO_N_RECALLS];
-    int64_t n = 0;
-    for (int64_t row = 0; row < EDT_COCO_N_THRESHOLDS * EDT_COCO_N_RECALLS; ++row) {
-        const double value = result->precision[(row * result->n_k + i_category) *
-                                                   EDT_COCO_N_AREAS * EDT_COCO_N_MAX_DETS +
-                                               EDT_COCO_N_MAX_DETS - 1];
-        if (value > -1) {
-            values[n++] = value;
-        }
-    }
-    return edt_coco_mean(values, n);
-}
-
 void edt_coco_print_summary(const edt_coco_result *result, FILE *out)
 {
     static const char *const areas[EDT_COCO_N_AREAS] = {"all", "small", "medium", "large"};

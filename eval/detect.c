@@ -18,11 +18,13 @@
 #include "dataio/jpeg_encode.h"
 #include "dataio/preprocess.h"
 #include "eval/coco_eval.h"
+#include "eval/evaluate.h"
+#include "eval/image_files.h"
 #include "eval/model_config.h"
 #include "eval/predict.h"
 #include "model/io/restore.h"
 
-enum { EVAL_NMS_INPUTS = 5000, MAX_LEVELS = 16, MAX_DRAWN = 1000 };
+enum { MAX_LEVELS = 16, MAX_DRAWN = 1000 };
 
 // One picture of the current batch.
 typedef struct picture {
@@ -39,6 +41,7 @@ typedef struct detector {
     const edt_detect_options *options;
     edt_arena arena;
     edt_path_list files;
+    int64_t *image_ids; // of the files
     edt_hparams draw_hp, eval_hp;
     edt_preprocess_config preprocess;
     bool draws, lists;
@@ -59,29 +62,23 @@ typedef struct detector {
     double read_s, network_s, output_s;
 } detector;
 
+// Files, and where there are result rows their image ids.
 static edt_status list_files(detector *d, edt_error *err)
 {
-    const char *input = d->options->input_image;
-    if (input == NULL || input[0] == '\0') {
+    const edt_detect_options *o = d->options;
+    if (o->input_image == NULL || o->input_image[0] == '\0') {
         EDT_FAIL(err, EDT_ERR_USAGE, "--input_image is missing: a picture, a glob or a directory");
     }
-    if (edt_path_is_dir(input)) {
-        input = edt_arena_printf(&d->arena, "%s/*", input);
-        if (input == NULL) {
-            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for file names");
-        }
+    EDT_TRY(edt_image_files_list(o->input_image, &d->arena, err, &d->files));
+    if (d->draws) {
+        EDT_TRY(edt_image_files_check_output(&d->files, o->output_image_dir, err));
     }
-    return edt_path_glob(input, &d->arena, err, &d->files);
-}
-
-// 000000397133.jpg -> 397133; other names count from 1.
-static int64_t image_id_of(const char *path, int64_t i_file)
-{
-    const char *slash = strrchr(path, '/');
-    const char *name = slash != NULL ? slash + 1 : path;
-    char *end;
-    const int64_t id = strtoll(name, &end, 10);
-    return end != name && *end == '.' ? id : i_file + 1;
+    d->image_ids = edt_arena_calloc(&d->arena, (size_t)d->files.n, sizeof *d->image_ids);
+    if (d->image_ids == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for file names");
+    }
+    return d->lists ? edt_image_files_ids(&d->files, d->gt, o->val_json_file, d->image_ids, err)
+                    : EDT_OK;
 }
 
 static edt_status decode_row(void *ctx, int worker, int64_t row, edt_error *err)
@@ -163,11 +160,6 @@ static edt_status draw_row(const detector *d, int64_t row, const edt_detection *
 static edt_status list_row(detector *d, int64_t row, const edt_detection *found, int64_t n_valid,
                            edt_error *err)
 {
-    if (d->gt != NULL && !edt_coco_gt_has_image(d->gt, d->pictures[row].image_id)) {
-        EDT_FAIL(err, EDT_ERR_MISMATCH,
-                 "%s: its id %" PRId64 " is not an image of %s; files must be named by image id",
-                 d->pictures[row].path, d->pictures[row].image_id, d->options->val_json_file);
-    }
     for (int64_t i = 0; i < n_valid; ++i) {
         const float xywh[4] = {found[i].xmin, found[i].ymin, found[i].xmax - found[i].xmin,
                                found[i].ymax - found[i].ymin};
@@ -206,7 +198,7 @@ static edt_status run_batch(detector *d, edt_error *err)
     for (int64_t row = 0; row < n; ++row) {
         picture *p = &d->pictures[row];
         p->path = d->files.path[d->first + row];
-        p->image_id = image_id_of(p->path, d->first + row);
+        p->image_id = d->image_ids[d->first + row];
     }
     d->batch.n_valid = n;
     const double t0 = edt_clock_now_s();
@@ -250,13 +242,13 @@ static edt_status set_up(detector *d, edt_backend *backend, edt_error *err)
         EDT_FAIL(err, EDT_ERR_USAGE,
                  "nothing to write: give --output_image_dir, --output_json or --val_json_file");
     }
-    EDT_TRY(list_files(d, err));
     if (o->val_json_file != NULL) {
         EDT_TRY(edt_coco_gt_open(o->val_json_file, &(edt_coco_gt_options){0}, err, &d->gt));
     }
+    EDT_TRY(list_files(d, err));
     EDT_TRY(edt_hparams_copy(d->hp, err, &d->eval_hp));
     EDT_TRY(edt_hparams_copy(d->hp, err, &d->draw_hp));
-    d->eval_hp.nms_configs.max_nms_inputs = EVAL_NMS_INPUTS;
+    edt_evaluation_settings(&d->eval_hp);
     d->draw_hp.nms_configs.method = o->nms_method;
     d->draw_hp.nms_configs.max_nms_inputs = 0;
     d->draw_hp.nms_configs.max_output_size = o->max_boxes_to_draw;

@@ -8,7 +8,7 @@
 
 typedef struct edt_detect_options {
     const char *ckpt;             // prefix, or NULL: random weights
-    const char *input_image;      // files, globs (with commas) or a directory of JPEGs
+    const char *input_image;      // files, globs (with commas) or a directory
     const char *output_image_dir; // NULL: no pictures
     const char *output_json;      // NULL: no file
     const char *val_json_file;    // NULL: no evaluation
@@ -22,9 +22,10 @@ typedef struct edt_detect_options {
 } edt_detect_options;
 
 // Drawn boxes: global NMS over the best class of each anchor, clipped. Result rows: as evaluation
-// inside train (per class, best 5000 candidates, hp's method, not clipped); image ids are the
-// numbers that the files are named by, else 1, 2, 3 in the order of names. A file that cannot be
-// decoded is named and skipped; EDT_ERR_FORMAT at the end when there was one.
+// inside train (per class, best 5000 candidates, hp's method, not clipped); image ids as
+// edt_image_files_ids has them: by the ground truth's file names, else the numbers that all files
+// are named by, else 1, 2, 3 in the order of names. A file that cannot be decoded is named and
+// skipped; EDT_ERR_FORMAT at the end when there was one.
 edt_status edt_detect_run(const edt_hparams *hp, edt_backend *backend,
                           const edt_detect_options *options, edt_error *err);
 

@@ -96,6 +96,7 @@ static edt_status run(int argc, char **argv, edt_arena *arena, edt_hparams *hp, 
     EDT_TRY(edt_model_config_load(hp, f.model_name, ckpt, f.hparams, arena, err, &f.options.ckpt));
     if (f.image_size > 0) {
         hp->image_size = (edt_hw){f.image_size, f.image_size};
+        EDT_TRY_CTX(edt_hparams_check(hp, err), err, "--image_size");
     }
     EDT_TRY(edt_interrupt_install(err));
     edt_backend *backend = NULL;

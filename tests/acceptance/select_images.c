@@ -106,7 +106,9 @@ static edt_status write_subset(const edt_coco_json *coco, const char *path, int6
         status = edt_file_write(path, text.data, text.n_bytes, err);
     }
     edt_json_writer_deinit(&w);
-    printf("%" PRId64 " images with %" PRId64 " objects\n", n, n_annotations);
+    if (status == EDT_OK) {
+        printf("%" PRId64 " images with %" PRId64 " objects\n", n, n_annotations);
+    }
     return status;
 }
 
