@@ -153,8 +153,9 @@ static bool wait_for_newer(edt_eval_loop *l, const char *old_prefix, double not_
 // Evaluates one checkpoint. The trainer beside us keeps the newest few only: one that it removed
 // meanwhile is passed over.
 static edt_status evaluate_checkpoint(edt_eval_loop *l, const char *prefix, bool writable,
-                                      edt_metrics *metrics, edt_error *err)
+                                      edt_metrics *metrics, edt_error *err, bool *out_done)
 {
+    *out_done = false;
     edt_status status = load(l, prefix, err);
     if (status == EDT_OK) {
         const int64_t step = edt_checkpoint_step(prefix);
@@ -163,6 +164,7 @@ static edt_status evaluate_checkpoint(edt_eval_loop *l, const char *prefix, bool
                                     step >= 0 && writable ? prefix : NULL, metrics, err);
     }
     if (status == EDT_OK || status == EDT_ERR_CANCELLED) {
+        *out_done = true;
         return status;
     }
     const char *index = edt_arena_printf(&l->arena, "%s.index", prefix);
@@ -206,17 +208,23 @@ edt_status edt_eval_loop_run(edt_eval_loop *l, int64_t total_steps, edt_error *e
     while (prefix != NULL) {
         const double begun = edt_clock_now_s();
         const int64_t step = edt_checkpoint_step(prefix);
-        status = evaluate_checkpoint(l, prefix, writable, metrics, err);
+        bool is_evaluated;
+        status = evaluate_checkpoint(l, prefix, writable, metrics, err, &is_evaluated);
         done = prefix;
         if (status != EDT_OK || step < 0 || step >= total_steps) {
             break;
         }
-        if (l->options->eval_timeout != 0.0) {
+        const bool once = l->options->eval_timeout == 0.0;
+        if (once && is_evaluated) {
+            break;
+        }
+        if (!once) {
             EDT_INFO("waiting for a checkpoint newer than %s (Ctrl-C ends; --eval_timeout=0 "
                      "evaluates once)",
                      done);
         }
-        if (!wait_for_newer(l, done, begun + l->options->min_eval_interval, &prefix)) {
+        const double interval = once ? 0.0 : l->options->min_eval_interval;
+        if (!wait_for_newer(l, done, begun + interval, &prefix)) {
             break;
         }
     }

@@ -370,7 +370,7 @@ static edt_status check_options(const edt_train_options *o, edt_error *err)
     if (!plans && (o->model_dir == NULL || o->model_dir[0] == '\0')) {
         EDT_FAIL(err, EDT_ERR_USAGE, "--model_dir is missing: where checkpoints are kept");
     }
-    if (o->mode != EDT_TRAIN_MODE_EVAL &&
+    if (o->mode != EDT_TRAIN_MODE_EVAL && !(plans && o->num_examples_per_epoch > 0) &&
         (o->train_file_pattern == NULL || o->train_file_pattern[0] == '\0')) {
         EDT_FAIL(err, EDT_ERR_USAGE, "--train_file_pattern is missing: the shards to train on");
     }

@@ -82,7 +82,10 @@ Test(eval_loop, every_epoch_is_evaluated_and_the_best_archived)
     o = options(EDT_TRAIN_MODE_EVAL);
     o.eval_batch_size = 2;
     o.eval_timeout = 0;
+    o.min_eval_interval = 1e6; // once is once: nothing is waited for
+    o.num_examples_per_epoch = 0;
     expect_run("num_epochs=2", &o, 0);
+    o.num_examples_per_epoch = options(EDT_TRAIN_MODE_EVAL).num_examples_per_epoch;
     eval_line(2, line[2], sizeof line[2]);
     cr_expect_str_eq(line[1], line[2]);
     // A part of the pictures; a step that is the last ends the loop by itself.

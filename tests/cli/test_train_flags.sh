@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# The flags of train: names of both reference programs, what is refused and with which code, what
+# a plan needs, and that mode eval knows what its checkpoint was trained with.
+set -u
+bin=${EDT_BIN_DIR:?}
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+fails=0
+fail() {
+  echo "FAILED: $*"
+  fails=1
+}
+expect() { # $1 exit code, $2 text that the output must hold, rest: arguments
+  local want=$1 text=$2 out code
+  shift 2
+  out=$("$bin/train" "$@" 2>&1)
+  code=$?
+  if [ $code != "$want" ] || ! grep -qF -- "$text" <<<"$out"; then
+    fail "train $*: exit $code, wanted $want and '$text': $out"
+  fi
+}
+
+"$bin/draw_shapes" --output_dir="$tmp/data" --num_train=4 --num_val=2 --image_size=64 --min_side=16 \
+  --max_side=32 --log_level=quiet >/dev/null || fail draw_shapes
+for split in train val; do
+  "$bin/create_coco_records" --image_dir="$tmp/data/$split" --num_shards=1 --log_level=quiet \
+    --object_annotations_file="$tmp/data/annotations/instances_$split.json" \
+    --output_file_prefix="$tmp/$split" || fail "create_coco_records $split"
+done
+shards=(--train_file_pattern="$tmp/train-*" --val_file_pattern="$tmp/val-*")
+small="image_size=96,num_classes=6,lr_warmup_epoch=0"
+lite0=(--model_name=efficientdet-lite0 --num_examples_per_epoch=4 --num_threads=1)
+
+# Names of tf2/train.py: traineval, batch_size, steps_per_execution, pretrained_ckpt.
+expect 0 "step 2" --mode=traineval "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/model" --num_epochs=1 \
+  --batch_size=2 --steps_per_execution=1 --hparams=$small
+[ "$(grep -c '"loss"' "$tmp/model/metrics.jsonl")" = 2 ] || fail "not two steps of batch 2"
+[ "$(grep -c '"AP"' "$tmp/model/metrics.jsonl")" = 1 ] || fail "traineval did not evaluate"
+expect 0 "" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/second" --num_epochs=1 --batch_size=4 \
+  --pretrained_ckpt="$tmp/model" --hparams=$small
+[ -e "$tmp/second/model.ckpt-1.index" ] || fail "pretrained_ckpt: no checkpoint"
+
+# Mode eval takes classes and size from the checkpoint; another model is refused.
+expect 0 "Average Precision" --mode=eval --model_dir="$tmp/model" "${shards[@]}" --eval_timeout=0
+expect 2 "was trained as efficientdet-lite0" --mode=eval --model_dir="$tmp/model" "${shards[@]}" \
+  --model_name=efficientdet-d0 --eval_timeout=0
+# Going on with other settings names them.
+expect 0 "gamma: 2.0 (was 1.5)" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/second" --num_epochs=1 \
+  --batch_size=4 --hparams=$small,gamma=2.0
+
+# A plan needs neither directory nor data.
+expect 0 "largest batch" --plan --model_name=efficientdet-lite0 --batch_size=2
+expect 2 "--model_dir" --model_name=efficientdet-lite0 "${shards[@]}"
+expect 2 "--train_file_pattern" --model_name=efficientdet-lite0 --model_dir="$tmp/new"
+expect 2 "--val_file_pattern" --mode=train_and_eval --model_name=efficientdet-lite0 --model_dir="$tmp/new" \
+  --train_file_pattern="$tmp/train-*"
+
+# Refused flags and words.
+for flag in tpu=x use_xla=true worker=a,b use_fake_data=true profile=true eval_name=x; do
+  expect 2 "${flag%%=*}" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" --$flag
+done
+expect 2 "traineval" --mode=test
+expect 2 "did you mean" --model_nam=efficientdet-d0
+expect 2 "batch_size" --batch_size=-1
+expect 2 "--strategy=tpus" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" --strategy=tpus
+expect 1 "no GPU backend" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" --strategy=gpus
+expect 1 "hparam accumulate_steps" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" \
+  --hparams=$small,accumulate_steps=4
+[ ! -e "$tmp/new" ] || fail "a refused run left $tmp/new"
+exit $fails
