@@ -24,36 +24,30 @@
             }                                                                                  \
         }                                                                                      \
         for (int j = 0; j < (N); j++) {                                                        \
-            v_store_n(y + y_at + j * y_step + i, v_act(act, acc[j]), M);                       \
+            v_store_n(y + y_at + j * y_step + i, acc[j], M);                                   \
         }                                                                                      \
     }
 
-EDT_INLINE void taps_loop(edt_act act, const edt_cpu_taps *taps, const float *bias, float *y,
-                          int64_t y_step, int64_t n_cols, int64_t c)
-{
-    const int64_t x_step = taps->x_step;
-    int64_t j0 = 0;
-    for (; j0 + 8 <= n_cols; j0 += 8) {
-        const int64_t x_at = j0 * x_step;
-        const int64_t y_at = j0 * y_step;
-        EDT_FOR_STRIPS(i, c, TAP_BLOCK(8));
+// Columns [j0, j0 + N) of all channels, then their activation while they are in the cache.
+#define TAP_COLUMNS(N)                                                                         \
+    for (; j0 + (N) <= n_cols; j0 += (N)) {                                                    \
+        const int64_t x_at = j0 * x_step;                                                      \
+        const int64_t y_at = j0 * y_step;                                                      \
+        EDT_FOR_STRIPS(i, c, TAP_BLOCK(N));                                                    \
+        for (int j = 0; act != EDT_ACT_NONE && j < (N); j++) {                                 \
+            float *column = y + y_at + j * y_step;                                             \
+            EDT_K(act)(act, column, column, c);                                                \
+        }                                                                                      \
     }
-    for (; j0 + 4 <= n_cols; j0 += 4) {
-        const int64_t x_at = j0 * x_step;
-        const int64_t y_at = j0 * y_step;
-        EDT_FOR_STRIPS(i, c, TAP_BLOCK(4));
-    }
-    for (; j0 < n_cols; j0++) {
-        const int64_t x_at = j0 * x_step;
-        const int64_t y_at = j0 * y_step;
-        EDT_FOR_STRIPS(i, c, TAP_BLOCK(1));
-    }
-}
 
 void EDT_K(dw_taps)(edt_act act, const edt_cpu_taps *taps, const float *bias, float *y,
                     int64_t y_step, int64_t n_cols, int64_t c)
 {
-    EDT_FOR_ACT(act, taps_loop(ACT, taps, bias, y, y_step, n_cols, c));
+    const int64_t x_step = taps->x_step;
+    int64_t j0 = 0;
+    TAP_COLUMNS(8)
+    TAP_COLUMNS(4)
+    TAP_COLUMNS(1)
 }
 
 // R filter rows of K columns at once: R * K sums stay in registers along the output row.

@@ -33,18 +33,43 @@ void EDT_K(gemm_pack)(const float *w, bool transposed, int64_t k, int64_t n, flo
     }
 }
 
+// y = act(y) + residual over rows of `width` values, just stored and still in the first-level
+// cache; apart from the product, so that activations do not multiply its code (swish, the
+// default of the networks, is worth its own copy).
+EDT_INLINE void finish_loop(edt_act act, float *y, const float *residual, int rows,
+                            int64_t step, int64_t width)
+{
+    for (int r = 0; r < rows; r++, y += step) {
+        const float *add = residual == NULL ? NULL : residual + r * step;
+        EDT_FOR_STRIPS(i, width, {
+            vf value = v_act(act, v_load_n(y + i, M));
+            if (add != NULL) {
+                value += v_load_n(add + i, M);
+            }
+            v_store_n(y + i, value, M);
+        });
+    }
+}
+
+static __attribute__((noinline)) void finish(edt_act act, float *y, const float *residual,
+                                             int rows, int64_t step, int64_t width)
+{
+    EDT_FOR_ACT(act, finish_loop(ACT, y, residual, rows, step, width));
+}
+
 // MR rows by NV vectors; `last`: lanes of the last vector that exist.
 EDT_INLINE void block(int mr, int nv, edt_act act, const edt_cpu_gemm *g, const float *x,
-                      const float *b, const float *bias, const float *residual, float *y,
-                      int last)
+                      const float *b, const float *bias, float *y, int last)
 {
     const int64_t k_count = g->k;
     vf acc[24];
     EDT_UNROLL
-    for (int r = 0; r < mr; r++) {
+    for (int v = 0; v < nv; v++) {
+        const vf start =
+            bias == NULL ? v_zero() : v_load_n(bias + v * VL, v + 1 == nv ? last : VL);
         EDT_UNROLL
-        for (int v = 0; v < nv; v++) {
-            acc[r * nv + v] = v_zero();
+        for (int r = 0; r < mr; r++) {
+            acc[r * nv + v] = start;
         }
     }
     for (int64_t k = 0; k < k_count; k++) {
@@ -63,17 +88,11 @@ EDT_INLINE void block(int mr, int nv, edt_act act, const edt_cpu_gemm *g, const 
         }
     }
     EDT_UNROLL
-    for (int v = 0; v < nv; v++) {
-        const int m = v + 1 == nv ? last : VL;
-        const vf start = bias == NULL ? v_zero() : v_load_n(bias + v * VL, m);
+    for (int r = 0; r < mr; r++) {
         EDT_UNROLL
-        for (int r = 0; r < mr; r++) {
-            const int64_t at = r * g->n + v * VL;
-            vf value = v_act(act, acc[r * nv + v] + start);
-            if (residual != NULL) {
-                value += v_load_n(residual + at, m);
-            }
-            v_store_n(y + at, value, m);
+        for (int v = 0; v < nv; v++) {
+            v_store_n(y + r * g->n + v * VL, v_act(act, acc[r * nv + v]),
+                      v + 1 == nv ? last : VL);
         }
     }
 }
@@ -82,21 +101,28 @@ EDT_INLINE void panel_rows(int mr, int nv, edt_act act, const edt_cpu_gemm *g, c
                            const float *b, const float *bias, const float *residual, float *y,
                            int64_t rows, int last, bool ahead)
 {
-    int64_t r = 0;
-    for (; r + mr <= rows; r += mr) {
-        for (int64_t i = 0; ahead && i < mr * g->k; i += 16) {
-            fetch(x + (r + mr) * g->k + i);
-        }
-        const float *res = residual == NULL ? NULL : residual + r * g->n;
-        if (last == VL) {
-            block(mr, nv, act, g, x + r * g->k, b, bias, res, y + r * g->n, VL);
+    const edt_act later = act == g->act ? EDT_ACT_NONE : g->act;
+    const bool more = later != EDT_ACT_NONE || residual != NULL;
+    const int64_t width = (nv - 1) * VL + last;
+    for (int64_t r = 0; r < rows;) {
+        const float *x_at = x + r * g->k;
+        float *y_at = y + r * g->n;
+        int n = mr;
+        if (r + mr > rows) {
+            n = 1;
+            block(1, nv, act, g, x_at, b, bias, y_at, last);
+        } else if (last == VL) {
+            for (int64_t i = 0; ahead && i < mr * g->k; i += 16) {
+                fetch(x_at + mr * g->k + i);
+            }
+            block(mr, nv, act, g, x_at, b, bias, y_at, VL);
         } else {
-            block(mr, nv, act, g, x + r * g->k, b, bias, res, y + r * g->n, last);
+            block(mr, nv, act, g, x_at, b, bias, y_at, last);
         }
-    }
-    for (; r < rows; r++) {
-        const float *res = residual == NULL ? NULL : residual + r * g->n;
-        block(1, nv, act, g, x + r * g->k, b, bias, res, y + r * g->n, last);
+        if (more) {
+            finish(later, y_at, residual == NULL ? NULL : residual + r * g->n, n, g->n, width);
+        }
+        r += n;
     }
 }
 
@@ -143,6 +169,10 @@ void EDT_K(gemm)(const edt_cpu_gemm *g, const float *x, const float *residual, f
     for (int64_t r = 0; r < rows; r += tile) {
         const int64_t n = rows - r < tile ? rows - r : tile;
         const float *res = residual == NULL ? NULL : residual + r * g->n;
-        EDT_FOR_ACT(g->act, all_panels(ACT, g, x + r * g->k, res, y + r * g->n, n, first, end));
+        if (g->act == EDT_ACT_SWISH) {
+            all_panels(EDT_ACT_SWISH, g, x + r * g->k, res, y + r * g->n, n, first, end);
+        } else {
+            all_panels(EDT_ACT_NONE, g, x + r * g->k, res, y + r * g->n, n, first, end);
+        }
     }
 }
