@@ -17,8 +17,8 @@ static const char *base_name(const char *path)
     return slash != NULL ? slash + 1 : path;
 }
 
-// By name or by its first bytes. Pictures of other kinds count too, so that they are named as not
-// readable instead of being passed over.
+// By name or by its first bytes. Pictures of other kinds count too, so that they are named as
+// not readable instead of being passed over.
 static bool is_picture(const char *path)
 {
     static const char *const endings[] = {".jpg", ".jpeg", ".jpe",  ".png",
@@ -35,7 +35,8 @@ static bool is_picture(const char *path)
     if (edt_mapped_file_open(path, &ignored, &file) != EDT_OK) {
         return false;
     }
-    const bool is_jpeg = file.span.n_bytes > 3 && memcmp(file.span.data, "\xff\xd8\xff", 3) == 0;
+    const bool is_jpeg =
+        file.span.n_bytes > 3 && memcmp(file.span.data, "\xff\xd8\xff", 3) == 0;
     edt_mapped_file_close(&file);
     return is_jpeg;
 }
@@ -59,8 +60,8 @@ edt_status edt_image_files_list(const char *input, edt_arena *arena, edt_error *
         }
     }
     if (n == 0) {
-        EDT_FAIL(err, EDT_ERR_NOT_FOUND, "the directory %s holds no picture (%" PRId64 " files)",
-                 input, all.n);
+        EDT_FAIL(err, EDT_ERR_NOT_FOUND,
+                 "the directory %s holds no picture (%" PRId64 " files)", input, all.n);
     }
     if (n < all.n) {
         EDT_INFO("%s: %" PRId64 " files are no pictures and are passed over", input, all.n - n);
@@ -87,11 +88,12 @@ edt_status edt_image_files_check_output(const edt_path_list *files, const char *
             status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for a file name");
         } else if (stat(parent, &info) == 0 && info.st_dev == out_info.st_dev &&
                    info.st_ino == out_info.st_ino) {
-            status = edt_error_set(err, EDT_ERR_USAGE,
-                                   "the pictures would be written beside the ones that are read "
-                                   "(%s) and could replace them; give another output directory "
-                                   "than %s",
-                                   files->path[i], dir);
+            status =
+                edt_error_set(err, EDT_ERR_USAGE,
+                              "the pictures would be written beside the ones that are read "
+                              "(%s) and could replace them; give another output directory "
+                              "than %s",
+                              files->path[i], dir);
         }
     }
     edt_arena_deinit(&arena);
@@ -185,9 +187,10 @@ static edt_status ids_from_names(const edt_path_list *files, const edt_coco_gt *
                      "ids: they cannot be told apart; add \"file_name\" to its images",
                      gt_path);
         }
-        EDT_WARN("the pictures are not all named by different numbers: their image ids are 1 to "
-                 "%" PRId64 ", in order of names",
-                 files->n);
+        EDT_WARN(
+            "the pictures are not all named by different numbers: their image ids are 1 to "
+            "%" PRId64 ", in order of names",
+            files->n);
         for (int64_t i = 0; i < files->n; ++i) {
             out_ids[i] = i + 1;
         }
@@ -195,8 +198,8 @@ static edt_status ids_from_names(const edt_path_list *files, const edt_coco_gt *
     for (int64_t i = 0; gt != NULL && i < files->n; ++i) {
         if (!edt_coco_gt_has_image(gt, out_ids[i])) {
             EDT_FAIL(err, EDT_ERR_MISMATCH,
-                     "%s: its number %" PRId64 " is not the id of an image of %s", files->path[i],
-                     out_ids[i], gt_path);
+                     "%s: its number %" PRId64 " is not the id of an image of %s",
+                     files->path[i], out_ids[i], gt_path);
         }
     }
     return EDT_OK;

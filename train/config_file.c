@@ -1,5 +1,5 @@
-// See config_file.h. Tables are compared as text, line by line: they are written sorted and with
-// one setting per line.
+// See config_file.h. Tables are compared as text, line by line: they are written sorted and
+// with one setting per line.
 #include "train/config_file.h"
 
 #include <string.h>
@@ -31,7 +31,8 @@ static void list_changes(const char *now, const char *was, edt_strbuf *out)
         const size_t n_key = strcspn(at, ":\n") + 1;
         const char *old = n_key <= n_line ? find_key(was, at, n_key) : NULL;
         const size_t n_old = old != NULL ? strcspn(old, "\n") : 0;
-        if (n_key <= n_line && (old == NULL || n_old != n_line || memcmp(old, at, n_line) != 0)) {
+        if (n_key <= n_line &&
+            (old == NULL || n_old != n_line || memcmp(old, at, n_line) != 0)) {
             const size_t indent = strspn(at, " ");
             edt_strbuf_printf(out, "%s%.*s (was%.*s)", out->n_bytes > 0 ? ", " : "",
                               (int)(n_line - indent), at + indent,
@@ -46,8 +47,9 @@ const char *edt_config_file_changes(const char *now, const char *was, edt_arena 
 {
     edt_strbuf changes = {0};
     list_changes(now, was, &changes);
-    const char *text = changes.failed ? NULL
-                                      : edt_arena_strdup(arena, changes.n_bytes > 0 ? changes.text : "");
+    const char *text = changes.failed
+                           ? NULL
+                           : edt_arena_strdup(arena, changes.n_bytes > 0 ? changes.text : "");
     edt_strbuf_deinit(&changes);
     return text;
 }
@@ -69,9 +71,10 @@ static edt_status enter(const char *model_dir, const edt_hparams *hp, edt_arena 
     EDT_TRY(edt_file_read(path, MAX_CONFIG_BYTES, err, &was, &n_was));
     if (strcmp(was, now) != 0) {
         const char *changes = edt_config_file_changes(now, was, arena);
-        EDT_WARN("the settings differ from those this model_dir was started with (%s): %s; going "
-                 "on with the new ones",
-                 path, changes != NULL && changes[0] != '\0' ? changes : "in their lists");
+        EDT_WARN(
+            "the settings differ from those this model_dir was started with (%s): %s; going "
+            "on with the new ones",
+            path, changes != NULL && changes[0] != '\0' ? changes : "in their lists");
     }
     edt_mem_free(was);
     return EDT_OK;

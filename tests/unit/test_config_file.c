@@ -12,7 +12,8 @@ Test(config_file, changes_are_listed_with_both_values, .timeout = 10)
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_ARENA, 0);
     static const char was[] = "alpha: 0.25\ngamma: 1.5\nnms_configs:\n    method: hard\n";
-    static const char now[] = "alpha: 0.25\ngamma: 2.0\nnew: 1\nnms_configs:\n    method: soft\n";
+    static const char now[] =
+        "alpha: 0.25\ngamma: 2.0\nnew: 1\nnms_configs:\n    method: soft\n";
     cr_expect_str_eq(edt_config_file_changes(was, was, &arena), "");
     cr_expect_str_eq(edt_config_file_changes(now, was, &arena),
                      "gamma: 2.0 (was 1.5), new: 1 (was unset), method: soft (was hard)");

@@ -21,9 +21,9 @@ Test(image_files, numbers_are_ids_when_all_names_are_and_differ, .timeout = 10)
 {
     static const char *const cases[][3] = {
         {"a/000000397133.jpg", "b/7.jpg", "9"},
-        {"a/1.jpg", "b/1.jpg", "2.jpg"},                    // twice the same
-        {"1.jpg", "x.jpg", "3.jpg"},                        // not a number
-        {"1.jpg", "99999999999999999999.jpg", "3.jpg"},     // too large
+        {"a/1.jpg", "b/1.jpg", "2.jpg"},                // twice the same
+        {"1.jpg", "x.jpg", "3.jpg"},                    // not a number
+        {"1.jpg", "99999999999999999999.jpg", "3.jpg"}, // too large
         {"1.jpg", "2x.jpg", "3.jpg"},
     };
     static const int64_t want[][3] = {
@@ -32,7 +32,8 @@ Test(image_files, numbers_are_ids_when_all_names_are_and_differ, .timeout = 10)
         edt_error err = {0};
         int64_t ids[3];
         const edt_path_list files = list_of(cases[i], 3);
-        cr_assert_eq(edt_image_files_ids(&files, NULL, NULL, ids, &err), EDT_OK, "%s", err.text);
+        cr_assert_eq(edt_image_files_ids(&files, NULL, NULL, ids, &err), EDT_OK, "%s",
+                     err.text);
         cr_expect_eq(memcmp(ids, want[i], sizeof ids), 0, "case %d: %lld %lld %lld", i,
                      (long long)ids[0], (long long)ids[1], (long long)ids[2]);
     }
@@ -67,8 +68,9 @@ Test(image_files, the_ground_truth_names_files_or_the_files_must_be_its_ids, .ti
     cr_expect_not_null(strstr(err.text, "several"), "%s", err.text);
     edt_coco_gt_destroy(gt);
 
-    write_text(path, "{\"images\": [{\"id\": 5}], \"categories\": [{\"id\": 1, \"name\": \"a\"}],"
-                     "\"annotations\": []}");
+    write_text(path,
+               "{\"images\": [{\"id\": 5}], \"categories\": [{\"id\": 1, \"name\": \"a\"}],"
+               "\"annotations\": []}");
     cr_assert_eq(edt_coco_gt_open(path, &(edt_coco_gt_options){0}, &err, &gt), EDT_OK, "%s",
                  err.text);
     static const char *const number[] = {"005.jpg", "6.jpg"};

@@ -17,11 +17,11 @@ static edt_status check(const char *override, edt_error *err)
 Test(preflight, settings_without_effect_are_refused_by_name, .timeout = 10)
 {
     static const char *const refused[] = {
-        "accumulate_steps=2",     "early_stop_evals=3",    "positives_momentum=0.9",
-        "mixed_precision=true",   "loss_scale=1024",       "grad_reduce=tpu",
-        "save_freq=100",          "grad_checkpoint=true",  "use_keras_model=false",
-        "img_summary_steps=10",   "sample_image=a.jpg",    "heads=['segmentation']",
-        "is_training_bn=false",   "map_freq=1",            "seg_num_classes=4",
+        "accumulate_steps=2",   "early_stop_evals=3",   "positives_momentum=0.9",
+        "mixed_precision=true", "loss_scale=1024",      "grad_reduce=tpu",
+        "save_freq=100",        "grad_checkpoint=true", "use_keras_model=false",
+        "img_summary_steps=10", "sample_image=a.jpg",   "heads=['segmentation']",
+        "is_training_bn=false", "map_freq=1",           "seg_num_classes=4",
     };
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; ++i) {
         edt_error err = {0};

@@ -87,7 +87,7 @@ static void round_trip(const char *overrides, const char *slot_name, bool second
         }
     }
     const edt_train_state saved = {
-        .global_step = 42, .seed = 9, .cursor = {.epoch = 3, .position = 17}};
+        .global_step = 42, .seed = 9, .cursor = {.epoch = 3, .position = 17}, .n_skipped = 4};
     cr_assert_eq(edt_train_state_save(dir, &f.hp, f.params, frozen, &saved, &err), EDT_OK, "%s",
                  err.text);
     edt_mem_free(frozen);
@@ -99,6 +99,7 @@ static void round_trip(const char *overrides, const char *slot_name, bool second
     cr_expect_eq(state.seed, 9);
     cr_expect_eq(state.cursor.epoch, 3);
     cr_expect_eq(state.cursor.position, 17);
+    cr_expect_eq(state.n_skipped, 4);
     const char *name = "box_net/box-predict/bias";
     cr_expect_eq(first_value(g.params, EDT_PARAMS_VALUES, name), 1);
     cr_expect_eq(first_value(g.params, EDT_PARAMS_SLOT0, name), 100 * EDT_PARAMS_SLOT0 + 1);
