@@ -119,23 +119,27 @@ static edt_status select_updated(const edt_hparams *hp, const edt_params *params
     return EDT_OK;
 }
 
-// A directory without a checkpoint to resume from is a new one only when nothing in it says
-// otherwise: a new run would write over what may be days of work.
-static edt_status check_no_traces(const char *model_dir, edt_arena *arena, edt_error *err)
+// The directory names no checkpoint to resume from. One without a state file beside complete
+// checkpoints (a kill before its first line was written, a copy that left it out) goes on from the
+// newest: an .index is there only when everything else is. A state file that names a checkpoint that
+// is gone is an error: starting anew would write over what may be days of work. EDT_END: a new run.
+static edt_status find_unnamed(const char *model_dir, edt_arena *arena, edt_error *err,
+                               const char **out_prefix)
 {
     if (!edt_path_is_dir(model_dir)) {
-        return EDT_OK;
+        return EDT_END;
     }
     edt_path_list files;
     EDT_TRY(edt_path_list_dir(model_dir, arena, err, &files));
     const char *newest = NULL;
     bool has_state = false;
     for (int64_t i = 0; i < files.n; ++i) {
-        const char *slash = strrchr(files.path[i], '/');
-        const char *name = slash != NULL ? slash + 1 : files.path[i];
+        const char *path = files.path[i];
+        const char *slash = strrchr(path, '/');
+        const char *name = slash != NULL ? slash + 1 : path;
         has_state |= strcmp(name, "checkpoint") == 0;
         if (strncmp(name, "model.ckpt-", 11) == 0 && edt_path_has_suffix(name, ".index")) {
-            const char *prefix = edt_arena_strndup(arena, name, strlen(name) - 6);
+            const char *prefix = edt_arena_strndup(arena, path, strlen(path) - 6);
             if (prefix == NULL) {
                 EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the files of %s", model_dir);
             }
@@ -144,23 +148,19 @@ static edt_status check_no_traces(const char *model_dir, edt_arena *arena, edt_e
             }
         }
     }
-    if (newest != NULL) {
-        EDT_FAIL(err, EDT_ERR_NOT_FOUND,
-                 "%s holds the checkpoint %s, but %s; to go on from it, write the line "
-                 "model_checkpoint_path: \"%s\" into %s/checkpoint; to start anew, give another "
-                 "--model_dir or remove this one",
-                 model_dir, newest,
-                 has_state ? "its file 'checkpoint' names another one that is gone"
-                           : "no file 'checkpoint' that names it",
-                 newest, model_dir);
-    }
     if (has_state) {
         EDT_FAIL(err, EDT_ERR_NOT_FOUND,
-                 "%s/checkpoint names a checkpoint whose .index file is gone, and there is no "
-                 "other one; restore its files, or to start anew give another --model_dir or "
-                 "remove this one",
-                 model_dir);
+                 "%s/checkpoint names a checkpoint whose .index file is gone; restore its files, "
+                 "or remove %s/checkpoint to go on from %s, or give another --model_dir to start "
+                 "anew",
+                 model_dir, model_dir, newest != NULL ? newest : "the beginning");
     }
+    if (newest == NULL) {
+        return EDT_END;
+    }
+    EDT_WARN("%s has no file 'checkpoint'; going on from the newest checkpoint there, %s",
+             model_dir, newest);
+    *out_prefix = newest;
     return EDT_OK;
 }
 
@@ -174,8 +174,7 @@ edt_status edt_train_state_resume(const char *model_dir, const edt_hparams *hp, 
     const char *prefix;
     edt_status status = edt_checkpoint_latest(model_dir, &arena, err, &prefix);
     if (status == EDT_END) {
-        const edt_status traces = check_no_traces(model_dir, &arena, err);
-        status = traces != EDT_OK ? traces : EDT_END;
+        status = find_unnamed(model_dir, &arena, err, &prefix);
     }
     if (status != EDT_OK) {
         edt_arena_deinit(&arena);

@@ -19,8 +19,9 @@ typedef struct edt_train_state {
 edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp, edt_params *params,
                                 const bool *frozen, const edt_train_state *state, edt_error *err);
 
-// Loads the latest checkpoint of model_dir, or EDT_END when it has none. EDT_ERR_NOT_FOUND when
-// there are traces of checkpoints but none to resume from: a run never starts over them. A checkpoint of the
+// Loads the latest checkpoint of model_dir: the one its state file names or, without a state file,
+// the newest one there, with a warning. EDT_END when there is none; EDT_ERR_NOT_FOUND when the state
+// file names one that is gone: a run never starts over the traces of another. A checkpoint of the
 // reference (no cursor of ours) resumes at its step with the pictures from the start of the data set
 // and, where it has none, slots of zero. `default_seed` holds where none is stored.
 edt_status edt_train_state_resume(const char *model_dir, const edt_hparams *hp, edt_params *params,
