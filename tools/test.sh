@@ -97,7 +97,7 @@ if phase "build asan-ubsan" build asan-ubsan build-asan-ubsan "${targets[@]}" te
   phase "test asan-ubsan" run_ctest build-asan-ubsan -L '^(fast|pipeline|fuzz)$'
 fi
 # ThreadSanitizer does not see the barriers of the OpenMP runtime: one thread there.
-if phase "build tsan" build tsan build-tsan "${targets[@]}"; then
+if phase "build tsan" build tsan build-tsan programs tests_unit tests_pipeline; then
   phase "test tsan" env OMP_NUM_THREADS=1 ctest --test-dir build-tsan -j "$jobs" \
     --output-on-failure --no-tests=error -L '^(fast|pipeline)$'
 fi
