@@ -1,6 +1,7 @@
 // The backend table of the cpu backend: heap memory, kernels chosen by op kind, shapes checked
 // once at prepare. oneDNN takes its thread count from the OpenMP setting of the calling thread,
 // which cpu_dnnl.c sets for the length of its calls only.
+#include <omp.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -240,6 +241,10 @@ edt_status edt_cpu_backend_create_variant(int n_threads, const char *variant, ed
     }
     backend->base.table = &cpu_table;
     backend->base.n_threads = n_threads > 0 ? n_threads : available_cores();
+    // OMP_THREAD_LIMIT: a team smaller than oneDNN planned for leaves parts of a sum unwritten.
+    if (backend->base.n_threads > omp_get_thread_limit()) {
+        backend->base.n_threads = omp_get_thread_limit();
+    }
 #ifdef __SANITIZE_THREAD__
     // libgomp's and oneDNN's hand-overs are invisible to ThreadSanitizer, which calls every one a race.
     backend->base.n_threads = 1;
