@@ -13,5 +13,5 @@ echo "before:"
 echo "after $epochs epochs:"
 "$build/bin/train" --model_name=efficientdet-lite0 --ckpt="$weights" --model_dir="$out/model" \
   --train_file_pattern="$out/rec-*" --val_file_pattern="$out/rec-*" --val_json_file="$gt" \
-  --train_batch_size=8 --eval_batch_size=4 --num_epochs="$epochs" --eval_after_train \
+  --train_batch_size=8 --num_examples_per_epoch=0 --eval_batch_size=4 --num_epochs="$epochs" --eval_after_train \
   --hparams=learning_rate=0.01,lr_warmup_init=0.001,jitter_min=0.8,jitter_max=1.25,moving_average_decay=0.99,label_map=coco
