@@ -1,6 +1,7 @@
 // The whole training path against the reference: targets, losses, gradients and three optimizer
 // steps of every train/ file, in both semantics, in double on `ref` and in f32 on `cpu`.
-// Tolerances: golden/model/README.md 3.
+// Tolerances: golden/model/README.md 3. One file, because every stage starts from the state that the
+// one before it left.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
