@@ -6,9 +6,11 @@
 
 #include <cairo.h>
 #include <jpeglib.h> // uses stdio.h's FILE without including it
+#include <lmdb.h>
 #include <openssl/crypto.h>
 #include <protobuf-c/protobuf-c.h>
 #include <zlib.h>
+#include <zstd.h>
 
 #define TEXT(x) #x
 #define EXPANDED_TEXT(x) TEXT(x)
@@ -29,5 +31,11 @@ int edt_dataio_libraries(edt_library out_libraries[static EDT_LIBRARIES_MAX])
     put(&out_libraries[3], "libcrypto", OpenSSL_version(OPENSSL_VERSION_STRING),
         "SHA-256 of pictures");
     put(&out_libraries[4], "cairo", cairo_version_string(), "drawn boxes and labels");
-    return 5;
+    put(&out_libraries[5], "zstd", ZSTD_versionString(), "seekable compressed shards");
+    int major, minor, patch;
+    (void)mdb_version(&major, &minor, &patch);
+    char version[32];
+    (void)snprintf(version, sizeof version, "%d.%d.%d", major, minor, patch);
+    put(&out_libraries[6], "LMDB", version, "catalogs of data sets");
+    return 7;
 }

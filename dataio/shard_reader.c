@@ -6,6 +6,7 @@
 
 #include "core/mem.h"
 #include "core/path.h"
+#include "dataio/shard_zstd.h"
 
 enum {
     INFLATE_STEP_BYTES = 1 << 16, // a damaged length cannot make us allocate ahead of the data
@@ -26,9 +27,10 @@ struct edt_shard_reader {
     // Streams only.
     z_stream inflater;
     bool has_inflater;
-    bool stream_ended;
-    size_t consumed; // bytes of the file given to the inflater
-    uint8_t *buffer; // one record
+    edt_zstd_decoder *decoder;
+    bool stream_ended; // at the end of a member or of a frame
+    size_t consumed;   // bytes of the file given to the inflater
+    uint8_t *buffer;   // one record
     size_t capacity;
 };
 
@@ -37,6 +39,7 @@ const char *edt_shard_format_name(edt_shard_format format)
     switch (format) {
     case EDT_SHARD_GZIP: return "gzip";
     case EDT_SHARD_ZLIB: return "zlib";
+    case EDT_SHARD_ZSTD: return "zstd";
     case EDT_SHARD_PLAIN: break;
     }
     return "plain";
@@ -59,10 +62,15 @@ static edt_status fail_stream(const edt_shard_reader *reader, edt_error *err)
              reader->inflater.msg != NULL ? reader->inflater.msg : "invalid data");
 }
 
-// Inflates up to `n_bytes`; fewer only at the end of the stream or of the file.
+// Decompresses up to `n_bytes`; fewer only at the end of the stream or of the file.
 static edt_status inflate_bytes(edt_shard_reader *reader, uint8_t *out, size_t n_bytes,
                                 edt_error *err, size_t *out_n)
 {
+    if (reader->format == EDT_SHARD_ZSTD) {
+        return edt_zstd_decode_next(reader->decoder, reader->bytes, &reader->consumed,
+                                    reader->path, out, n_bytes, err, out_n,
+                                    &reader->stream_ended);
+    }
     z_stream *z = &reader->inflater;
     const edt_span in = reader->bytes;
     size_t done = 0;
@@ -133,24 +141,19 @@ static bool inflates_to_records(edt_span bytes)
            (result == Z_STREAM_END && n == 0);
 }
 
-static edt_status detect_format(edt_shard_reader *reader, edt_error *err)
+edt_shard_format edt_shard_detect_format(edt_span bytes)
 {
-    const edt_span bytes = reader->bytes;
-    static const uint8_t zstd_magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
     if (edt_tfrecord_is_header(bytes)) {
-        reader->format = EDT_SHARD_PLAIN;
-    } else if (bytes.n_bytes >= 3 && memcmp(bytes.data, "\x1f\x8b\x08", 3) == 0) {
-        reader->format = EDT_SHARD_GZIP;
-    } else if (bytes.n_bytes >= 4 && memcmp(bytes.data, zstd_magic, 4) == 0) {
-        EDT_FAIL(
-            err, EDT_ERR_UNSUPPORTED,
-            "'%s' is compressed by zstd, which this build does not read; decompress it with "
-            "'zstd -d' or convert with --compression=none",
-            reader->path);
-    } else if (looks_like_zlib(bytes) && inflates_to_records(bytes)) {
-        reader->format = EDT_SHARD_ZLIB;
+        return EDT_SHARD_PLAIN;
     }
-    return EDT_OK;
+    if (bytes.n_bytes >= 3 && memcmp(bytes.data, "\x1f\x8b\x08", 3) == 0) {
+        return EDT_SHARD_GZIP;
+    }
+    if (edt_zstd_is_frame(bytes)) {
+        return EDT_SHARD_ZSTD;
+    }
+    return looks_like_zlib(bytes) && inflates_to_records(bytes) ? EDT_SHARD_ZLIB
+                                                                : EDT_SHARD_PLAIN;
 }
 
 // The reader takes the mapping over, also on failure; over memory it is a zeroed one.
@@ -174,8 +177,10 @@ static edt_status create(edt_span bytes, edt_mapped_file *take_file, const char 
         status = edt_error_set(err, EDT_ERR_NOMEM, "no memory to read '%s'", name);
         goto fail;
     }
-    EDT_TRY_GOTO(detect_format(reader, err));
-    if (reader->format != EDT_SHARD_PLAIN) {
+    reader->format = edt_shard_detect_format(bytes);
+    if (reader->format == EDT_SHARD_ZSTD) {
+        EDT_TRY_GOTO(edt_zstd_decoder_create(err, &reader->decoder));
+    } else if (reader->format != EDT_SHARD_PLAIN) {
         EDT_TRY_GOTO(start_inflater(reader, err));
     }
     *out_reader = reader;
@@ -210,6 +215,7 @@ void edt_shard_reader_close(edt_shard_reader *reader)
     if (reader->has_inflater) {
         (void)inflateEnd(&reader->inflater);
     }
+    edt_zstd_decoder_destroy(reader->decoder);
     edt_mapped_file_close(&reader->file);
     edt_mem_free(reader->buffer);
     edt_mem_free(reader->path);

@@ -1,6 +1,9 @@
-// Reads the records of one shard. A plain file is mapped: sequential or random access, payloads
-// borrowed from the mapping. A gzip or zlib file (recognised by content) is one stream:
-// sequential only. CRCs are verified unless asked otherwise.
+// Reads the records of one shard in order, whatever it is stored as (recognised by content, never
+// by name). A plain file is mapped: payloads are borrowed from the mapping, random access works.
+// A gzip, zlib or zstd file is decompressed as one stream (random access into zstd shards is
+// dataio/shard_file.h's). CRCs are verified unless asked otherwise. A plain file that someone cuts
+// off while it is read is noticed at the next record; only while that very record is being used
+// would the missing pages end the process, which is why training reads through shard_file.h.
 #ifndef EDT_DATAIO_SHARD_READER_H
 #define EDT_DATAIO_SHARD_READER_H
 
@@ -16,7 +19,8 @@ typedef struct edt_shard_reader_options {
 typedef enum edt_shard_format {
     EDT_SHARD_PLAIN,
     EDT_SHARD_GZIP,
-    EDT_SHARD_ZLIB
+    EDT_SHARD_ZLIB,
+    EDT_SHARD_ZSTD
 } edt_shard_format;
 
 typedef struct edt_record {
@@ -25,7 +29,7 @@ typedef struct edt_record {
     uint64_t offset;  // of its header in the (uncompressed) stream
 } edt_record;
 
-// `options` may be NULL. EDT_ERR_NOT_FOUND, EDT_ERR_IO; EDT_ERR_UNSUPPORTED for a zstd file.
+// `options` may be NULL. EDT_ERR_NOT_FOUND, EDT_ERR_IO.
 edt_status edt_shard_reader_open(const char *path, const edt_shard_reader_options *options,
                                  edt_error *err, edt_shard_reader **out_reader);
 // As edt_shard_reader_open, from memory that outlives the reader; `name` is for messages.
@@ -37,7 +41,7 @@ void edt_shard_reader_close(edt_shard_reader *reader);
 
 const char *edt_shard_reader_path(const edt_shard_reader *reader);
 edt_shard_format edt_shard_reader_format(const edt_shard_reader *reader);
-// "plain", "gzip" or "zlib".
+// "plain", "gzip", "zlib" or "zstd".
 const char *edt_shard_format_name(edt_shard_format format);
 // The whole mapped file; empty for a stream.
 edt_span edt_shard_reader_bytes(const edt_shard_reader *reader);
@@ -46,6 +50,10 @@ edt_span edt_shard_reader_bytes(const edt_shard_reader *reader);
 // and offset; the reader does not go past a bad record. One thread.
 edt_status edt_shard_reader_next(edt_shard_reader *reader, edt_error *err,
                                  edt_record *out_record);
+
+// How a file that begins with `bytes` is stored: a valid masked length CRC first, else the magic
+// bytes. An empty file is plain. More bytes than 64 KiB change nothing.
+edt_shard_format edt_shard_detect_format(edt_span bytes);
 
 // The fault and offset of the record that the last call of edt_shard_reader_next failed at.
 edt_tfrecord_fault edt_shard_reader_fault(const edt_shard_reader *reader, uint64_t *out_offset);

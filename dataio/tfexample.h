@@ -38,6 +38,7 @@ typedef struct edt_tfexample_pieces {
     const edt_span *pieces; // in the arena
     size_t n_pieces;
     size_t n_bytes; // sum of the pieces
+    const struct edt_record_info *info; // dataio/record_info.h; in the arena
 } edt_tfexample_pieces;
 
 // Serialises `n_features` features, given in any order, keys distinct (EDT_ERR_INVALID

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "dataio/proto/tf_example.pb-c.h"
+#include "dataio/record_info.h"
 #include "dataio/tfexample.h"
 
 enum { CHUNK_BYTES = 2048 };
@@ -157,7 +158,14 @@ edt_status edt_tfexample_write(const edt_feature *features, size_t n_features, e
     if (buffer.out_of_memory) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a record of %zu bytes", buffer.n_bytes);
     }
-    *out_pieces = (edt_tfexample_pieces){
-        .pieces = buffer.pieces, .n_pieces = buffer.n_pieces, .n_bytes = buffer.n_bytes};
+    edt_record_info *info = edt_arena_calloc(arena, 1, sizeof *info);
+    if (info == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %zu features", n_features);
+    }
+    EDT_TRY(edt_record_info_from_features(features, n_features, arena, err, info));
+    *out_pieces = (edt_tfexample_pieces){.pieces = buffer.pieces,
+                                         .n_pieces = buffer.n_pieces,
+                                         .n_bytes = buffer.n_bytes,
+                                         .info = info};
     return EDT_OK;
 }

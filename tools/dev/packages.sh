@@ -32,6 +32,8 @@ missing_packages() {
   need libjpeg-dev has_library libjpeg
   need libssl-dev has_library libcrypto
   need libcairo2-dev has_library cairo
+  need libzstd-dev has_library libzstd
+  need liblmdb-dev has_library lmdb
   need libdnnl-dev has_header oneapi/dnnl/dnnl.h
   need fonts-dejavu-core has_font DejaVuSans.ttf
   if [ "$what" = test ]; then
