@@ -265,6 +265,7 @@ static edt_status start_workers(edt_loader *loader, int n_threads, edt_error *er
         loader->workers[i].loader = loader;
         EDT_TRY(
             edt_preprocessor_create(&loader->config, i, err, &loader->workers[i].preprocessor));
+        EDT_TRY(edt_record_scratch_create(err, &loader->workers[i].scratch));
     }
     for (int i = 0; i < n; ++i) {
         EDT_TRY_CTX(edt_thread_start(&loader->workers[i].thread, "edt-loader", run_worker,
@@ -361,6 +362,7 @@ void edt_loader_destroy(edt_loader *loader)
     for (int i = 0; i < loader->n_workers; ++i) {
         edt_thread_join(&loader->workers[i].thread);
         edt_preprocessor_destroy(loader->workers[i].preprocessor);
+        edt_record_scratch_destroy(loader->workers[i].scratch);
     }
     if (loader->has_sync) {
         (void)pthread_cond_destroy(&loader->ready);
@@ -465,6 +467,11 @@ edt_status edt_loader_record(const edt_loader *loader, int64_t sample_index, edt
 {
     EDT_TRY(check_index(loader, sample_index, err));
     return edt_record_index_read(loader->index, sample_index, err, out_record);
+}
+
+const char *edt_loader_fingerprint(const edt_loader *loader)
+{
+    return edt_record_index_fingerprint(loader->index);
 }
 
 edt_status edt_loader_locate(const edt_loader *loader, int64_t sample_index, edt_error *err,

@@ -34,6 +34,7 @@ typedef struct edt_loader_slot {
 typedef struct edt_loader_worker {
     struct edt_loader *loader;
     edt_preprocessor *preprocessor;
+    edt_record_scratch *scratch; // holds the record at work
     edt_thread thread;
 } edt_loader_worker;
 

@@ -33,7 +33,7 @@ static edt_status run_sample(edt_loader_worker *worker, int64_t epoch, int64_t i
     const edt_loader *loader = worker->loader;
     const double t0 = edt_clock_now_s();
     edt_span record;
-    EDT_TRY(edt_record_index_read(loader->index, index, err, &record));
+    EDT_TRY(edt_record_index_read_into(loader->index, index, worker->scratch, err, &record));
     result->read_seconds += edt_clock_now_s() - t0;
     edt_rng rng;
     edt_rng_init(&rng, loader->sampler.seed, (uint64_t)epoch, (uint64_t)drawn_as,

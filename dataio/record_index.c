@@ -1,71 +1,176 @@
 // See record_index.h.
 #include "dataio/record_index.h"
 
+#include <inttypes.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "core/log.h"
 #include "core/mem.h"
+#include "core/parallel.h"
+#include "core/path.h"
+#include "dataio/set_fingerprint.h"
 
-struct edt_record_index {
-    edt_shard_reader **readers;
-    int64_t *first; // [n_files + 1]
-    int64_t n_files;
-    edt_record_ref *refs;
-    int64_t n_records, capacity;
+enum {
+    MAX_OPEN_FILES = 384, // kept open; the usual limit of a process is 1024
+    N_SAMPLED = 4,        // records per shard that are looked up before its index is believed
 };
 
-static edt_status push_ref(edt_record_index *index, edt_record_ref ref, edt_error *err)
+typedef struct kept_record {
+    struct kept_record *next;
+    edt_record_scratch *scratch;
+} kept_record;
+
+struct edt_record_index {
+    edt_shard_file **files;
+    edt_side_index **sides;
+    int64_t *first; // [n_files + 1]
+    int64_t n_files;
+    edt_shard_reader_options options;
+    char fingerprint[EDT_FINGERPRINT_TEXT_BYTES];
+    atomic_llong n_rebuilt, n_unsaved;
+    _Atomic(kept_record *) kept;
+};
+
+static bool is_up_to_date(const edt_record_index *index, int64_t i_file,
+                          const edt_side_index *side, const char *side_path)
 {
-    if (index->n_records == index->capacity) {
-        const int64_t capacity = index->capacity > 0 ? 2 * index->capacity : 1024;
-        edt_record_ref *refs =
-            edt_mem_realloc(EDT_MEM_MISC, index->refs, (size_t)capacity * sizeof *refs);
-        if (refs == NULL) {
-            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to index %lld records",
-                     (long long)capacity);
-        }
-        index->refs = refs;
-        index->capacity = capacity;
+    const edt_shard_file *file = index->files[i_file];
+    const edt_side_summary *s = edt_side_index_summary(side);
+    struct stat info;
+    if (s->format != edt_shard_file_format(file) ||
+        s->shard_bytes != edt_shard_file_bytes(file) ||
+        s->stream_bytes != edt_shard_file_stream_bytes(file) || stat(side_path, &info) != 0 ||
+        (int64_t)info.st_mtim.tv_sec * 1000000000 + (int64_t)info.st_mtim.tv_nsec <
+            edt_shard_file_modified_ns(file)) {
+        return false;
     }
-    index->refs[index->n_records++] = ref;
+    const edt_side_record *records = edt_side_index_records(side);
+    const int64_t n = s->n_records;
+    const uint64_t end = n == 0 ? 0
+                                : records[n - 1].offset + records[n - 1].n_bytes +
+                                      EDT_TFRECORD_HEADER_BYTES + EDT_TFRECORD_FOOTER_BYTES;
+    // Stray bytes behind the last record: the walk has to judge them.
+    if (end != s->stream_bytes) {
+        return false;
+    }
+    const int64_t n_sampled = n < N_SAMPLED ? n : N_SAMPLED;
+    for (int64_t k = 0; k < n_sampled; ++k) {
+        const int64_t i = n_sampled > 1 ? k * (n - 1) / (n_sampled - 1) : 0;
+        if (!edt_shard_file_has_record(file, records[i].offset, records[i].n_bytes)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// The shard's side index, read or made.
+static edt_status get_side(edt_record_index *index, int64_t i_file, edt_error *err)
+{
+    const char *path = edt_shard_file_path(index->files[i_file]);
+    edt_arena arena;
+    edt_arena_init(&arena, EDT_MEM_TEXT, 1024);
+    edt_status status = EDT_OK;
+    edt_side_index *side = NULL;
+    const char *side_path = edt_side_index_path(&arena, path);
+    if (side_path == NULL) {
+        status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for a path");
+        goto fail;
+    }
+    edt_error why = {0};
+    const edt_status opened = edt_side_index_open(side_path, &why, &side);
+    if (opened != EDT_OK && opened != EDT_ERR_NOT_FOUND) {
+        EDT_INFO("%s; it is made again", why.text);
+    }
+    if (opened != EDT_OK || !is_up_to_date(index, i_file, side, side_path)) {
+        edt_side_index_close(side);
+        side = NULL;
+        EDT_TRY_GOTO(edt_side_index_rebuild(path, &index->options, err, &side));
+        atomic_fetch_add(&index->n_rebuilt, 1);
+        edt_error unsaved = {0};
+        if (edt_side_index_save(side, path, &unsaved) != EDT_OK &&
+            atomic_fetch_add(&index->n_unsaved, 1) == 0) {
+            EDT_INFO("side indexes are kept in memory and made again by every run: %s",
+                     unsaved.text);
+        }
+    }
+    index->sides[i_file] = side;
+fail:
+    edt_arena_deinit(&arena);
+    return status;
+}
+
+typedef struct open_job {
+    edt_record_index *index;
+    const char *const *paths;
+} open_job;
+
+static edt_status open_file(void *ctx, int worker, int64_t i, edt_error *err)
+{
+    (void)worker;
+    const open_job *job = ctx;
+    edt_record_index *index = job->index;
+    if (index->files[i] == NULL) {
+        EDT_TRY(edt_shard_file_open(job->paths[i], &index->options,
+                                    index->n_files <= MAX_OPEN_FILES, err, &index->files[i]));
+    }
+    return index->sides[i] == NULL ? get_side(index, i, err) : EDT_OK;
+}
+
+// In parallel; of several faults the one of the first shard is reported, whatever the timing.
+static edt_status open_files(edt_record_index *index, const char *const *paths, edt_error *err)
+{
+    open_job job = {.index = index, .paths = paths};
+    edt_error any = {0};
+    if (edt_parallel_for(0, index->n_files, open_file, &job, &any) == EDT_OK) {
+        return EDT_OK;
+    }
+    for (int64_t i = 0; i < index->n_files; ++i) {
+        EDT_TRY(open_file(&job, 0, i, err));
+    }
     return EDT_OK;
 }
 
-static edt_status walk_file(edt_record_index *index, int64_t i_file,
-                            const edt_shard_reader_options *options, edt_error *err)
+static edt_status take_fingerprint(edt_record_index *index, edt_error *err)
 {
-    const edt_shard_reader *reader = index->readers[i_file];
-    const char *path = edt_shard_reader_path(reader);
-    if (edt_shard_reader_format(reader) != EDT_SHARD_PLAIN) {
-        EDT_FAIL(
-            err, EDT_ERR_UNSUPPORTED,
-            "'%s' is a compressed shard (%s): its records can only be read one after another, "
-            "but "
-            "training and evaluation reach for them in any order; convert the data set again "
-            "without compression, or decompress the shard (gzip -dc for gzip)",
-            path, edt_shard_format_name(edt_shard_reader_format(reader)));
+    edt_set_fingerprint fingerprint = {0};
+    edt_status status = EDT_OK;
+    for (int64_t i = 0; status == EDT_OK && i < index->n_files; ++i) {
+        status = edt_set_fingerprint_add(&fingerprint, edt_shard_file_path(index->files[i]),
+                                         edt_side_index_summary(index->sides[i]), err);
     }
-    const edt_span bytes = edt_shard_reader_bytes(reader);
-    const bool lenient = options != NULL && options->lenient_tail;
-    uint32_t i_local = 0;
-    for (uint64_t offset = 0; offset < bytes.n_bytes; ++i_local) {
-        if (lenient && bytes.n_bytes - offset < EDT_TFRECORD_HEADER_BYTES) {
-            break;
-        }
-        edt_span payload;
-        uint64_t next;
-        const edt_tfrecord_fault fault =
-            edt_tfrecord_get(bytes, offset, false, &payload, &next);
-        if (fault != EDT_TFRECORD_OK) {
-            return edt_tfrecord_fail(err, fault, path, i_local, offset);
-        }
-        const edt_record_ref ref = {.i_file = (int32_t)i_file,
-                                    .i_local = i_local,
-                                    .offset = offset,
-                                    .n_bytes = payload.n_bytes};
-        EDT_TRY(push_ref(index, ref, err));
-        offset = next;
+    if (status == EDT_OK) {
+        status = edt_set_fingerprint_finish(&fingerprint, err, index->fingerprint);
     }
-    return EDT_OK;
+    edt_set_fingerprint_deinit(&fingerprint);
+    return status;
+}
+
+// What the catalogs of the sets that these shards belong to say of them; a catalog that is not
+// there is made when all its shards are listed.
+static edt_status check_catalogs(const edt_record_index *index, edt_error *err)
+{
+    const edt_side_summary **summaries =
+        edt_mem_alloc(EDT_MEM_MISC, ((size_t)index->n_files + 1) * sizeof *summaries);
+    const char **paths =
+        edt_mem_alloc(EDT_MEM_MISC, ((size_t)index->n_files + 1) * sizeof *paths);
+    edt_status status = EDT_OK;
+    if (summaries == NULL || paths == NULL) {
+        status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for %" PRId64 " shards",
+                               index->n_files);
+    } else {
+        for (int64_t i = 0; i < index->n_files; ++i) {
+            summaries[i] = edt_side_index_summary(index->sides[i]);
+            paths[i] = edt_shard_file_path(index->files[i]);
+        }
+        // Where the indexes could not be saved, a catalog cannot either.
+        status =
+            edt_catalog_check(paths, summaries, index->n_files, index->n_unsaved == 0, err);
+    }
+    edt_mem_free(paths);
+    edt_mem_free(summaries);
+    return status;
 }
 
 edt_status edt_record_index_create(const char *const *paths, int64_t n_files,
@@ -75,21 +180,28 @@ edt_status edt_record_index_create(const char *const *paths, int64_t n_files,
     edt_status status = EDT_OK;
     edt_record_index *index = edt_mem_calloc(EDT_MEM_MISC, 1, sizeof *index);
     if (index == NULL) {
-        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to index %lld shards", (long long)n_files);
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to index %" PRId64 " shards", n_files);
     }
-    index->readers = edt_mem_calloc(EDT_MEM_MISC, (size_t)n_files + 1, sizeof *index->readers);
-    index->first = edt_mem_calloc(EDT_MEM_MISC, (size_t)n_files + 1, sizeof *index->first);
-    if (index->readers == NULL || index->first == NULL) {
-        status = edt_error_set(err, EDT_ERR_NOMEM, "no memory to index %lld shards",
-                               (long long)n_files);
+    const size_t n = (size_t)n_files + 1;
+    index->files = edt_mem_calloc(EDT_MEM_MISC, n, sizeof *index->files);
+    index->sides = edt_mem_calloc(EDT_MEM_MISC, n, sizeof *index->sides);
+    index->first = edt_mem_calloc(EDT_MEM_MISC, n, sizeof *index->first);
+    if (index->files == NULL || index->sides == NULL || index->first == NULL) {
+        status =
+            edt_error_set(err, EDT_ERR_NOMEM, "no memory to index %" PRId64 " shards", n_files);
         goto fail;
     }
     index->n_files = n_files;
-    for (int64_t i = 0; i < n_files; ++i) {
-        EDT_TRY_GOTO(edt_shard_reader_open(paths[i], options, err, &index->readers[i]));
-        EDT_TRY_GOTO(walk_file(index, i, options, err));
-        index->first[i + 1] = index->n_records;
+    if (options != NULL) {
+        index->options = *options;
     }
+    EDT_TRY_GOTO(open_files(index, paths, err));
+    for (int64_t i = 0; i < n_files; ++i) {
+        index->first[i + 1] =
+            index->first[i] + edt_side_index_summary(index->sides[i])->n_records;
+    }
+    EDT_TRY_GOTO(take_fingerprint(index, err));
+    EDT_TRY_GOTO(check_catalogs(index, err));
     *out_index = index;
     return EDT_OK;
 
@@ -103,18 +215,25 @@ void edt_record_index_destroy(edt_record_index *index)
     if (index == NULL) {
         return;
     }
-    for (int64_t i = 0; i < index->n_files; ++i) {
-        edt_shard_reader_close(index->readers[i]);
+    for (kept_record *kept = index->kept; kept != NULL;) {
+        kept_record *next = kept->next;
+        edt_record_scratch_destroy(kept->scratch);
+        edt_mem_free(kept);
+        kept = next;
     }
-    edt_mem_free(index->readers);
+    for (int64_t i = 0; i < index->n_files; ++i) {
+        edt_shard_file_close(index->files[i]);
+        edt_side_index_close(index->sides[i]);
+    }
+    edt_mem_free(index->files);
+    edt_mem_free(index->sides);
     edt_mem_free(index->first);
-    edt_mem_free(index->refs);
     edt_mem_free(index);
 }
 
 int64_t edt_record_index_n_records(const edt_record_index *index)
 {
-    return index->n_records;
+    return index->first[index->n_files];
 }
 
 int64_t edt_record_index_n_files(const edt_record_index *index)
@@ -129,18 +248,103 @@ int64_t edt_record_index_first(const edt_record_index *index, int64_t i_file)
 
 const char *edt_record_index_path(const edt_record_index *index, int64_t i_file)
 {
-    return edt_shard_reader_path(index->readers[i_file]);
+    return edt_shard_file_path(index->files[i_file]);
+}
+
+const char *edt_record_index_fingerprint(const edt_record_index *index)
+{
+    return index->fingerprint;
+}
+
+int64_t edt_record_index_n_rebuilt(const edt_record_index *index)
+{
+    return (int64_t)index->n_rebuilt;
+}
+
+// The last file that begins at or before record `i`: of a run of empty files and the one that
+// holds it, that one.
+static int64_t file_of(const edt_record_index *index, int64_t i)
+{
+    int64_t low = 0;
+    int64_t high = index->n_files;
+    while (high - low > 1) {
+        const int64_t middle = low + (high - low) / 2;
+        if (index->first[middle] <= i) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
 }
 
 edt_record_ref edt_record_index_get(const edt_record_index *index, int64_t i)
 {
-    return index->refs[i];
+    const int64_t i_file = file_of(index, i);
+    const int64_t i_local = i - index->first[i_file];
+    const edt_side_record *row = &edt_side_index_records(index->sides[i_file])[i_local];
+    return (edt_record_ref){.i_file = (int32_t)i_file,
+                            .i_local = (uint32_t)i_local,
+                            .offset = row->offset,
+                            .n_bytes = row->n_bytes};
+}
+
+const edt_side_record *edt_record_index_row(const edt_record_index *index, int64_t i)
+{
+    const int64_t i_file = file_of(index, i);
+    return &edt_side_index_records(index->sides[i_file])[i - index->first[i_file]];
+}
+
+const edt_side_box *edt_record_index_boxes(const edt_record_index *index, int64_t i)
+{
+    return edt_side_index_boxes(index->sides[file_of(index, i)]) +
+           edt_record_index_row(index, i)->first_box;
+}
+
+int64_t edt_record_index_find(const edt_record_index *index, int64_t image_id)
+{
+    const unsigned known = EDT_RECORD_INFO_NUMBER | EDT_RECORD_INFO_HASH;
+    for (int64_t f = 0; f < index->n_files; ++f) {
+        const edt_side_record *rows = edt_side_index_records(index->sides[f]);
+        const int64_t n = index->first[f + 1] - index->first[f];
+        for (int64_t i = 0; i < n; ++i) {
+            if (rows[i].image_id == image_id && (rows[i].flags & known) != 0) {
+                return index->first[f] + i;
+            }
+        }
+    }
+    return -1;
+}
+
+edt_status edt_record_index_read_into(const edt_record_index *index, int64_t i,
+                                      edt_record_scratch *scratch, edt_error *err,
+                                      edt_span *out_payload)
+{
+    const edt_record_ref ref = edt_record_index_get(index, i);
+    return edt_shard_file_read(index->files[ref.i_file], ref.offset, ref.n_bytes, ref.i_local,
+                               scratch, err, out_payload);
 }
 
 edt_status edt_record_index_read(const edt_record_index *index, int64_t i, edt_error *err,
                                  edt_span *out_payload)
 {
-    const edt_record_ref ref = index->refs[i];
-    return edt_shard_reader_read_at(index->readers[ref.i_file], ref.offset, ref.i_local, err,
-                                    out_payload);
+    kept_record *kept = edt_mem_calloc(EDT_MEM_MISC, 1, sizeof *kept);
+    if (kept == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to read a record");
+    }
+    edt_status status = edt_record_scratch_create(err, &kept->scratch);
+    if (status == EDT_OK) {
+        status = edt_record_index_read_into(index, i, kept->scratch, err, out_payload);
+    }
+    if (status != EDT_OK) {
+        edt_record_scratch_destroy(kept->scratch);
+        edt_mem_free(kept);
+        return status;
+    }
+    // What is kept is not part of the value.
+    edt_record_index *owner = (edt_record_index *)(uintptr_t)index;
+    kept->next = atomic_load(&owner->kept);
+    while (!atomic_compare_exchange_weak(&owner->kept, &kept->next, kept)) {
+    }
+    return EDT_OK;
 }

@@ -237,6 +237,16 @@ edt_span edt_shard_reader_bytes(const edt_shard_reader *reader)
     return reader->format == EDT_SHARD_PLAIN ? reader->bytes : (edt_span){0};
 }
 
+uint64_t edt_shard_reader_file_bytes(const edt_shard_reader *reader)
+{
+    return reader->bytes.n_bytes;
+}
+
+uint64_t edt_shard_reader_stream_bytes(const edt_shard_reader *reader)
+{
+    return reader->format == EDT_SHARD_PLAIN ? reader->bytes.n_bytes : reader->offset;
+}
+
 edt_tfrecord_fault edt_shard_reader_fault(const edt_shard_reader *reader, uint64_t *out_offset)
 {
     *out_offset = reader->offset;

@@ -1,9 +1,10 @@
-// Reads the records of one shard in order, whatever it is stored as (recognised by content, never
-// by name). A plain file is mapped: payloads are borrowed from the mapping, random access works.
-// A gzip, zlib or zstd file is decompressed as one stream (random access into zstd shards is
-// dataio/shard_file.h's). CRCs are verified unless asked otherwise. A plain file that someone cuts
-// off while it is read is noticed at the next record; only while that very record is being used
-// would the missing pages end the process, which is why training reads through shard_file.h.
+// Reads the records of one shard in order, whatever it is stored as (recognised by content,
+// never by name). A plain file is mapped: payloads are borrowed from the mapping, random access
+// works. A gzip, zlib or zstd file is decompressed as one stream (random access into zstd
+// shards is dataio/shard_file.h's). CRCs are verified unless asked otherwise. A plain file that
+// someone cuts off while it is read is noticed at the next record; only while that very record
+// is being used would the missing pages end the process, which is why training reads through
+// shard_file.h.
 #ifndef EDT_DATAIO_SHARD_READER_H
 #define EDT_DATAIO_SHARD_READER_H
 
@@ -43,6 +44,9 @@ const char *edt_shard_reader_path(const edt_shard_reader *reader);
 edt_shard_format edt_shard_reader_format(const edt_shard_reader *reader);
 // "plain", "gzip", "zlib" or "zstd".
 const char *edt_shard_format_name(edt_shard_format format);
+// Bytes of the file; bytes of the uncompressed shard (of a stream: as far as it has been read).
+uint64_t edt_shard_reader_file_bytes(const edt_shard_reader *reader);
+uint64_t edt_shard_reader_stream_bytes(const edt_shard_reader *reader);
 // The whole mapped file; empty for a stream.
 edt_span edt_shard_reader_bytes(const edt_shard_reader *reader);
 
@@ -51,8 +55,8 @@ edt_span edt_shard_reader_bytes(const edt_shard_reader *reader);
 edt_status edt_shard_reader_next(edt_shard_reader *reader, edt_error *err,
                                  edt_record *out_record);
 
-// How a file that begins with `bytes` is stored: a valid masked length CRC first, else the magic
-// bytes. An empty file is plain. More bytes than 64 KiB change nothing.
+// How a file that begins with `bytes` is stored: a valid masked length CRC first, else the
+// magic bytes. An empty file is plain. More bytes than 64 KiB change nothing.
 edt_shard_format edt_shard_detect_format(edt_span bytes);
 
 // The fault and offset of the record that the last call of edt_shard_reader_next failed at.

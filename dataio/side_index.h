@@ -77,6 +77,13 @@ edt_status edt_side_builder_finish(edt_side_builder *builder, edt_shard_format f
                                    uint64_t shard_bytes, uint64_t stream_bytes, edt_error *err,
                                    edt_side_index **out_index);
 
+// Walks a shard of any format and origin and makes its index: record headers with their CRCs,
+// and the keys that an index keeps (a payload that is no Example gives a row without them; data
+// CRCs are left to whoever reads the record). `options` may be NULL. The shard reader's errors.
+edt_status edt_side_index_rebuild(const char *shard_path,
+                                  const edt_shard_reader_options *options, edt_error *err,
+                                  edt_side_index **out_index);
+
 // Writes the index to its place beside the shard, creating .edt. EDT_ERR_IO.
 edt_status edt_side_index_save(const edt_side_index *index, const char *shard_path,
                                edt_error *err);
