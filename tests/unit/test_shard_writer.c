@@ -165,6 +165,11 @@ ParameterizedTest(int *compression, shard_writer, bytes_depend_on_the_records_al
                               suffix));
         }
     }
+    for (int k = 1; k < 3; ++k) {
+        expect_same_files(
+            edt_test_path(dir, "one/.edt/a-of-%05d%s.catalog", N_SHARDS, suffix),
+            edt_test_path(dir, "%s/.edt/a-of-%05d%s.catalog", folders[k], N_SHARDS, suffix));
+    }
     edt_test_remove_tree(dir);
     edt_mem_free(dir);
 }
