@@ -14,6 +14,7 @@
 static const char cursor_name[] = "edt/cursor";
 static const char seed_name[] = "edt/seed";
 static const char skipped_name[] = "edt/n_skipped";
+static const char fingerprint_name[] = "edt/data_fingerprint";
 static const char config_name[] = "edt/config";
 
 void edt_train_slot_names(const edt_hparams *hp, const char *out_names[static 2])
@@ -47,10 +48,15 @@ edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp, ed
         has_slot[i] = params->entries[i].trainable && !frozen[i];
     }
     const int64_t cursor[2] = {state->cursor.epoch, state->cursor.position};
+    int64_t fingerprint[EDT_TRAIN_FINGERPRINT_BYTES / 8];
+    memcpy(fingerprint, state->data_fingerprint, sizeof fingerprint);
     const edt_checkpoint_extra extras[] = {
         {.name = cursor_name, .desc = {EDT_DTYPE_I64, edt_shape_1(2)}, .data = cursor},
         {.name = seed_name, .desc = {EDT_DTYPE_I64, {0}}, .data = &state->seed},
         {.name = skipped_name, .desc = {EDT_DTYPE_I64, {0}}, .data = &state->n_skipped},
+        {.name = fingerprint_name,
+         .desc = {EDT_DTYPE_I64, edt_shape_1(EDT_TRAIN_FINGERPRINT_BYTES / 8)},
+         .data = fingerprint},
         {.name = config_name, .text = {config, strlen(config)}},
     };
     edt_checkpoint_save_options options = {
@@ -88,6 +94,14 @@ static edt_status read_extras(const char *prefix, edt_error *err, edt_train_stat
     if (edt_tf_bundle_find(bundle, skipped_name) >= 0) {
         EDT_TRY_GOTO(
             edt_checkpoint_read_extra(bundle, skipped_name, &seed_desc, &state->n_skipped, err));
+    }
+    if (edt_tf_bundle_find(bundle, fingerprint_name) >= 0) {
+        int64_t fingerprint[EDT_TRAIN_FINGERPRINT_BYTES / 8];
+        const edt_tensor_desc desc = {EDT_DTYPE_I64,
+                                      edt_shape_1(EDT_TRAIN_FINGERPRINT_BYTES / 8)};
+        EDT_TRY_GOTO(
+            edt_checkpoint_read_extra(bundle, fingerprint_name, &desc, fingerprint, err));
+        memcpy(state->data_fingerprint, fingerprint, sizeof state->data_fingerprint);
     }
 fail:
     edt_tf_bundle_close(bundle);
@@ -203,6 +217,39 @@ fail:
     edt_restore_report_deinit(&report);
     edt_arena_deinit(&arena);
     return status;
+}
+
+static int hex_value(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+edt_status edt_train_state_set_data(edt_train_state *state, const char *fingerprint,
+                                    const char *file_pattern, edt_error *err)
+{
+    static const uint8_t unknown[EDT_TRAIN_FINGERPRINT_BYTES];
+    uint8_t bytes[EDT_TRAIN_FINGERPRINT_BYTES];
+    for (int i = 0; i < EDT_TRAIN_FINGERPRINT_BYTES; ++i) {
+        const int high = hex_value(fingerprint[2 * i]);
+        const int low = high >= 0 ? hex_value(fingerprint[2 * i + 1]) : -1;
+        if (low < 0) {
+            EDT_FAIL(err, EDT_ERR_INTERNAL, "'%s' is no fingerprint of a data set", fingerprint);
+        }
+        bytes[i] = (uint8_t)(16 * high + low);
+    }
+    const uint8_t *have = state->data_fingerprint;
+    if (memcmp(have, unknown, sizeof unknown) != 0 && memcmp(have, bytes, sizeof bytes) != 0) {
+        EDT_FAIL(err, EDT_ERR_MISMATCH,
+                 "%s is not the data set that the checkpoint of step %" PRId64
+                 " was trained on (fingerprint %.8s..., the checkpoint has "
+                 "%02x%02x%02x%02x...): its shards, their names, sizes or order differ, so the "
+                 "position in it means nothing; restore the data set, or start on this one in a "
+                 "new --model_dir with --ckpt",
+                 file_pattern, state->global_step, fingerprint, have[0], have[1], have[2],
+                 have[3]);
+    }
+    memcpy(state->data_fingerprint, bytes, sizeof bytes);
+    return EDT_OK;
 }
 
 edt_status edt_train_state_init_from(const char *ckpt, const char *backbone_ckpt,

@@ -7,11 +7,15 @@
 #include "dataio/loader.h"
 #include "model/params.h"
 
+enum { EDT_TRAIN_FINGERPRINT_BYTES = 32 };
+
 typedef struct edt_train_state {
     int64_t global_step;
     int64_t seed;
     edt_cursor cursor;
     int64_t n_skipped; // steps without an update because a gradient was not finite
+    // Of the data set that `cursor` walks (edt_loader_fingerprint), as bytes; all 0: not known.
+    uint8_t data_fingerprint[EDT_TRAIN_FINGERPRINT_BYTES];
 } edt_train_state;
 
 // Writes model_dir/model.ckpt-<global_step> and makes it the latest, keeping the newest five.
@@ -27,6 +31,11 @@ edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp, ed
 edt_status edt_train_state_resume(const char *model_dir, const edt_hparams *hp, edt_params *params,
                                   int64_t default_seed, edt_error *err,
                                   edt_train_state *out_state);
+
+// Puts the data set that was opened into the state. EDT_ERR_MISMATCH when the state comes from
+// another one: its cursor would mean other pictures there. `fingerprint` is hex text.
+edt_status edt_train_state_set_data(edt_train_state *state, const char *fingerprint,
+                                    const char *file_pattern, edt_error *err);
 
 // Initial weights from --ckpt or --backbone_ckpt (at most one; spec/train.md 11.1 "Ours").
 edt_status edt_train_state_init_from(const char *ckpt, const char *backbone_ckpt,

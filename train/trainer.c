@@ -73,7 +73,9 @@ static edt_status open_loader(run *r, bool training, edt_error *err)
         .targets = edt_target_maker_run,
         .targets_ctx = r->targets,
     };
-    return edt_loader_create(r->hp, &lo, err, &r->loader);
+    EDT_TRY(edt_loader_create(r->hp, &lo, err, &r->loader));
+    return edt_train_state_set_data(&r->state, edt_loader_fingerprint(r->loader),
+                                    o->train_file_pattern, err);
 }
 
 static edt_status save(run *r, edt_error *err)

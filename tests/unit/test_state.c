@@ -86,8 +86,11 @@ static void round_trip(const char *overrides, const char *slot_name, bool second
             cr_assert_eq(edt_params_set_f32(f.params, which, i, values, n, &err), EDT_OK);
         }
     }
-    const edt_train_state saved = {
-        .global_step = 42, .seed = 9, .cursor = {.epoch = 3, .position = 17}, .n_skipped = 4};
+    const edt_train_state saved = {.global_step = 42,
+                                   .seed = 9,
+                                   .cursor = {.epoch = 3, .position = 17},
+                                   .n_skipped = 4,
+                                   .data_fingerprint = {1, 2, [31] = 3}};
     cr_assert_eq(edt_train_state_save(dir, &f.hp, f.params, frozen, &saved, &err), EDT_OK, "%s",
                  err.text);
     edt_mem_free(frozen);
@@ -100,6 +103,7 @@ static void round_trip(const char *overrides, const char *slot_name, bool second
     cr_expect_eq(state.cursor.epoch, 3);
     cr_expect_eq(state.cursor.position, 17);
     cr_expect_eq(state.n_skipped, 4);
+    cr_expect_arr_eq(state.data_fingerprint, saved.data_fingerprint, 32);
     const char *name = "box_net/box-predict/bias";
     cr_expect_eq(first_value(g.params, EDT_PARAMS_VALUES, name), 1);
     cr_expect_eq(first_value(g.params, EDT_PARAMS_SLOT0, name), 100 * EDT_PARAMS_SLOT0 + 1);
@@ -113,6 +117,24 @@ static void round_trip(const char *overrides, const char *slot_name, bool second
     edt_test_remove_tree(dir);
     close_fixture(&f);
     close_fixture(&g);
+}
+
+Test(state, another_data_set_is_refused, .timeout = 30)
+{
+    char a[65], b[65];
+    memset(a, 'a', 64);
+    memset(b, 'b', 64);
+    a[64] = b[64] = '\0';
+    edt_error err = {0};
+    // A checkpoint that knows no data set (an older one, or the reference's) takes any.
+    edt_train_state state = {.global_step = 42};
+    cr_assert_eq(edt_train_state_set_data(&state, a, "x*", &err), EDT_OK, "%s", err.text);
+    cr_expect_eq(state.data_fingerprint[31], 0xaa);
+    cr_expect_eq(edt_train_state_set_data(&state, a, "x*", &err), EDT_OK, "%s", err.text);
+    cr_expect_eq(edt_train_state_set_data(&state, b, "x*", &err), EDT_ERR_MISMATCH);
+    cr_expect_not_null(strstr(err.text, "x* is not the data set"), "%s", err.text);
+    cr_expect_not_null(strstr(err.text, "new --model_dir with --ckpt"), "%s", err.text);
+    cr_expect_eq(state.data_fingerprint[31], 0xaa);
 }
 
 Test(state, what_was_saved_comes_back, .timeout = 60)
