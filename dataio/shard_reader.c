@@ -1,7 +1,10 @@
 // See shard_reader.h. Compressed files are inflated in chunks straight from the mapping.
 #include "dataio/shard_reader.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include "core/mem.h"
@@ -19,7 +22,9 @@ struct edt_shard_reader {
     edt_shard_reader_options options;
     edt_shard_format format;
     edt_mapped_file file; // of a reader over a file
-    edt_span bytes;       // of the mapping or the caller's
+    edt_span bytes;       // of the mapping or the caller's; shrinks with the file
+    int fd;               // of the mapped file, to watch its size; -1: none
+    bool is_cut;          // the file has become shorter since it was opened
     uint64_t offset;      // of the next record, uncompressed
     int64_t n_read;
     edt_tfrecord_fault fault;
@@ -167,6 +172,7 @@ static edt_status create(edt_span bytes, edt_mapped_file *take_file, const char 
         edt_mapped_file_close(take_file);
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to read '%s'", name);
     }
+    reader->fd = -1;
     reader->file = *take_file;
     reader->bytes = bytes;
     if (options != NULL) {
@@ -196,7 +202,10 @@ edt_status edt_shard_reader_open(const char *path, const edt_shard_reader_option
 {
     edt_mapped_file file = {0};
     EDT_TRY(edt_mapped_file_open(path, err, &file));
-    return create(file.span, &file, path, options, err, out_reader);
+    EDT_TRY(create(file.span, &file, path, options, err, out_reader));
+    // Without it the size is not watched, which is all.
+    (*out_reader)->fd = open(path, O_RDONLY | O_CLOEXEC);
+    return EDT_OK;
 }
 
 edt_status edt_shard_reader_open_memory(edt_span bytes, const char *name,
@@ -216,6 +225,9 @@ void edt_shard_reader_close(edt_shard_reader *reader)
         (void)inflateEnd(&reader->inflater);
     }
     edt_zstd_decoder_destroy(reader->decoder);
+    if (reader->fd >= 0) {
+        (void)close(reader->fd);
+    }
     edt_mapped_file_close(&reader->file);
     edt_mem_free(reader->buffer);
     edt_mem_free(reader->path);
@@ -263,10 +275,24 @@ static edt_status fail_record(edt_shard_reader *reader, edt_tfrecord_fault fault
 // Less than a header is left at a record's boundary.
 static edt_status end_or_stray(edt_shard_reader *reader, size_t n_left, edt_error *err)
 {
-    if (n_left == 0 || reader->options.lenient_tail) {
+    if ((n_left == 0 && !reader->is_cut) || reader->options.lenient_tail) {
         return EDT_END;
     }
     return fail_record(reader, EDT_TFRECORD_TRUNCATED, err);
+}
+
+// Touching pages behind the end of a file that was cut off would end the process.
+static void watch_size(edt_shard_reader *reader)
+{
+    struct stat info;
+    if (reader->fd < 0 || fstat(reader->fd, &info) != 0 ||
+        (uint64_t)info.st_size >= reader->bytes.n_bytes) {
+        return;
+    }
+    const size_t used =
+        reader->format == EDT_SHARD_PLAIN ? (size_t)reader->offset : reader->consumed;
+    reader->is_cut = true;
+    reader->bytes.n_bytes = (size_t)info.st_size > used ? (size_t)info.st_size : used;
 }
 
 static edt_status next_plain(edt_shard_reader *reader, edt_error *err, edt_span *out_payload,
@@ -340,6 +366,7 @@ edt_status edt_shard_reader_next(edt_shard_reader *reader, edt_error *err,
     if (reader->fault != EDT_TFRECORD_OK) {
         return fail_record(reader, reader->fault, err);
     }
+    watch_size(reader);
     edt_span payload;
     uint64_t next;
     EDT_TRY(reader->format == EDT_SHARD_PLAIN ? next_plain(reader, err, &payload, &next)
