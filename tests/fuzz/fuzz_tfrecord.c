@@ -6,6 +6,7 @@
 
 #include "core/crc32c.h"
 #include "dataio/shard_reader.h"
+#include "dataio/shard_zstd.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 size_t edt_fuzz_seed(int i, uint8_t *out, size_t cap);
@@ -69,12 +70,22 @@ size_t edt_fuzz_seed(int i, uint8_t *out, size_t cap)
     n += put_record(plain + n, 5);
     n += put_record(plain + n, 0);
     n += put_record(plain + n, 300);
-    if (i > 2) {
+    if (i > 3) {
         return 0;
     }
     if (i == 0) {
         memcpy(out, plain, n);
         return n;
+    }
+    if (i == 3) {
+        edt_zstd_encoder *encoder = NULL;
+        size_t n_out = 0;
+        if (edt_zstd_encoder_create(NULL, &encoder) != EDT_OK ||
+            edt_zstd_encode(encoder, (edt_span){plain, n}, out, cap, NULL, &n_out) != EDT_OK) {
+            abort();
+        }
+        edt_zstd_encoder_destroy(encoder);
+        return n_out;
     }
     z_stream z = {0};
     if (deflateInit2(&z, 6, Z_DEFLATED, i == 1 ? 31 : 15, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
