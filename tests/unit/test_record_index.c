@@ -47,7 +47,7 @@ static void put_example(edt_shard_writer *writer, int i)
     edt_error err = {0};
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_ARENA, 0);
-    static uint8_t picture[20000];
+    static uint8_t picture[50000];
     memset(picture, i, sizeof picture);
     const edt_span encoded = {picture, (size_t)(5000 + 137 * i)};
     char text[32];
@@ -134,6 +134,11 @@ static int64_t rebuilt_by_open(set *s)
     return n;
 }
 
+static void release(edt_span bytes)
+{
+    edt_mem_free((void *)(uintptr_t)bytes.data);
+}
+
 static void flip_byte(const char *path, long at)
 {
     FILE *file = fopen(path, "r+b");
@@ -194,10 +199,14 @@ ParameterizedTest(int *compression, record_index, a_rebuilt_index_equals_the_con
         const edt_span after = edt_test_read_file(index_of(&s, i));
         cr_assert_eq(after.n_bytes, before[i].n_bytes);
         cr_expect_arr_eq(after.data, before[i].data, after.n_bytes);
+        release(after);
+        release(before[i]);
     }
     const edt_span again = edt_test_read_file(catalog_of(&s));
     cr_assert_eq(again.n_bytes, catalog.n_bytes);
     cr_expect_arr_eq(again.data, catalog.data, again.n_bytes);
+    release(again);
+    release(catalog);
     // And both say what is in the records.
     edt_record_scratch *scratch = NULL;
     cr_assert_eq(edt_record_scratch_create(&err, &scratch), EDT_OK);
@@ -247,6 +256,7 @@ Test(record_index, damaged_and_stale_indexes_are_made_again, .timeout = 30)
     // An index of another shard under this one's name.
     const edt_span other = edt_test_read_file(index_of(&s, 2));
     cr_assert_eq(edt_file_write(index_of(&s, 0), other.data, other.n_bytes, NULL), EDT_OK);
+    release(other);
     cr_expect_eq(rebuilt_by_open(&s), 1);
     make_newer(s.paths[2]);
     cr_expect_eq(rebuilt_by_open(&s), 1);
@@ -284,6 +294,7 @@ Test(record_index, a_set_that_its_catalog_does_not_know_is_refused, .timeout = 3
     // One shard of another data set.
     const edt_span bytes = edt_test_read_file(other.paths[0]);
     cr_assert_eq(edt_file_write(s.paths[0], bytes.data, bytes.n_bytes, NULL), EDT_OK);
+    release(bytes);
     cr_expect_null(open_set(&s, EDT_ERR_MISMATCH, &err));
     cr_expect_not_null(strstr(err.text, "00000-of-00003"), "%s", err.text);
     cr_expect_not_null(strstr(err.text, "remove '"), "%s", err.text);
@@ -450,6 +461,7 @@ Test(record_index, foreign_zstd_frames_have_random_access, .timeout = 30)
     cr_expect_eq(edt_record_index_create(&path, 1, NULL, &err, &index), EDT_ERR_UNSUPPORTED);
     cr_expect_not_null(strstr(err.text, "zstd -d"), "%s", err.text);
     edt_zstd_encoder_destroy(encoder);
+    release(plain);
     edt_mem_free(out);
     edt_mem_free(table);
     edt_test_remove_tree(s.dir);

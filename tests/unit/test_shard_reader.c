@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/mem.h"
 #include "core/path.h"
 #include "dataio/shard_reader.h"
 #include "dataio/shard_writer.h"
@@ -101,4 +102,5 @@ Test(shard_reader, zstd_shards_are_told_by_content_and_damage_is_named, .timeout
         edt_shard_reader_close(reader);
     }
     edt_test_remove_tree(dir);
+    edt_mem_free((void *)(uintptr_t)bytes.data);
 }
