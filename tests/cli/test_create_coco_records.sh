@@ -45,7 +45,7 @@ for split in train2017 val2017; do
     cmp "$tmp/1/$name" "$tmp/3/$name" || complain "$name depends on the threads"
   done
 done
-[ "$(find "$tmp/1" -type f | wc -l)" = 6 ] || complain "6 shards expected: $(ls "$tmp/1")"
+[ "$(find "$tmp/1" -name "*.tfrecord*" -not -path "*/.edt/*" | wc -l)" = 6 ] || complain "6 shards expected: $(ls "$tmp/1")"
 
 # A prefix without a directory.
 (cd "$tmp" && "$bin" "${args[@]}" --output_file_prefix=here 2>/dev/null)

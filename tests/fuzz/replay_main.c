@@ -1,6 +1,6 @@
 // Runs a fuzz target without libFuzzer. Without arguments: seeded pseudo-random inputs and
 // mutations of the target's own seeds, the same on every machine. With arguments: the named
-// files.
+// files. With --write_seeds DIR: the seeds as files, for a libFuzzer corpus.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,8 +79,27 @@ static int replay_file(const char *path)
     return 0;
 }
 
+static int write_seeds(const char *dir)
+{
+    static uint8_t data[CAP];
+    size_t n;
+    for (int i = 0; (n = edt_fuzz_seed(i, data, CAP)) > 0; ++i) {
+        char path[4096];
+        (void)snprintf(path, sizeof path, "%s/seed-%d", dir, i);
+        FILE *file = fopen(path, "wb");
+        if (file == NULL || fwrite(data, 1, n, file) != n || fclose(file) != 0) {
+            perror(path);
+            return 1;
+        }
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], "--write_seeds") == 0) {
+        return write_seeds(argv[2]);
+    }
     if (argc > 1) {
         int status = 0;
         for (int i = 1; i < argc; ++i) {

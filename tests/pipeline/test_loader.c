@@ -10,6 +10,8 @@
 #include "core/mem.h"
 #include "dataio/fingerprint64.h"
 #include "dataio/loader.h"
+#include "dataio/shard_reader.h"
+#include "dataio/shard_writer.h"
 #include "tests/support/test_dirs.h"
 #include "tests/support/test_records.h"
 
@@ -136,6 +138,53 @@ Test(loader, batches_do_not_depend_on_threads_or_prefetch, .timeout = 120)
         }
     }
     edt_hparams_deinit(&hp);
+}
+
+// The golden shards again, in one zstd shard each.
+static void compress_shards(const char *dir)
+{
+    for (int i = 0; i < 2; ++i) {
+        edt_error err = {0};
+        const char *from = edt_test_path(edt_test_golden_dir(),
+                                         "data/tfrecord/coco-%05d-of-00002.tfrecord", i);
+        const edt_shard_writer_options options = {.prefix = edt_test_path(dir, "%d", i),
+                                                  .n_shards = 1,
+                                                  .compression = EDT_SHARD_COMPRESS_ZSTD};
+        edt_shard_writer *writer = NULL;
+        edt_shard_reader *reader = NULL;
+        cr_assert_eq(edt_shard_writer_open(&options, &err, &writer), EDT_OK, "%s", err.text);
+        cr_assert_eq(edt_shard_reader_open(from, NULL, &err, &reader), EDT_OK, "%s", err.text);
+        edt_record record;
+        while (edt_shard_reader_next(reader, &err, &record) == EDT_OK) {
+            const uint64_t at = edt_shard_writer_reserve(writer, 0, record.payload.n_bytes);
+            cr_assert_eq(edt_shard_writer_put(writer, 0, at, &record.payload, 1, &err), EDT_OK);
+        }
+        edt_shard_reader_close(reader);
+        cr_assert_eq(edt_shard_writer_commit(writer, &err), EDT_OK, "%s", err.text);
+        edt_shard_writer_close(writer);
+    }
+}
+
+Test(loader, zstd_shards_give_the_batches_of_plain_ones, .timeout = 120)
+{
+    EDT_TEST_NEEDS_DIR(edt_test_golden_dir());
+    char dir[256], pattern[300];
+    (void)snprintf(dir, sizeof dir, "%s", edt_test_temp_dir());
+    (void)snprintf(pattern, sizeof pattern, "%s/*.zst", dir);
+    compress_shards(dir);
+    edt_hparams hp = make_hparams();
+    edt_loader_options options = train_options(coco_pattern());
+    uint64_t plain[8], compressed[8];
+    edt_loader *loader = open_loader(&hp, &options);
+    take(loader, 8, plain);
+    edt_loader_destroy(loader);
+    options = train_options(pattern);
+    loader = open_loader(&hp, &options);
+    take(loader, 8, compressed);
+    edt_loader_destroy(loader);
+    cr_expect_arr_eq(plain, compressed, sizeof plain);
+    edt_hparams_deinit(&hp);
+    edt_test_remove_tree(dir);
 }
 
 Test(loader, a_cursor_resumes_exactly, .timeout = 60)
