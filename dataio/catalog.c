@@ -529,13 +529,8 @@ edt_status edt_catalog_write(const char *path, const char *const *shard_paths,
     edt_status status = EDT_OK;
     content c = {0};
     char *temp = NULL;
-    const char *dir = edt_path_dirname(&arena, path);
-    if (dir == NULL) {
-        status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for a path");
-        goto fail;
-    }
     EDT_TRY_GOTO(collect(&c, shard_paths, sides, n_shards, err));
-    EDT_TRY_GOTO(edt_path_mkdirs(dir, err));
+    EDT_TRY_GOTO(edt_side_dir_create(path, err));
     int fd = -1;
     for (int i = 0; fd < 0; ++i) {
         temp = edt_arena_printf(&arena, "%s.tmp-%ld-%d", path, (long)getpid(), i);

@@ -12,6 +12,8 @@
 #include "dataio/catalog.h"
 #include "dataio/shard_writer.h"
 
+enum { MAX_BUILDS = 10 };
+
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';
@@ -112,7 +114,29 @@ static bool open_side(const char *shard_path, edt_arena *arena, edt_side_index *
     return true;
 }
 
-edt_status edt_catalog_build_if_complete(const char *shard_path, edt_error *err)
+// True when some shard is not the one any more that its index was read for.
+static bool has_changed(const char *const *paths, edt_side_index *const *sides,
+                        int64_t n_shards, edt_arena *arena)
+{
+    for (int64_t i = 0; i < n_shards; ++i) {
+        edt_side_index *now = NULL;
+        if (!open_side(paths[i], arena, &now)) {
+            return true;
+        }
+        const edt_side_summary *a = edt_side_index_summary(now);
+        const edt_side_summary *b = edt_side_index_summary(sides[i]);
+        const bool same = a->shard_bytes == b->shard_bytes && a->n_records == b->n_records &&
+                          a->lengths_crc == b->lengths_crc;
+        edt_side_index_close(now);
+        if (!same) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Builds once; `*out_again` when shards were replaced while that went on.
+static edt_status build_once(const char *shard_path, edt_error *err, bool *out_again)
 {
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_TEXT, 0);
@@ -142,7 +166,8 @@ edt_status edt_catalog_build_if_complete(const char *shard_path, edt_error *err)
             goto fail;
         }
     }
-    status = edt_catalog_write(name.catalog_path, paths, sides, n_shards, err);
+    EDT_TRY_GOTO(edt_catalog_write(name.catalog_path, paths, sides, n_shards, err));
+    *out_again = has_changed(paths, sides, n_shards, &arena);
 fail:
     for (int64_t i = 0; sides != NULL && i < n_shards; ++i) {
         edt_side_index_close(sides[i]);
@@ -150,6 +175,18 @@ fail:
     edt_mem_free(sides);
     edt_arena_deinit(&arena);
     return status;
+}
+
+edt_status edt_catalog_build_if_complete(const char *shard_path, edt_error *err)
+{
+    // Another process may have put new shards and their catalog in place before ours, which
+    // knows the old ones, was renamed over that; whoever comes last looks again.
+    bool again = true;
+    for (int i = 0; again && i < MAX_BUILDS; ++i) {
+        again = false;
+        EDT_TRY(build_once(shard_path, err, &again));
+    }
+    return EDT_OK;
 }
 
 // A set some of whose shards are listed.

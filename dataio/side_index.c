@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/crc32c.h"
@@ -205,6 +206,29 @@ edt_span edt_side_index_bytes(const edt_side_index *index)
     return index->bytes;
 }
 
+edt_status edt_side_dir_create(const char *path, edt_error *err)
+{
+    edt_arena arena;
+    edt_arena_init(&arena, EDT_MEM_TEXT, 1024);
+    edt_status status = EDT_OK;
+    const char *dir = edt_path_dirname(&arena, path);
+    const char *parent = dir != NULL ? edt_path_dirname(&arena, dir) : NULL;
+    if (parent == NULL) {
+        status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for a path");
+        goto fail;
+    }
+    const char *written_to = edt_path_is_dir(dir) ? dir : parent;
+    struct stat info;
+    if (stat(written_to, &info) == 0 && (info.st_mode & 0222) == 0) {
+        status = edt_error_set(err, EDT_ERR_IO, "the directory '%s' is read-only", written_to);
+        goto fail;
+    }
+    EDT_TRY_GOTO(edt_path_mkdirs(dir, err));
+fail:
+    edt_arena_deinit(&arena);
+    return status;
+}
+
 edt_status edt_side_index_save(const edt_side_index *index, const char *shard_path,
                                edt_error *err)
 {
@@ -213,12 +237,11 @@ edt_status edt_side_index_save(const edt_side_index *index, const char *shard_pa
     edt_status status = EDT_OK;
     edt_atomic_file *file = NULL;
     const char *path = edt_side_index_path(&arena, shard_path);
-    const char *dir = path != NULL ? edt_path_dirname(&arena, path) : NULL;
-    if (dir == NULL) {
+    if (path == NULL) {
         status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for a path");
         goto fail;
     }
-    EDT_TRY_GOTO(edt_path_mkdirs(dir, err));
+    EDT_TRY_GOTO(edt_side_dir_create(path, err));
     EDT_TRY_GOTO(edt_atomic_file_open(path, err, &file));
     EDT_TRY_GOTO(edt_atomic_file_append(file, index->bytes.data, index->bytes.n_bytes, err));
     // Whoever finds it damaged makes it again, so it need not be synced.

@@ -48,6 +48,11 @@ typedef struct edt_side_summary {
 // "DIR/.edt/NAME.index" for "DIR/NAME"; NULL when out of memory.
 const char *edt_side_index_path(edt_arena *arena, const char *shard_path);
 
+// Creates the hidden directory that `path` (of a side index or a catalog) lies in. EDT_ERR_IO
+// when nothing may be written there; a directory whose mode has no write bit counts as
+// read-only for root as well, whom the system would let write.
+edt_status edt_side_dir_create(const char *path, edt_error *err);
+
 // Maps an index and checks all its checksums and ranges. EDT_ERR_NOT_FOUND, EDT_ERR_CORRUPT,
 // EDT_ERR_FORMAT, EDT_ERR_IO.
 edt_status edt_side_index_open(const char *path, edt_error *err, edt_side_index **out_index);

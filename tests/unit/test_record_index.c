@@ -319,6 +319,14 @@ Test(record_index, indexes_stay_in_memory_where_they_cannot_be_written, .timeout
     cr_assert_eq(edt_file_write(edt_test_path(s.dir, ".edt"), "x", 1, NULL), EDT_OK);
     cr_expect_eq(rebuilt_by_open(&s), N_SHARDS);
     cr_expect_eq(rebuilt_by_open(&s), N_SHARDS);
+    // Nor may root write to what is marked read-only.
+    cr_assert_eq(unlink(edt_test_path(s.dir, ".edt")), 0);
+    cr_assert_eq(chmod(s.dir, 0555), 0);
+    cr_expect_eq(rebuilt_by_open(&s), N_SHARDS);
+    cr_expect_not(edt_test_exists(edt_test_path(s.dir, ".edt")));
+    cr_assert_eq(chmod(s.dir, 0755), 0);
+    cr_expect_eq(rebuilt_by_open(&s), N_SHARDS);
+    cr_expect_eq(rebuilt_by_open(&s), 0);
     edt_test_remove_tree(s.dir);
 }
 
