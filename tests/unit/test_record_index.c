@@ -368,6 +368,9 @@ Test(record_index, damage_in_a_record_is_reported_where_it_is, .timeout = 30)
 // moments.
 Test(record_index, processes_share_a_set_and_survive_killed_builders, .timeout = 60)
 {
+#ifdef __SANITIZE_THREAD__
+    cr_skip_test("the thread sanitizer allows no threads in a forked child");
+#endif
     set s = make_set(EDT_SHARD_COMPRESS_NONE, 300);
     edt_error err;
     edt_record_index *index = open_set(&s, EDT_OK, &err);
