@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/crc32c.h"
+#include "core/log.h"
 #include "core/path.h"
 #include "dataio/catalog.h"
 #include "dataio/shard_stream.h"
@@ -327,12 +328,23 @@ edt_status edt_shard_writer_commit(edt_shard_writer *writer, edt_error *err)
     if (o->no_index) {
         return EDT_OK;
     }
-    for (int64_t i = 0; i < o->n_shards; ++i) {
+    // The shards are whole whatever becomes of these, which any reader can make.
+    edt_error why = {0};
+    edt_status status = EDT_OK;
+    for (int64_t i = 0; i < o->n_shards && status == EDT_OK; ++i) {
         if (writer->shards[i].file != NULL) {
-            EDT_TRY(save_index(writer, &writer->shards[i], err));
+            status = save_index(writer, &writer->shards[i], &why);
         }
     }
-    return edt_catalog_build_if_complete(writer->shards[0].path, err);
+    if (status == EDT_OK) {
+        status = edt_catalog_build_if_complete(writer->shards[0].path, &why);
+    }
+    if (status != EDT_OK) {
+        EDT_WARN("the shards are complete, but not their indexes, which the first reader will "
+                 "make: %s",
+                 why.text);
+    }
+    return EDT_OK;
 }
 
 uint64_t edt_shard_writer_n_bytes(const edt_shard_writer *writer)

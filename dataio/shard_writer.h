@@ -76,7 +76,8 @@ edt_status edt_shard_writer_put_example(edt_shard_writer *writer, int64_t i_shar
 
 // Gives the shards of this process their names, then writes their side indexes, then, if no
 // shard of the set is missing, its catalog (the last of several ranks makes it). Every place
-// reserved must have been written. Once.
+// reserved must have been written. Once. Indexes that cannot be written (a full disk) are a
+// warning: the shards stand, and whoever opens them makes the indexes.
 edt_status edt_shard_writer_commit(edt_shard_writer *writer, edt_error *err);
 
 // Uncompressed bytes reserved so far in the shards of this process.

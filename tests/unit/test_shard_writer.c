@@ -2,9 +2,11 @@
 // bytes do not differ, records read back, and the side index says where they lie.
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/log.h"
 #include "core/mem.h"
 #include "core/parallel.h"
 #include "core/path.h"
@@ -198,6 +200,17 @@ Test(shard_writer, without_a_commit_nothing_stays, .timeout = 30)
     cr_assert_eq(edt_path_list_dir(dir, &arena, &err, &list), EDT_OK);
     cr_expect_eq(list.n, 0);
     edt_arena_deinit(&arena);
+    edt_test_remove_tree(dir);
+}
+
+Test(shard_writer, shards_stand_where_their_indexes_cannot_be_written, .timeout = 30)
+{
+    char dir[256];
+    (void)snprintf(dir, sizeof dir, "%s", edt_test_temp_dir());
+    edt_log_set_level(EDT_LOG_QUIET);
+    cr_assert_eq(edt_file_write(edt_test_path(dir, ".edt"), "x", 1, NULL), EDT_OK);
+    write_shards(edt_test_path(dir, "a"), EDT_SHARD_COMPRESS_NONE, 1, 0, 1);
+    cr_expect(edt_test_exists(edt_test_path(dir, "a-00001-of-00002.tfrecord")));
     edt_test_remove_tree(dir);
 }
 
