@@ -4,6 +4,7 @@
 #define EDT_DATAIO_COCO_EXAMPLE_H
 
 #include "dataio/coco_json.h"
+#include "dataio/convert_run.h"
 #include "dataio/tfexample.h"
 
 typedef struct edt_coco_example_input {
@@ -18,10 +19,7 @@ typedef struct edt_coco_example_input {
     bool clip_boxes;
 } edt_coco_example_input;
 
-typedef struct edt_coco_example_counts {
-    int64_t n_boxes; // kept
-    int64_t n_empty, n_outside, n_clipped, n_negative;
-} edt_coco_example_counts;
+typedef edt_convert_counts edt_coco_example_counts;
 
 // Pieces live in `arena` and borrow from the input.
 edt_status edt_coco_example_write(const edt_coco_example_input *input, edt_arena *arena,

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "core/error.h"
+#include "dataio/convert_run.h"
 
 // NULL or "" stands for "not given".
 typedef struct edt_convert_coco_options {
@@ -24,14 +25,7 @@ typedef struct edt_convert_coco_options {
     bool show_progress;
 } edt_convert_coco_options;
 
-typedef struct edt_convert_coco_stats {
-    int64_t n_images;      // in the list
-    int64_t n_records;     // written
-    int64_t n_boxes;       // written
-    int64_t n_dropped;     // annotations without area or sticking out
-    int64_t n_bad;         // items left out
-    uint64_t output_bytes; // of all shards
-} edt_convert_coco_stats;
+typedef edt_convert_stats edt_convert_coco_stats;
 
 // `out_stats` may be NULL. On any error, and when the user interrupts, nothing appears under
 // the final names. EDT_ERR_USAGE for missing options, EDT_ERR_INVALID for bad input (always the
