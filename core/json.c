@@ -97,6 +97,19 @@ void edt_json_end_array(edt_json_writer *writer)
     end(writer, false);
 }
 
+// A character beyond ASCII: escaped, or U+FFFD for bytes that are no UTF-8.
+static void put_code(edt_json_writer *w, uint32_t code)
+{
+    if (!w->ascii && code == 0xFFFD) {
+        edt_strbuf_puts(&w->out, "\xEF\xBF\xBD");
+    } else if (code >= 0x10000) {
+        edt_strbuf_printf(&w->out, "\\u%04x\\u%04x", 0xd800 + ((code - 0x10000) >> 10),
+                          0xdc00 + ((code - 0x10000) & 0x3ff));
+    } else {
+        edt_strbuf_printf(&w->out, "\\u%04x", code);
+    }
+}
+
 static void put_quoted(edt_json_writer *w, const char *text, size_t n_bytes)
 {
     const uint8_t *p = (const uint8_t *)text, *stop = p + n_bytes, *clean = p;
@@ -104,21 +117,21 @@ static void put_quoted(edt_json_writer *w, const char *text, size_t n_bytes)
     while (p < stop) {
         uint32_t code;
         const size_t n = edt_utf8_decode((const char *)p, (size_t)(stop - p), &code);
-        if (n > 0 && *p >= 0x20 && *p != '"' && *p != '\\') {
+        if (n > 0 && *p >= 0x20 && *p != '"' && *p != '\\' && !(w->ascii && *p > 0x7f)) {
             p += n;
             continue;
         }
         edt_strbuf_append(&w->out, (const char *)clean, (size_t)(p - clean));
         static const char names[] = "\b\f\n\r\t\"\\", letters[] = "bfnrt\"\\";
         const char *name = *p != 0 ? strchr(names, *p) : NULL;
-        if (n == 0) {
-            edt_strbuf_puts(&w->out, "\xEF\xBF\xBD");
+        if (n == 0 || code > 0x7f) {
+            put_code(w, n > 0 ? code : 0xFFFD);
         } else if (name != NULL) {
             edt_strbuf_append(&w->out, (const char[]){'\\', letters[name - names]}, 2);
         } else {
             edt_strbuf_printf(&w->out, "\\u%04x", *p);
         }
-        clean = ++p;
+        clean = p += n > 0 ? n : 1;
     }
     edt_strbuf_append(&w->out, (const char *)clean, (size_t)(p - clean));
     edt_strbuf_append(&w->out, "\"", 1);

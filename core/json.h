@@ -20,6 +20,7 @@ typedef struct edt_json_writer {
     edt_strbuf out;
     int indent;
     bool compact; // no blanks at all
+    bool ascii;   // all other characters as \uXXXX, as Python's json has them by default
 
     int depth;
     bool misused;
@@ -38,7 +39,7 @@ void edt_json_begin_array(edt_json_writer *writer);
 void edt_json_end_array(edt_json_writer *writer);
 void edt_json_key(edt_json_writer *writer, const char *key);
 
-// Text is UTF-8 and stays so; control bytes, quotes and backslashes are escaped, bytes that are
+// Text is UTF-8 and stays so (unless `ascii`); control bytes, quotes and backslashes are escaped, bytes that are
 // no UTF-8 become U+FFFD. NULL writes null.
 void edt_json_text(edt_json_writer *writer, const char *text);
 void edt_json_text_n(edt_json_writer *writer, edt_text text);

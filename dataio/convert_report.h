@@ -30,6 +30,8 @@ typedef enum edt_note_kind {
     EDT_NOTE_NEGATIVE_ORIGIN, // "negative_origin": annotation kept with x or y below 0
     EDT_NOTE_NOT_JPEG,        // "not_jpeg": image of another format
     EDT_NOTE_CATEGORY_TWICE,  // "category_twice": the later definition counts
+    EDT_NOTE_KEPT_OUTSIDE,    // "kept_outside": VOC object kept that sticks out there
+    EDT_NOTE_KEPT_EMPTY,      // "kept_empty": VOC object kept without area
     EDT_NOTE_N_KINDS
 } edt_note_kind;
 

@@ -238,6 +238,8 @@ static void count_image(converter *c, bool written, const edt_convert_counts *co
         c->counts.n_outside += counts->n_outside;
         c->counts.n_clipped += counts->n_clipped;
         c->counts.n_negative += counts->n_negative;
+        c->counts.n_kept_outside += counts->n_kept_outside;
+        c->counts.n_kept_empty += counts->n_kept_empty;
         ++c->n_records;
     }
     ++c->n_done;
@@ -391,6 +393,8 @@ static edt_status write_report(converter *c, const edt_convert_stats *stats, edt
     edt_convert_report_note(c->spec->report, EDT_NOTE_DROPPED_OUTSIDE, c->counts.n_outside);
     edt_convert_report_note(c->spec->report, EDT_NOTE_CLIPPED, c->counts.n_clipped);
     edt_convert_report_note(c->spec->report, EDT_NOTE_NEGATIVE_ORIGIN, c->counts.n_negative);
+    edt_convert_report_note(c->spec->report, EDT_NOTE_KEPT_OUTSIDE, c->counts.n_kept_outside);
+    edt_convert_report_note(c->spec->report, EDT_NOTE_KEPT_EMPTY, c->counts.n_kept_empty);
     if (!is_given(c->spec->report_file)) {
         return EDT_OK;
     }

@@ -24,6 +24,7 @@ typedef struct edt_convert_worker {
 typedef struct edt_convert_counts {
     int64_t n_boxes; // kept
     int64_t n_empty, n_outside, n_clipped, n_negative;
+    int64_t n_kept_outside, n_kept_empty; // VOC keeps what COCO drops
 } edt_convert_counts;
 
 // Everything is borrowed until edt_convert_run returns. The callbacks share `ctx`.

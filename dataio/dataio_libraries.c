@@ -12,6 +12,8 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "dataio/voc_xml.h"
+
 #define TEXT(x) #x
 #define EXPANDED_TEXT(x) TEXT(x)
 
@@ -37,5 +39,7 @@ int edt_dataio_libraries(edt_library out_libraries[static EDT_LIBRARIES_MAX])
     char version[32];
     (void)snprintf(version, sizeof version, "%d.%d.%d", major, minor, patch);
     put(&out_libraries[6], "LMDB", version, "catalogs of data sets");
-    return 7;
+    put(&out_libraries[7], "libxml2", edt_voc_xml_library_version(),
+        "annotations of PASCAL VOC");
+    return 8;
 }

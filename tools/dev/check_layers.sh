@@ -59,6 +59,7 @@ vendor 'mpi\.h' dist/comm_mpi
 vendor 'cJSON\.h' core/
 vendor 'yaml\.h' core/yaml core/hparams core/libraries
 vendor 'lmdb\.h|zstd\.h|zlib\.h|jpeglib\.h|png\.h|gif_lib\.h|cairo[a-z-]*\.h|sha\.h|evp\.h' dataio/
+vendor 'libxml/.*\.h' dataio/voc_xml
 vendor '.*pb-c\.h' dataio/ model/io/ model/export/
 vendor 'hdf5\.h' model/io/
 
