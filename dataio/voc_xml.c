@@ -340,6 +340,12 @@ static void on_error(void *ctx, xmlError *error)
     if (p->status != EDT_OK || error->level < XML_ERR_ERROR) {
         return;
     }
+    if (error->code == XML_ERR_DOCUMENT_END && p->depth > 0) {
+        stop(p, edt_error_set(p->err, EDT_ERR_FORMAT,
+                              "line %d: the file ends inside an element: it is cut off",
+                              error->line));
+        return;
+    }
     const char *message = error->message != NULL ? error->message : "not well-formed";
     size_t n = strlen(message);
     while (n > 0 && message[n - 1] == '\n') {
