@@ -4,7 +4,7 @@
 #define EDT_DATAIO_COCO_EXAMPLE_H
 
 #include "dataio/coco_json.h"
-#include "dataio/convert_run.h"
+#include "dataio/convert_report.h"
 #include "dataio/tfexample.h"
 
 typedef struct edt_coco_example_input {

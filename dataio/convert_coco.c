@@ -8,6 +8,8 @@
 #include "core/path.h"
 #include "dataio/coco_example.h"
 #include "dataio/convert_run.h"
+#include "dataio/convert_state.h"
+#include "dataio/fingerprint64.h"
 
 typedef struct coco_source {
     const edt_convert_coco_options *options;
@@ -42,7 +44,7 @@ static edt_status make_record(void *ctx, edt_convert_worker *worker, int64_t i, 
     if (file.path == NULL || file.where == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a path");
     }
-    EDT_TRY(edt_convert_read_image(worker, c->report, &file, err, out_good, &input.encoded));
+    EDT_TRY(edt_convert_read_image(worker, &file, err, out_good, &input.encoded));
     if (!*out_good) {
         return EDT_OK;
     }
@@ -57,6 +59,45 @@ static edt_status make_record(void *ctx, edt_convert_worker *worker, int64_t i, 
         input.captions = edt_coco_json_captions(c->captions, image->id, &input.n_captions);
     }
     return edt_coco_example_write(&input, &worker->arena, err, out_counts, out_pieces);
+}
+
+// See edt_convert_spec.
+static uint64_t hash_inputs(void *ctx, edt_arena *arena, int64_t i)
+{
+    const coco_source *c = ctx;
+    const edt_coco_image *image = edt_coco_json_image(c->list, i);
+    const char *name =
+        edt_arena_strndup(arena, image->file_name.data, image->file_name.n_bytes);
+    const char *path = name != NULL ? edt_path_join(arena, c->options->image_dir, name) : NULL;
+    return path != NULL ? edt_convert_state_hash_file(path) : 0;
+}
+
+static edt_status add_identity(edt_strbuf *out, const char *flag, const char *path,
+                               edt_error *err)
+{
+    edt_mapped_file file;
+    if (is_given(path)) {
+        EDT_TRY(edt_mapped_file_open(path, err, &file));
+        edt_strbuf_printf(out, "%s %zu bytes %016" PRIx64 "\n", flag, file.span.n_bytes,
+                          edt_fingerprint64(file.span));
+        edt_mapped_file_close(&file);
+    }
+    return EDT_OK;
+}
+
+// Everything that the records depend on besides the image files.
+static edt_status make_identity(const edt_convert_coco_options *o, edt_strbuf *out,
+                                edt_error *err)
+{
+    EDT_TRY(add_identity(out, "image_info", o->image_info_file, err));
+    EDT_TRY(add_identity(out, "objects", o->object_annotations_file, err));
+    EDT_TRY(add_identity(out, "captions", o->caption_annotations_file, err));
+    edt_strbuf_printf(out, "images %s\nskip_bad %d clip_boxes %d\n", o->image_dir, o->skip_bad,
+                      o->clip_boxes);
+    if (out->failed) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the options");
+    }
+    return EDT_OK;
 }
 
 static edt_status check_options(const edt_convert_coco_options *o, edt_error *err)
@@ -130,11 +171,15 @@ static edt_status convert(coco_source *c, edt_error *err, edt_convert_stats *out
         .output_file_prefix = o->output_file_prefix,
         .prefix_flag = "--output_file_prefix",
         .num_shards = o->num_shards,
+        .compression = o->compression,
+        .rank = o->rank,
+        .world_size = o->world_size,
         .num_threads = o->num_threads,
         .report_file = o->report_file,
         .show_progress = o->show_progress,
         .ctx = c,
         .make_record = make_record,
+        .hash_inputs = hash_inputs,
     };
     EDT_TRY(check_options(o, err));
     EDT_TRY(edt_convert_check(&spec, err));
@@ -146,7 +191,14 @@ static edt_status convert(coco_source *c, edt_error *err, edt_convert_stats *out
     spec.image_source = hint;
     spec.report = c->report;
     spec.n_images = edt_coco_json_n_images(c->list);
-    return edt_convert_run(&spec, err, out_stats);
+    edt_strbuf identity = {0};
+    edt_status status = make_identity(o, &identity, err);
+    if (status == EDT_OK) {
+        spec.identity = identity.text;
+        status = edt_convert_run(&spec, err, out_stats);
+    }
+    edt_strbuf_deinit(&identity);
+    return status;
 }
 
 edt_status edt_convert_coco(const edt_convert_coco_options *options, edt_error *err,

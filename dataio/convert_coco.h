@@ -1,6 +1,7 @@
 // Turns COCO annotation files and a directory of images into TFRecord shards (spec/data.md 3):
 // the whole of create_coco_records but its options. The bytes depend on the input and the
-// number of shards only, not on threads.
+// options only, not on threads or
+// ranks.
 #ifndef EDT_DATAIO_CONVERT_COCO_H
 #define EDT_DATAIO_CONVERT_COCO_H
 
@@ -18,7 +19,9 @@ typedef struct edt_convert_coco_options {
     const char *caption_annotations_file;
     const char *output_file_prefix;
     int64_t num_shards;
-    int num_threads; // 0: one per processor
+    edt_shard_compression compression;
+    int rank, world_size; // of several processes that share the work; world_size 0 is 1
+    int num_threads;      // 0: one per processor
     bool skip_bad; // bad input (dataio/convert_report.h) is left out instead of ending the run
     bool clip_boxes; // cut boxes to the image instead of dropping those that stick out
     const char *report_file;
@@ -29,8 +32,8 @@ typedef edt_convert_stats edt_convert_coco_stats;
 
 // `out_stats` may be NULL. On any error, and when the user interrupts, nothing appears under
 // the final names. EDT_ERR_USAGE for missing options, EDT_ERR_INVALID for bad input (always the
-// first in the order of the list), EDT_ERR_NOT_FOUND, EDT_ERR_FORMAT, EDT_ERR_IO,
-// EDT_ERR_CANCELLED.
+// first in the order of conversion), EDT_ERR_MISMATCH for a prefix that another set has,
+// EDT_ERR_NOT_FOUND, EDT_ERR_FORMAT, EDT_ERR_IO, EDT_ERR_CANCELLED.
 edt_status edt_convert_coco(const edt_convert_coco_options *options, edt_error *err,
                             edt_convert_coco_stats *out_stats);
 

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/arena.h"
 #include "core/file.h"
@@ -27,7 +28,9 @@ typedef struct bad_item {
 
 struct edt_convert_report {
     pthread_mutex_t lock;
+    edt_convert_report *whole; // of a part; NULL otherwise
     bool skip_bad;
+    int64_t n_logged[EDT_BAD_N_KINDS];
     int64_t n_bad[EDT_BAD_N_KINDS];
     int64_t n_notes[EDT_NOTE_N_KINDS];
     edt_arena arena; // of the words
@@ -69,6 +72,14 @@ edt_status edt_convert_report_create(bool skip_bad, edt_error *err,
     return EDT_OK;
 }
 
+edt_status edt_convert_report_create_part(edt_convert_report *whole, edt_error *err,
+                                          edt_convert_report **out_part)
+{
+    EDT_TRY(edt_convert_report_create(whole->skip_bad, err, out_part));
+    (*out_part)->whole = whole;
+    return EDT_OK;
+}
+
 void edt_convert_report_destroy(edt_convert_report *report)
 {
     if (report != NULL) {
@@ -76,6 +87,17 @@ void edt_convert_report_destroy(edt_convert_report *report)
         edt_arena_deinit(&report->arena);
         edt_mem_free(report->items);
         edt_mem_free(report);
+    }
+}
+
+static void add_item(edt_convert_report *report, edt_bad_kind kind, int64_t order,
+                     const char *words)
+{
+    if (report->n_items < MAX_ITEMS) {
+        const char *what = edt_arena_strdup(&report->arena, words);
+        const int64_t i = report->n_items++;
+        report->items[i] =
+            (bad_item){order, i, kind, what != NULL ? what : "(no memory for the words)"};
     }
 }
 
@@ -93,14 +115,14 @@ edt_status edt_convert_report_bad(edt_convert_report *report, edt_bad_kind kind,
                  words, edt_bad_kind_name(kind));
     }
     (void)pthread_mutex_lock(&report->lock);
-    const int64_t n = ++report->n_bad[kind];
-    if (report->n_items < MAX_ITEMS) {
-        const char *what = edt_arena_strdup(&report->arena, words);
-        const int64_t i = report->n_items++;
-        report->items[i] =
-            (bad_item){order, i, kind, what != NULL ? what : "(no memory for the words)"};
-    }
+    ++report->n_bad[kind];
+    add_item(report, kind, order, words);
     (void)pthread_mutex_unlock(&report->lock);
+    // A few of each kind are told at once, whatever part they come from.
+    edt_convert_report *log = report->whole != NULL ? report->whole : report;
+    (void)pthread_mutex_lock(&log->lock);
+    const int64_t n = ++log->n_logged[kind];
+    (void)pthread_mutex_unlock(&log->lock);
     if (n <= MAX_LOGGED) {
         EDT_WARN("skipped (%s): %s%s", edt_bad_kind_name(kind), words,
                  n == MAX_LOGGED ? "; more of this kind are only counted" : "");
@@ -144,14 +166,19 @@ static int compare_items(const void *a, const void *b)
                                 : (x->sequence > y->sequence) - (x->sequence < y->sequence);
 }
 
-static void build_report(const edt_convert_report *report, const char *program,
-                         const edt_report_number *numbers, size_t n_numbers,
-                         edt_json_writer *json)
+void edt_convert_report_note_counts(edt_convert_report *report,
+                                    const edt_convert_counts *counts)
 {
-    edt_json_begin_object(json);
-    edt_json_put_text(json, "program", program);
-    for (size_t i = 0; i < n_numbers; ++i) {
-        edt_json_put_i64(json, numbers[i].name, numbers[i].value);
+    edt_convert_report_note(report, EDT_NOTE_DROPPED_EMPTY, counts->n_empty);
+    edt_convert_report_note(report, EDT_NOTE_DROPPED_OUTSIDE, counts->n_outside);
+    edt_convert_report_note(report, EDT_NOTE_CLIPPED, counts->n_clipped);
+    edt_convert_report_note(report, EDT_NOTE_NEGATIVE_ORIGIN, counts->n_negative);
+}
+
+void edt_convert_report_put(edt_convert_report *report, edt_json_writer *json)
+{
+    if (report->n_items > 1) {
+        qsort(report->items, (size_t)report->n_items, sizeof *report->items, compare_items);
     }
     edt_json_key(json, "bad");
     edt_json_begin_object(json);
@@ -169,21 +196,83 @@ static void build_report(const edt_convert_report *report, const char *program,
     edt_json_begin_array(json);
     for (int64_t i = 0; i < report->n_items; ++i) {
         edt_json_begin_object(json);
+        edt_json_put_i64(json, "order", report->items[i].order);
         edt_json_put_text(json, "code", edt_bad_kind_name(report->items[i].kind));
         edt_json_put_text(json, "what", report->items[i].what);
         edt_json_end_object(json);
     }
     edt_json_end_array(json);
+}
+
+static const edt_json_node *get_kind(const edt_json_node *object, const char *key,
+                                     edt_json_kind kind)
+{
+    const edt_json_node *node = edt_json_get(object, key);
+    return node != NULL && node->kind == kind ? node : NULL;
+}
+
+static edt_bad_kind find_bad_kind(const edt_json_node *code)
+{
+    for (int i = 0; code != NULL && i < EDT_BAD_N_KINDS; ++i) {
+        if (strcmp(edt_bad_kind_name((edt_bad_kind)i), code->text) == 0) {
+            return (edt_bad_kind)i;
+        }
+    }
+    return EDT_BAD_N_KINDS;
+}
+
+edt_status edt_convert_report_merge(edt_convert_report *report, const edt_json_node *object,
+                                    edt_error *err)
+{
+    const edt_json_node *bad = get_kind(object, "bad", EDT_JSON_KIND_OBJECT);
+    const edt_json_node *notes = get_kind(object, "notes", EDT_JSON_KIND_OBJECT);
+    const edt_json_node *items = get_kind(object, "bad_items", EDT_JSON_KIND_ARRAY);
+    bool good = bad != NULL && notes != NULL && items != NULL;
+    for (int i = 0; good && i < EDT_BAD_N_KINDS; ++i) {
+        const edt_json_node *n =
+            get_kind(bad, edt_bad_kind_name((edt_bad_kind)i), EDT_JSON_KIND_NUMBER);
+        good = n != NULL;
+        report->n_bad[i] += good ? (int64_t)n->number : 0;
+    }
+    for (int i = 0; good && i < EDT_NOTE_N_KINDS; ++i) {
+        const edt_json_node *n =
+            get_kind(notes, edt_note_kind_name((edt_note_kind)i), EDT_JSON_KIND_NUMBER);
+        good = n != NULL;
+        report->n_notes[i] += good ? (int64_t)n->number : 0;
+    }
+    for (const edt_json_node *item = good ? items->first : NULL; good && item != NULL;
+         item = item->next) {
+        const edt_json_node *order = get_kind(item, "order", EDT_JSON_KIND_NUMBER);
+        const edt_json_node *what = get_kind(item, "what", EDT_JSON_KIND_TEXT);
+        const edt_bad_kind kind = find_bad_kind(get_kind(item, "code", EDT_JSON_KIND_TEXT));
+        good = order != NULL && what != NULL && kind != EDT_BAD_N_KINDS;
+        if (good) {
+            add_item(report, kind, (int64_t)order->number, what->text);
+        }
+    }
+    if (!good) {
+        EDT_FAIL(err, EDT_ERR_FORMAT, "a part of the report is not as it was written");
+    }
+    return EDT_OK;
+}
+
+static void build_report(edt_convert_report *report, const char *program,
+                         const edt_report_number *numbers, size_t n_numbers,
+                         edt_json_writer *json)
+{
+    edt_json_begin_object(json);
+    edt_json_put_text(json, "program", program);
+    for (size_t i = 0; i < n_numbers; ++i) {
+        edt_json_put_i64(json, numbers[i].name, numbers[i].value);
+    }
+    edt_convert_report_put(report, json);
     edt_json_end_object(json);
 }
 
-edt_status edt_convert_report_write(const edt_convert_report *report, const char *program,
+edt_status edt_convert_report_write(edt_convert_report *report, const char *program,
                                     const edt_report_number *numbers, size_t n_numbers,
                                     const char *path, edt_error *err)
 {
-    if (report->n_items > 1) {
-        qsort(report->items, (size_t)report->n_items, sizeof *report->items, compare_items);
-    }
     edt_json_writer json = {.indent = 1};
     edt_text text;
     build_report(report, program, numbers, n_numbers, &json);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "core/error.h"
+#include "core/json.h"
 
 // Bad input (shared/design/cli.md, Shards); the code names are stable.
 typedef enum edt_bad_kind {
@@ -35,6 +36,12 @@ typedef enum edt_note_kind {
     EDT_NOTE_N_KINDS
 } edt_note_kind;
 
+// Boxes of an image, of a group of shards or of all.
+typedef struct edt_convert_counts {
+    int64_t n_boxes; // kept
+    int64_t n_empty, n_outside, n_clipped, n_negative;
+} edt_convert_counts;
+
 const char *edt_bad_kind_name(edt_bad_kind kind);
 const char *edt_note_kind_name(edt_note_kind kind);
 
@@ -42,6 +49,10 @@ typedef struct edt_convert_report edt_convert_report;
 
 edt_status edt_convert_report_create(bool skip_bad, edt_error *err,
                                      edt_convert_report **out_report);
+// A report for a part of the work that is merged into `whole` later (edt_convert_report_put,
+// edt_convert_report_merge). What is logged counts for both. `whole` must outlive it.
+edt_status edt_convert_report_create_part(edt_convert_report *whole, edt_error *err,
+                                          edt_convert_report **out_part);
 void edt_convert_report_destroy(edt_convert_report *report);
 
 // One bad thing. With skip_bad: counted, logged (the first few of each kind), EDT_OK. Otherwise
@@ -55,13 +66,24 @@ int64_t edt_convert_report_n_bad(const edt_convert_report *report, edt_bad_kind 
 int64_t edt_convert_report_n_notes(const edt_convert_report *report, edt_note_kind kind);
 int64_t edt_convert_report_n_bad_total(const edt_convert_report *report);
 
+// Adds the annotations that were dropped, cut or kept with a negative origin to the notes.
+void edt_convert_report_note_counts(edt_convert_report *report,
+                                    const edt_convert_counts *counts);
+
+// Writes "bad", "notes" and "bad_items" into an object that is being written, and takes them
+// back from an object that was read. EDT_ERR_FORMAT for what was not written so.
+void edt_convert_report_put(edt_convert_report *report, edt_json_writer *json);
+edt_status edt_convert_report_merge(edt_convert_report *report, const edt_json_node *object,
+                                    edt_error *err);
+
 // One JSON object: the given name and number pairs first, then "bad" and "notes" (counts by
-// code) and "bad_items" [{"code","what"}] in order. Written to a temporary name and renamed.
+// code) and "bad_items"
+// [{"order","code","what"}] in order. Written to a temporary name and renamed.
 typedef struct edt_report_number {
     const char *name;
     int64_t value;
 } edt_report_number;
-edt_status edt_convert_report_write(const edt_convert_report *report, const char *program,
+edt_status edt_convert_report_write(edt_convert_report *report, const char *program,
                                     const edt_report_number *numbers, size_t n_numbers,
                                     const char *path, edt_error *err);
 

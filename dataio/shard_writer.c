@@ -30,7 +30,7 @@ typedef struct shard {
 struct edt_shard_writer {
     edt_shard_writer_options options; // prefix: in the arena
     edt_arena arena;
-    shard *shards;        // [n_shards]; those of others have only a path
+    shard *shards;        // [n_shards]; only ours, and the path of the first
     pthread_mutex_t lock; // guards the builders
 };
 
@@ -90,6 +90,9 @@ static edt_status open_shard(edt_shard_writer *writer, int64_t i, edt_error *err
 {
     const edt_shard_writer_options *o = &writer->options;
     shard *s = &writer->shards[i];
+    if (i > 0 && !edt_shard_writer_owns(writer, i)) {
+        return EDT_OK;
+    }
     s->path = edt_arena_printf(&writer->arena, "%s-%05" PRId64 "-of-%05" PRId64 "%s", o->prefix,
                                i, o->n_shards, compressions[o->compression].suffix);
     if (s->path == NULL) {
@@ -310,7 +313,9 @@ edt_status edt_shard_writer_commit(edt_shard_writer *writer, edt_error *err)
         }
     }
     // What an earlier conversion said of these names is void from here on.
-    EDT_TRY(edt_catalog_remove(writer->shards[0].path, err));
+    if (!o->no_catalog) {
+        EDT_TRY(edt_catalog_remove(writer->shards[0].path, err));
+    }
     for (int64_t i = 0; i < o->n_shards; ++i) {
         shard *s = &writer->shards[i];
         if (s->file == NULL) {
@@ -336,7 +341,7 @@ edt_status edt_shard_writer_commit(edt_shard_writer *writer, edt_error *err)
             status = save_index(writer, &writer->shards[i], &why);
         }
     }
-    if (status == EDT_OK) {
+    if (status == EDT_OK && !o->no_catalog) {
         status = edt_catalog_build_if_complete(writer->shards[0].path, &why);
     }
     if (status != EDT_OK) {

@@ -39,8 +39,9 @@ typedef struct edt_shard_writer_options {
     // Of several processes that share the work each opens and commits only the shards with
     // i_shard % world_size == rank. world_size 0 is 1.
     int64_t rank, world_size;
-    bool sync;     // fsync before the rename: shards survive a loss of power after the commit
-    bool no_index; // leave out side indexes and catalog
+    bool sync;       // fsync before the rename: shards survive a loss of power after the commit
+    bool no_index;   // leave out side indexes and catalog
+    bool no_catalog; // leave out the catalog
 } edt_shard_writer_options;
 
 // EDT_ERR_USAGE for numbers out of range, EDT_ERR_IO.
@@ -54,7 +55,7 @@ void edt_shard_writer_close(edt_shard_writer *writer);
 
 // True for the shards of this process; reserve and put take these only.
 bool edt_shard_writer_owns(const edt_shard_writer *writer, int64_t i_shard);
-// The final name of a shard; the writer's text.
+// The final name of a shard of this process, or of shard 0; the writer's text, NULL for others.
 const char *edt_shard_writer_path(const edt_shard_writer *writer, int64_t i_shard);
 
 // Takes the place of the next record of a shard, whose payload will have n_bytes; the order of

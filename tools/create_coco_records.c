@@ -4,11 +4,13 @@
 #include "core/log.h"
 #include "core/signal.h"
 #include "dataio/convert_coco.h"
+#include "dist/rank.h"
 
 typedef struct settings {
     edt_convert_coco_options convert;
     int64_t num_threads;
     const char *on_bad;
+    const char *compression;
 } settings;
 
 static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, edt_error *err,
@@ -47,8 +49,11 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
          &c->report_file, NULL, NULL, 0, 0, NULL},
         {"include_masks", EDT_CLI_REFUSED, "false", "this version stores no instance masks",
          NULL, NULL, NULL, 0, 0, NULL},
-        {"compression", EDT_CLI_REFUSED, "none", "this version writes plain shards", NULL, NULL,
-         NULL, 0, 0, NULL},
+        {"compression", EDT_CLI_TEXT, "none",
+         "none (.tfrecord) and gzip (.tfrecord.gz) or zlib (.tfrecord.zz), which are read in "
+         "order, are what TensorFlow reads; zstd (.tfrecord.zst) is edt's own, with random "
+         "access",
+         &s->compression, NULL, "none|gzip|zlib|zstd", 0, 0, NULL},
         {"reencode", EDT_CLI_REFUSED, "", "this version stores the images' bytes unchanged",
          NULL, NULL, NULL, 0, 0, NULL},
         {"max_side", EDT_CLI_REFUSED, "0", "this version stores the images' bytes unchanged",
@@ -62,8 +67,10 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
             "without "
             "area, and those that stick out at the right or the bottom, are dropped and "
             "counted. "
-            "The bytes written do not depend on the number of threads; shards get their names "
-            "when all of them are complete.",
+            "The bytes written do not depend on the number of threads. Finished shards wait in "
+            "PREFIX.converting and get their names when all of them are complete; a conversion "
+            "that was ended early goes on from there when the same command runs again. Several "
+            "processes started by mpirun or srun share the work.",
         .examples = "create_coco_records --image_dir=val2017 "
                     "--object_annotations_file=annotations/instances_val2017.json "
                     "--output_file_prefix=tfrecord/val --num_shards=32",
@@ -84,8 +91,15 @@ int main(int argc, char **argv)
     if (status == EDT_OK && !is_done) {
         s.convert.num_threads = (int)s.num_threads;
         s.convert.skip_bad = s.on_bad[0] == 's';
-        s.convert.show_progress = true;
-        status = edt_interrupt_install(&err);
+        status = edt_shard_compression_parse(s.compression, &err, &s.convert.compression);
+        if (status == EDT_OK) {
+            status = edt_rank_from_environment(&s.convert.rank, &s.convert.world_size, &err);
+        }
+        // With several ranks one line of progress is enough.
+        s.convert.show_progress = s.convert.rank == 0;
+        if (status == EDT_OK) {
+            status = edt_interrupt_install(&err);
+        }
         if (status == EDT_OK) {
             status = edt_convert_coco(&s.convert, &err, NULL);
         }

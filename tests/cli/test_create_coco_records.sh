@@ -25,9 +25,14 @@ expect() {
   [ $got = "$code" ] || complain "exit $got instead of $code: $* ($(tail -n1 "$tmp/stderr"))"
   grep -qF -- "$words" "$tmp/stderr" || complain "'$words' is not in: $(cat "$tmp/stderr")"
 }
-# No file at all under the prefix, temporary ones included.
+# No file at all under the prefix, and nothing unfinished in the work directory.
 expect_nothing() {
-  compgen -G "$1*" >/dev/null && complain "left behind: $(ls "$1"*)"
+  local file
+  for file in "$1"*; do
+    [ -f "$file" ] && complain "left behind: $file"
+  done
+  file=$(find "$1.converting" -name '*.tmp-*' 2>/dev/null)
+  [ -z "$file" ] || complain "left behind: $file"
 }
 
 # Both splits of the sample data.
@@ -58,7 +63,7 @@ expect 2 'image_dir' --output_file_prefix="$out"
 expect 2 'All annotation files are missing' --image_dir="$tmp" --output_file_prefix="$out"
 expect 2 '--num_shards' "${args[@]}" --output_file_prefix="$out" --num_shards=0
 expect 2 '--include_masks' "${args[@]}" --output_file_prefix="$out" --include_masks
-expect 2 '--compression' "${args[@]}" --output_file_prefix="$out" --compression=zstd
+expect 2 '--compression' "${args[@]}" --output_file_prefix="$out" --compression=lz4
 expect 2 '--reencode' "${args[@]}" --output_file_prefix="$out" --reencode=90
 expect 2 '--max_side' "${args[@]}" --output_file_prefix="$out" --max_side=512
 expect 2 'num_shards' "${args[@]}" --output_file_prefix="$out" --num_shard=4
@@ -102,7 +107,7 @@ bad_item() {
   grep -q '"records": 1,' "$tmp/report.json" || complain "$1: one record expected"
   grep -q '"boxes": 1,' "$tmp/report.json" || complain "$1: one box expected"
   grep -q "\"code\": \"$1\"" "$tmp/report.json" || complain "$1 is not listed"
-  rm -f "$out"*
+  rm -rf "$out"*
 }
 image() { printf ', {"id": 2, "file_name": "%s", "height": %d, "width": %d}' "$1" "$2" "$3"; }
 bad_item unreadable 'none.jpg' "$(image none.jpg 149 227)" ''
