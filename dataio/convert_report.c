@@ -173,6 +173,8 @@ void edt_convert_report_note_counts(edt_convert_report *report,
     edt_convert_report_note(report, EDT_NOTE_DROPPED_OUTSIDE, counts->n_outside);
     edt_convert_report_note(report, EDT_NOTE_CLIPPED, counts->n_clipped);
     edt_convert_report_note(report, EDT_NOTE_NEGATIVE_ORIGIN, counts->n_negative);
+    edt_convert_report_note(report, EDT_NOTE_KEPT_OUTSIDE, counts->n_kept_outside);
+    edt_convert_report_note(report, EDT_NOTE_KEPT_EMPTY, counts->n_kept_empty);
 }
 
 void edt_convert_report_put(edt_convert_report *report, edt_json_writer *json)

@@ -40,6 +40,7 @@ typedef enum edt_note_kind {
 typedef struct edt_convert_counts {
     int64_t n_boxes; // kept
     int64_t n_empty, n_outside, n_clipped, n_negative;
+    int64_t n_kept_outside, n_kept_empty; // VOC keeps what COCO drops
 } edt_convert_counts;
 
 const char *edt_bad_kind_name(edt_bad_kind kind);

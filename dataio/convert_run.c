@@ -162,6 +162,8 @@ static bool count_image(converter *c, group *g, bool good, const edt_convert_cou
         g->kept.counts.n_outside += counts->n_outside;
         g->kept.counts.n_clipped += counts->n_clipped;
         g->kept.counts.n_negative += counts->n_negative;
+        g->kept.counts.n_kept_outside += counts->n_kept_outside;
+        g->kept.counts.n_kept_empty += counts->n_kept_empty;
         ++g->kept.n_records;
         c->n_boxes += counts->n_boxes;
     }

@@ -320,7 +320,7 @@ typedef struct number {
     const char *key;
     int64_t *value;
 } number;
-enum { N_NUMBERS = 8 };
+enum { N_NUMBERS = 10 };
 
 static void list_numbers(edt_convert_group *g, number out[N_NUMBERS])
 {
@@ -331,6 +331,8 @@ static void list_numbers(edt_convert_group *g, number out[N_NUMBERS])
                                        {"outside", &g->counts.n_outside},
                                        {"clipped", &g->counts.n_clipped},
                                        {"negative", &g->counts.n_negative},
+                                       {"kept_outside", &g->counts.n_kept_outside},
+                                       {"kept_empty", &g->counts.n_kept_empty},
                                        {"stream_bytes", (int64_t *)&g->stream_bytes}};
     memcpy(out, numbers, sizeof numbers);
 }

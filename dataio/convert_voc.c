@@ -6,6 +6,7 @@
 
 #include "core/log.h"
 #include "core/path.h"
+#include "dataio/convert_state.h"
 #include "dataio/voc_example.h"
 #include "dataio/voc_to_coco.h"
 
@@ -39,8 +40,7 @@ static const char *find_image(const voc_source *c, edt_arena *arena, const edt_v
 }
 
 static edt_status read_picture(const voc_source *c, edt_convert_worker *worker, int64_t i,
-                               edt_convert_report *report, edt_error *err, bool *out_good,
-                               edt_span *out_encoded)
+                               edt_error *err, bool *out_good, edt_span *out_encoded)
 {
     const edt_voc_image *image = edt_voc_set_image(c->set, i);
     const edt_convert_image file = {
@@ -53,7 +53,7 @@ static edt_status read_picture(const voc_source *c, edt_convert_worker *worker, 
     if (file.path == NULL || file.where == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a path");
     }
-    return edt_convert_read_image(worker, report, &file, err, out_good, out_encoded);
+    return edt_convert_read_image(worker, &file, err, out_good, out_encoded);
 }
 
 // See edt_convert_spec.
@@ -72,7 +72,7 @@ static edt_status make_record(void *ctx, edt_convert_worker *worker, int64_t i, 
     if (input.image->left_out) {
         return EDT_OK;
     }
-    EDT_TRY(read_picture(c, worker, i, c->report, err, out_good, &input.encoded));
+    EDT_TRY(read_picture(c, worker, i, err, out_good, &input.encoded));
     if (!*out_good) {
         return EDT_OK;
     }
@@ -84,20 +84,21 @@ static edt_status make_record(void *ctx, edt_convert_worker *worker, int64_t i, 
     return edt_voc_example_write(&input, &worker->arena, err, out_counts, out_pieces);
 }
 
-// The JSON is one rank's, but which pictures are bad each rank knows of its own only.
+// Which pictures are bad is known of those alone that this run of this rank has converted.
 static edt_status check_others(voc_source *c, edt_error *err)
 {
     edt_convert_report *unused = NULL;
     edt_convert_worker worker = {0};
     edt_status status = EDT_OK;
     EDT_TRY(edt_convert_report_create(true, err, &unused));
+    worker.report = unused;
     edt_arena_init(&worker.arena, EDT_MEM_ARENA, 0);
     for (int64_t i = 0; i < edt_voc_set_n_images(c->set) && status == EDT_OK; ++i) {
         if (!c->seen[i] && !edt_voc_set_image(c->set, i)->left_out) {
             bool good = false;
             edt_span encoded;
             edt_arena_reset(&worker.arena);
-            status = read_picture(c, &worker, i, unused, err, &good, &encoded);
+            status = read_picture(c, &worker, i, err, &good, &encoded);
             c->left_out[i] = !good;
         }
     }
@@ -112,10 +113,7 @@ static edt_status write_json(void *ctx, edt_error *err)
 {
     voc_source *c = ctx;
     const edt_convert_voc_options *o = c->options;
-    if (o->rank != 0) {
-        return EDT_OK;
-    }
-    if (o->world_size > 1 && o->skip_bad) {
+    if (o->skip_bad) {
         EDT_TRY(check_others(c, err));
     }
     const edt_voc_to_coco_options options = {.clip_boxes = o->clip_boxes,
@@ -139,6 +137,44 @@ static edt_status write_json(void *ctx, edt_error *err)
     return status;
 }
 
+// See edt_convert_spec.
+static uint64_t hash_inputs(void *ctx, edt_arena *arena, int64_t i)
+{
+    const voc_source *c = ctx;
+    const edt_voc_set_options *o = &c->options->data;
+    const edt_voc_image *image = edt_voc_set_image(c->set, i);
+    const char *xml = edt_arena_printf(arena, "%s/%s/%s/%s.xml", o->data_dir, image->year,
+                                       o->annotations_dir, image->id);
+    const char *picture = image->left_out ? NULL : find_image(c, arena, image);
+    uint64_t hash = xml != NULL ? edt_convert_state_hash_file(xml) : 0;
+    return hash * 31 + (picture != NULL ? edt_convert_state_hash_file(picture) : 0);
+}
+
+// Everything that the records depend on besides the files of each image.
+static edt_status make_identity(const voc_source *c, edt_strbuf *out, edt_error *err)
+{
+    const edt_convert_voc_options *o = c->options;
+    const edt_voc_class *classes;
+    const int n_classes = edt_voc_set_classes(c->set, &classes);
+    edt_strbuf_printf(out,
+                      "data %s/%s %s %s\nnum_images %" PRId64
+                      " ignore_difficult %d skip_bad %d clip_boxes %d reference_defects %d\n",
+                      o->data.data_dir, o->data.year, o->data.set, o->data.annotations_dir,
+                      o->data.num_images, o->data.ignore_difficult, o->skip_bad, o->clip_boxes,
+                      o->reference_defects);
+    for (int i = 0; i < n_classes; ++i) {
+        edt_strbuf_printf(out, "%s=%" PRId64 "\n", classes[i].name, classes[i].id);
+    }
+    for (int64_t i = 0; i < edt_voc_set_n_images(c->set); ++i) {
+        const edt_voc_image *image = edt_voc_set_image(c->set, i);
+        edt_strbuf_printf(out, "%s/%s\n", image->year, image->id);
+    }
+    if (out->failed) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the list of images");
+    }
+    return EDT_OK;
+}
+
 static edt_status convert(voc_source *c, edt_error *err, edt_convert_stats *out_stats)
 {
     const edt_convert_voc_options *o = c->options;
@@ -155,6 +191,7 @@ static edt_status convert(voc_source *c, edt_error *err, edt_convert_stats *out_
         .show_progress = o->show_progress,
         .ctx = c,
         .make_record = make_record,
+        .hash_inputs = hash_inputs,
         .finish = write_json,
     };
     if (!is_given(o->data.data_dir)) {
@@ -179,7 +216,14 @@ static edt_status convert(voc_source *c, edt_error *err, edt_convert_stats *out_
     char hint[256];
     (void)snprintf(hint, sizeof hint, "--data_dir='%s'", o->data.data_dir);
     spec.image_source = hint;
-    return edt_convert_run(&spec, err, out_stats);
+    edt_strbuf identity = {0};
+    edt_status status = make_identity(c, &identity, err);
+    if (status == EDT_OK) {
+        spec.identity = identity.text;
+        status = edt_convert_run(&spec, err, out_stats);
+    }
+    edt_strbuf_deinit(&identity);
+    return status;
 }
 
 edt_status edt_convert_voc(const edt_convert_voc_options *options, edt_error *err,

@@ -25,8 +25,14 @@ expect() {
   [ $got = "$code" ] || complain "exit $got instead of $code: $* ($(tail -n1 "$tmp/stderr"))"
   grep -qF -- "$words" "$tmp/stderr" || complain "'$words' is not in: $(cat "$tmp/stderr")"
 }
+# No file at all under the prefix, and nothing unfinished in the work directory.
 expect_nothing() {
-  compgen -G "$1*" >/dev/null && complain "left behind: $(ls "$1"*)"
+  local file
+  for file in "$1"*; do
+    [ -f "$file" ] && complain "left behind: $file"
+  done
+  file=$(find "$1.converting" -name '*.tmp-*' 2>/dev/null)
+  [ -z "$file" ] || complain "left behind: $file"
 }
 same_dirs() { # shards, JSON, side indexes; a catalog holds LMDB's pages, in any order
   diff -rq -x '*.catalog' "$1" "$2" || complain "$2 differs from $1"
@@ -91,7 +97,7 @@ run=(--data_dir="$own" --set=val --num_shards=2)
 # bad_image CODE WORDS: image `bad` as it has just been made
 bad_image() {
   printf 'good\nbad\n' >"$own/VOC2007/ImageSets/Main/val.txt"
-  rm -f "$out"* "$tmp/json_bad.json"
+  rm -rf "$out"* "$tmp/json_bad.json"
   expect 1 "$2" "${run[@]}" --output_path="$out"
   expect_nothing "$out"
   expect_nothing "$tmp/json_bad"
