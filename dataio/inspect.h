@@ -13,6 +13,7 @@ typedef struct edt_inspect_options {
     int64_t n_samples;        // at most this many pictures, at least 1
     bool eval;     // the evaluation view; else the training view, shuffled and jittered
     int n_threads; // 0: all cores
+    const char *model_name; // for the page; may be NULL
 } edt_inspect_options;
 
 typedef struct edt_inspect_result {

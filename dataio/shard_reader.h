@@ -25,7 +25,9 @@ typedef enum edt_shard_format {
 } edt_shard_format;
 
 typedef struct edt_record {
-    edt_span payload; // random access: the reader's until close; stream: until the next call
+    // Random access: the reader's until close; stream: until the next call. Its header lies
+    // before it in memory and its stored CRC, 4 bytes, behind it.
+    edt_span payload;
     int64_t index;    // in the shard, from 0
     uint64_t offset;  // of its header in the (uncompressed) stream
 } edt_record;
