@@ -5,7 +5,10 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum { MAX_FEATURES = 16 };
+#include "dataio/coco_segmentation.h"
+#include "dataio/png_mask.h"
+
+enum { MAX_FEATURES = 17 };
 
 typedef struct feature_list {
     edt_feature items[MAX_FEATURES];
@@ -35,14 +38,14 @@ typedef struct box_columns {
     size_t n;
     float *xmin, *xmax, *ymin, *ymax, *area;
     int64_t *label, *is_crowd;
-    edt_span *text;
+    edt_span *text, *mask;
 } box_columns;
 
 static bool allocate_columns(edt_arena *arena, size_t n, box_columns *out)
 {
     float *floats = edt_arena_calloc(arena, n + 1, 5 * sizeof *floats);
     int64_t *ints = edt_arena_calloc(arena, n + 1, 2 * sizeof *ints);
-    edt_span *texts = edt_arena_calloc(arena, n + 1, sizeof *texts);
+    edt_span *texts = edt_arena_calloc(arena, n + 1, 2 * sizeof *texts);
     if (floats == NULL || ints == NULL || texts == NULL) {
         return false;
     }
@@ -53,7 +56,8 @@ static bool allocate_columns(edt_arena *arena, size_t n, box_columns *out)
                          .area = floats + 4 * n,
                          .label = ints,
                          .is_crowd = ints + n,
-                         .text = texts};
+                         .text = texts,
+                         .mask = texts + n};
     return true;
 }
 
@@ -62,14 +66,53 @@ static double clamp(double value, double high)
     return value < 0 ? 0 : value > high ? high : value;
 }
 
-static void take_annotation(const edt_coco_example_input *in, const edt_coco_annotation *a,
-                            box_columns *columns, edt_coco_example_counts *counts)
+static int64_t stored_height(const edt_coco_example_input *in)
+{
+    return in->stored_height > 0 ? in->stored_height : in->image->height;
+}
+
+static int64_t stored_width(const edt_coco_example_input *in)
+{
+    return in->stored_width > 0 ? in->stored_width : in->image->width;
+}
+
+static double area_scale(const edt_coco_example_input *in)
+{
+    return (double)stored_height(in) * (double)stored_width(in) /
+           ((double)in->image->height * (double)in->image->width);
+}
+
+// `*out_good` false: the segmentation is bad and the report takes it.
+static edt_status make_mask(const edt_coco_example_input *in, const edt_coco_annotation *a,
+                            edt_arena *arena, edt_error *err, bool *out_good, edt_span *out_png)
+{
+    edt_error problem = {0};
+    edt_rle mask;
+    const edt_status status =
+        edt_coco_segmentation_read(a->segmentation, in->image->height, in->image->width,
+                                   stored_height(in), stored_width(in), arena, &problem, &mask);
+    *out_good = status == EDT_OK;
+    if (status == EDT_OK) {
+        return edt_png_mask_encode(&mask, arena, err, out_png);
+    }
+    if (status == EDT_ERR_NOMEM) {
+        return edt_error_set(err, status, "%s", problem.text);
+    }
+    return edt_convert_report_bad(in->report, EDT_BAD_FIELD, in->image->i_entry, err,
+                                  "'%s': annotations[%" PRId64 "].segmentation: %s",
+                                  in->categories_path, a->i_entry, problem.text);
+}
+
+static edt_status take_annotation(const edt_coco_example_input *in,
+                                  const edt_coco_annotation *a, edt_arena *arena,
+                                  box_columns *columns, edt_coco_example_counts *counts,
+                                  edt_error *err)
 {
     const double width = (double)in->image->width;
     const double height = (double)in->image->height;
     if (a->w <= 0 || a->h <= 0) {
         ++counts->n_empty;
-        return;
+        return EDT_OK;
     }
     double xmin = a->x;
     double ymin = a->y;
@@ -77,6 +120,8 @@ static void take_annotation(const edt_coco_example_input *in, const edt_coco_ann
     double ymax = a->y + a->h;
     const bool outside = xmax > width || ymax > height;
     const bool negative = xmin < 0 || ymin < 0;
+    bool clipped = false;
+    bool kept_negative = false;
     if (in->clip_boxes && (outside || negative)) {
         xmin = clamp(xmin, width);
         ymin = clamp(ymin, height);
@@ -84,26 +129,36 @@ static void take_annotation(const edt_coco_example_input *in, const edt_coco_ann
         ymax = clamp(ymax, height);
         if (xmax <= xmin || ymax <= ymin) {
             ++counts->n_outside;
-            return;
+            return EDT_OK;
         }
-        ++counts->n_clipped;
+        clipped = true;
     } else if (outside) {
         ++counts->n_outside;
-        return;
+        return EDT_OK;
     } else if (negative) {
-        ++counts->n_negative;
+        kept_negative = true;
+    }
+    if (in->include_masks) {
+        bool good;
+        EDT_TRY(make_mask(in, a, arena, err, &good, &columns->mask[columns->n]));
+        if (!good) {
+            return EDT_OK;
+        }
     }
     const size_t i = columns->n++;
     columns->xmin[i] = (float)(xmin / width);
     columns->xmax[i] = (float)(xmax / width);
     columns->ymin[i] = (float)(ymin / height);
     columns->ymax[i] = (float)(ymax / height);
-    columns->area[i] = (float)a->area;
+    columns->area[i] = (float)(a->area * area_scale(in));
     columns->label[i] = a->category_id;
     columns->is_crowd[i] = a->is_crowd;
     const edt_text name = edt_coco_json_category(in->categories, a->i_category)->name;
     columns->text[i] = as_span(name.data, name.n_bytes);
+    counts->n_clipped += clipped;
+    counts->n_negative += kept_negative;
     ++counts->n_boxes;
+    return EDT_OK;
 }
 
 edt_status edt_coco_example_write(const edt_coco_example_input *input, edt_arena *arena,
@@ -122,7 +177,7 @@ edt_status edt_coco_example_write(const edt_coco_example_input *input, edt_arena
                  input->n_annotations);
     }
     for (int64_t i = 0; i < input->n_annotations; ++i) {
-        take_annotation(input, &input->annotations[i], &boxes, &counts);
+        EDT_TRY(take_annotation(input, &input->annotations[i], arena, &boxes, &counts, err));
     }
     for (size_t i = 0; i < n_captions; ++i) {
         const edt_text text = input->captions[i].text;
@@ -132,9 +187,11 @@ edt_status edt_coco_example_write(const edt_coco_example_input *input, edt_arena
     const edt_span id = as_span(source_id, strlen(source_id));
     const edt_span sha = as_span(input->sha256, strlen(input->sha256));
     const edt_span format = as_span("jpeg", 4);
+    const int64_t height = stored_height(input);
+    const int64_t width = stored_width(input);
     feature_list list = {.n = 0};
-    add(&list, "image/height", EDT_FEATURE_INT64, 1, &image->height);
-    add(&list, "image/width", EDT_FEATURE_INT64, 1, &image->width);
+    add(&list, "image/height", EDT_FEATURE_INT64, 1, &height);
+    add(&list, "image/width", EDT_FEATURE_INT64, 1, &width);
     add(&list, "image/filename", EDT_FEATURE_BYTES, 1, &name);
     add(&list, "image/source_id", EDT_FEATURE_BYTES, 1, &id);
     add(&list, "image/key/sha256", EDT_FEATURE_BYTES, 1, &sha);
@@ -149,6 +206,9 @@ edt_status edt_coco_example_write(const edt_coco_example_input *input, edt_arena
         add(&list, "image/object/class/label", EDT_FEATURE_INT64, boxes.n, boxes.label);
         add(&list, "image/object/is_crowd", EDT_FEATURE_INT64, boxes.n, boxes.is_crowd);
         add(&list, "image/object/area", EDT_FEATURE_FLOAT, boxes.n, boxes.area);
+        if (input->include_masks) {
+            add(&list, "image/object/mask", EDT_FEATURE_BYTES, boxes.n, boxes.mask);
+        }
     }
     if (n_captions > 0) {
         add(&list, "image/caption", EDT_FEATURE_BYTES, n_captions, captions);

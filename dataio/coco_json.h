@@ -25,8 +25,10 @@ typedef struct edt_coco_annotation {
     double x, y, w, h; // pixels, as written
     double area;       // pixels^2
     int64_t category_id;
-    int64_t is_crowd;   // as written; true is 1
-    int32_t i_category; // the definition of category_id that counts
+    int64_t is_crowd;      // as written; true is 1
+    int32_t i_category;    // the definition of category_id that counts
+    int64_t i_entry;       // number in the file's `annotations`
+    edt_text segmentation; // the value's JSON text; empty without EDT_COCO_MASKS
 } edt_coco_annotation;
 
 typedef struct edt_coco_caption {
@@ -39,6 +41,7 @@ enum {
     EDT_COCO_IMAGES = 1,    // file_name, height, width
     EDT_COCO_INSTANCES = 2, // categories and annotations with boxes
     EDT_COCO_CAPTIONS = 4,  // annotations with captions
+    EDT_COCO_MASKS = 8,     // with INSTANCES: their segmentation (dataio/coco_segmentation.h)
 };
 
 typedef struct edt_coco_json edt_coco_json;

@@ -16,7 +16,6 @@ typedef struct reader {
     edt_convert_report *report;
     const char *path;
     unsigned what;
-    edt_coco_table entries; // int64_t: number in the file of each annotation kept
     edt_id_map image_ids, category_ids, annotation_ids;
     bool has_images, has_categories, has_annotations;
     char problem[MAX_PROBLEM]; // first complaint about the current item; empty: none
@@ -270,12 +269,14 @@ static edt_status read_category(reader *r, bool is_object, edt_error *err)
 
 static edt_status read_annotation(reader *r, bool is_object, int64_t i_entry, edt_error *err)
 {
-    static const char *const names[] = {"image_id", "bbox", "category_id",
-                                        "iscrowd",  "area", "caption"};
+    static const char *const names[] = {"image_id", "bbox",    "category_id", "iscrowd",
+                                        "area",     "caption", "segmentation"};
+    enum { N_FIELDS = sizeof names / sizeof *names };
     const bool boxes = (r->what & EDT_COCO_INSTANCES) != 0;
     const bool texts = (r->what & EDT_COCO_CAPTIONS) != 0;
-    bool has[6] = {false, !boxes, !boxes, !boxes, !boxes, !texts};
-    edt_coco_annotation row = {0};
+    const bool masks = (r->what & EDT_COCO_MASKS) != 0;
+    bool has[N_FIELDS] = {false, !boxes, !boxes, !boxes, !boxes, !texts, !masks};
+    edt_coco_annotation row = {.i_entry = i_entry};
     edt_coco_caption caption = {0};
     int64_t id = 0;
     bool has_id = false;
@@ -300,12 +301,17 @@ static edt_status read_annotation(reader *r, bool is_object, int64_t i_entry, ed
             EDT_TRY(take_f64(r, err, &row.area, &has[4]));
         } else if (texts && edt_text_is(key, "caption")) {
             EDT_TRY(take_text(r, err, &caption.text, &has[5]));
+        } else if (masks && edt_text_is(key, "segmentation")) {
+            edt_span raw;
+            EDT_TRY(edt_json_pull_skip_value(&r->pull, err, &raw));
+            row.segmentation = (edt_text){(const char *)raw.data, raw.n_bytes};
+            has[6] = true;
         } else {
             EDT_TRY(edt_json_pull_skip_value(&r->pull, err, NULL));
         }
     }
     bool good;
-    EDT_TRY(finish_item(r, names, has, 6, err, &good));
+    EDT_TRY(finish_item(r, names, has, N_FIELDS, err, &good));
     if (!good) {
         return EDT_OK;
     }
@@ -324,7 +330,6 @@ static edt_status read_annotation(reader *r, bool is_object, int64_t i_entry, ed
         row.y = box[1];
         row.w = box[2];
         row.h = box[3];
-        EDT_TRY(push_row(&r->entries, &i_entry, sizeof i_entry, err));
         EDT_TRY(push_row(&r->coco->annotations, &row, sizeof row, err));
     }
     if (texts) {
@@ -399,7 +404,6 @@ static edt_status resolve_categories(reader *r, edt_error *err)
 {
     edt_coco_table *annotations = &r->coco->annotations;
     edt_coco_annotation *rows = annotations->rows;
-    const int64_t *entries = r->entries.rows;
     int64_t n = 0;
     for (int64_t i = 0; i < annotations->n; ++i) {
         const int64_t i_category = edt_id_map_get(&r->category_ids, rows[i].category_id);
@@ -411,7 +415,7 @@ static edt_status resolve_categories(reader *r, edt_error *err)
         EDT_TRY(edt_convert_report_bad(r->report, EDT_BAD_CATEGORY, -1, err,
                                        "'%s': annotations[%" PRId64 "].category_id: %" PRId64
                                        " is none of the %" PRId64 " categories",
-                                       r->path, entries[i], rows[i].category_id,
+                                       r->path, rows[i].i_entry, rows[i].category_id,
                                        r->coco->categories.n));
     }
     annotations->n = n;
@@ -436,6 +440,5 @@ edt_status edt_coco_json_read(edt_coco_json *coco, edt_span text, const char *pa
     edt_id_map_deinit(&r.image_ids);
     edt_id_map_deinit(&r.category_ids);
     edt_id_map_deinit(&r.annotation_ids);
-    edt_mem_free(r.entries.rows);
     return status;
 }

@@ -30,7 +30,11 @@ static edt_status make_record(void *ctx, edt_convert_worker *worker, int64_t i, 
 {
     const coco_source *c = ctx;
     const edt_coco_image *image = edt_coco_json_image(c->list, i);
-    edt_coco_example_input input = {.image = image, .clip_boxes = c->options->clip_boxes};
+    edt_coco_example_input input = {.image = image,
+                                    .clip_boxes = c->options->clip_boxes,
+                                    .include_masks = c->options->include_masks,
+                                    .categories_path = c->options->object_annotations_file,
+                                    .report = worker->report};
     char sha[EDT_SHA256_HEX_BYTES + 1];
     const char *name =
         edt_arena_strndup(&worker->arena, image->file_name.data, image->file_name.n_bytes);
@@ -92,8 +96,8 @@ static edt_status make_identity(const edt_convert_coco_options *o, edt_strbuf *o
     EDT_TRY(add_identity(out, "image_info", o->image_info_file, err));
     EDT_TRY(add_identity(out, "objects", o->object_annotations_file, err));
     EDT_TRY(add_identity(out, "captions", o->caption_annotations_file, err));
-    edt_strbuf_printf(out, "images %s\nskip_bad %d clip_boxes %d\n", o->image_dir, o->skip_bad,
-                      o->clip_boxes);
+    edt_strbuf_printf(out, "images %s\nskip_bad %d clip_boxes %d include_masks %d\n",
+                      o->image_dir, o->skip_bad, o->clip_boxes, o->include_masks);
     if (out->failed) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the options");
     }
@@ -147,8 +151,10 @@ static edt_status open_annotations(coco_source *c, edt_error *err)
     }
     if (is_given(o->object_annotations_file)) {
         EDT_INFO("Building bounding box index.");
-        EDT_TRY(edt_coco_json_open(o->object_annotations_file, EDT_COCO_INSTANCES | list,
-                                   c->report, err, &c->objects));
+        const unsigned masks = o->include_masks ? EDT_COCO_MASKS : 0;
+        EDT_TRY(edt_coco_json_open(o->object_annotations_file,
+                                   EDT_COCO_INSTANCES | masks | list, c->report, err,
+                                   &c->objects));
         EDT_INFO("%" PRId64 " images are missing bboxes.", count_bare(c->objects, false));
         c->list = c->list != NULL ? c->list : c->objects;
         list = 0;

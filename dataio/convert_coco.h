@@ -23,7 +23,8 @@ typedef struct edt_convert_coco_options {
     int rank, world_size; // of several processes that share the work; world_size 0 is 1
     int num_threads;      // 0: one per processor
     bool skip_bad; // bad input (dataio/convert_report.h) is left out instead of ending the run
-    bool clip_boxes; // cut boxes to the image instead of dropping those that stick out
+    bool include_masks; // store each annotation's segmentation as PNG
+    bool clip_boxes;    // cut boxes to the image instead of dropping those that stick out
     const char *report_file;
     bool show_progress;
 } edt_convert_coco_options;

@@ -12,6 +12,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "dataio/png_mask.h"
 #include "dataio/voc_xml.h"
 
 #define TEXT(x) #x
@@ -41,5 +42,6 @@ int edt_dataio_libraries(edt_library out_libraries[static EDT_LIBRARIES_MAX])
     put(&out_libraries[6], "LMDB", version, "catalogs of data sets");
     put(&out_libraries[7], "libxml2", edt_voc_xml_library_version(),
         "annotations of PASCAL VOC");
-    return 8;
+    put(&out_libraries[8], "libpng", edt_png_mask_library_version(), "instance masks");
+    return 9;
 }

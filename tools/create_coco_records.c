@@ -47,8 +47,9 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
          NULL, NULL, 0, 0, NULL},
         {"report", EDT_CLI_TEXT, "", "JSON file with counts and everything that was left out",
          &c->report_file, NULL, NULL, 0, 0, NULL},
-        {"include_masks", EDT_CLI_REFUSED, "false", "this version stores no instance masks",
-         NULL, NULL, NULL, 0, 0, NULL},
+        {"include_masks", EDT_CLI_BOOL, "false",
+         "store instance masks as PNG (polygons and run-length masks of the instances JSON)",
+         &c->include_masks, NULL, NULL, 0, 0, NULL},
         {"compression", EDT_CLI_TEXT, "none",
          "none (.tfrecord) and gzip (.tfrecord.gz) or zlib (.tfrecord.zz), which are read in "
          "order, are what TensorFlow reads; zstd (.tfrecord.zst) is edt's own, with random "

@@ -34,6 +34,7 @@ missing_packages() {
   need libcairo2-dev has_library cairo
   need libzstd-dev has_library libzstd
   need liblmdb-dev has_library lmdb
+  need libpng-dev has_library libpng
   need libxml2-dev has_library libxml-2.0
   need libdnnl-dev has_header oneapi/dnnl/dnnl.h
   need fonts-dejavu-core has_font DejaVuSans.ttf
