@@ -62,7 +62,6 @@ good=$data/coco-mini/annotations/instances_val2017.json
 expect 2 'image_dir' --output_file_prefix="$out"
 expect 2 'All annotation files are missing' --image_dir="$tmp" --output_file_prefix="$out"
 expect 2 '--num_shards' "${args[@]}" --output_file_prefix="$out" --num_shards=0
-expect 2 '--include_masks' "${args[@]}" --output_file_prefix="$out" --include_masks
 expect 2 '--compression' "${args[@]}" --output_file_prefix="$out" --compression=lz4
 expect 2 '--reencode' "${args[@]}" --output_file_prefix="$out" --reencode=90
 expect 2 '--max_side' "${args[@]}" --output_file_prefix="$out" --max_side=512

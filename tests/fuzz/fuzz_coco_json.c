@@ -5,9 +5,25 @@
 
 #include "core/log.h"
 #include "dataio/coco_json.h"
+#include "dataio/coco_segmentation.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 size_t edt_fuzz_seed(int i, uint8_t *out, size_t cap);
+
+static void read_segmentation(const edt_coco_annotation *row)
+{
+    edt_arena arena;
+    edt_rle mask;
+    edt_error err = {0};
+    edt_arena_init(&arena, EDT_MEM_ARENA, 0);
+    if (row->segmentation.n_bytes > 0 &&
+        edt_coco_segmentation_read(row->segmentation, 9, 9, 9, 9, &arena, &err, &mask) !=
+            EDT_OK &&
+        err.text[0] == '\0') {
+        abort();
+    }
+    edt_arena_deinit(&arena);
+}
 
 static void check_tables(const edt_coco_json *coco)
 {
@@ -21,6 +37,7 @@ static void check_tables(const edt_coco_json *coco)
                 rows[k].i_category >= edt_coco_json_n_categories(coco)) {
                 abort();
             }
+            read_segmentation(&rows[k]);
         }
         n_grouped += n;
         const edt_coco_caption *captions = edt_coco_json_captions(coco, image->id, &n);
@@ -40,9 +57,9 @@ static void check_tables(const edt_coco_json *coco)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static const unsigned wanted[] = {EDT_COCO_IMAGES, EDT_COCO_IMAGES | EDT_COCO_INSTANCES,
-                                      EDT_COCO_CAPTIONS};
+                                      EDT_COCO_CAPTIONS, EDT_COCO_INSTANCES | EDT_COCO_MASKS};
     edt_log_set_level(EDT_LOG_QUIET);
-    for (int i = 0; i < 6; ++i) {
+    for (int i = 0; i < 8; ++i) {
         edt_error err = {0};
         edt_convert_report *report = NULL;
         edt_coco_json *coco = NULL;
