@@ -152,22 +152,24 @@ Test(step, a_longer_run_allocates_as_often_as_a_short_one, .timeout = 120)
     (void)snprintf(dir, sizeof dir, "%s", edt_test_temp_dir());
     (void)snprintf(pattern, sizeof pattern, "%s/eight.tfrecord", dir);
     edt_test_write_drawn_shard(pattern, 8, -1);
-    int64_t n_total[2];
-    for (int i = 0; i < 2; ++i) {
+    // The first run writes the side index that the others open the records with.
+    static const int64_t n_steps[3] = {1, 4, 9};
+    int64_t n_total[3];
+    for (int i = 0; i < 3; ++i) {
         edt_hparams hp;
         edt_error err = {0};
         edt_test_train_hparams("", &hp);
         char model_dir[300];
         (void)snprintf(model_dir, sizeof model_dir, "%s/run%d", dir, i);
-        edt_train_options o = edt_test_train_options(model_dir, pattern, i == 0 ? 4 : 9);
+        edt_train_options o = edt_test_train_options(model_dir, pattern, n_steps[i]);
         o.num_threads = 1;
         const int64_t before = edt_mem_get_total().n_total;
         cr_assert_eq(edt_train_run(&hp, &o, &err), EDT_OK, "%s", err.text);
         n_total[i] = edt_mem_get_total().n_total - before;
         edt_hparams_deinit(&hp);
     }
-    cr_expect_eq(n_total[0], n_total[1], "%lld allocations in 4 steps, %lld in 9",
-                 (long long)n_total[0], (long long)n_total[1]);
+    cr_expect_eq(n_total[1], n_total[2], "%lld allocations in 4 steps, %lld in 9",
+                 (long long)n_total[1], (long long)n_total[2]);
     cr_expect_eq(edt_mem_get_total().n_live, 0);
     edt_test_remove_tree(dir);
 }
