@@ -170,7 +170,6 @@ static void draw_all(cairo_t *cr, const edt_image *image, const edt_draw_box *bo
                      int64_t n_boxes, const edt_draw_options *options)
 {
     const double fitting = fmin(24.0, fmax(10.0, (double)image->h / 32.0));
-    cairo_select_font_face(cr, "sans", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
     cairo_set_font_size(cr, options->font_size > 0 ? options->font_size : fitting);
     cairo_set_line_width(cr, options->line_width > 0 ? options->line_width : 2.0);
     int64_t n_drawn = 0;
@@ -194,11 +193,16 @@ static void draw_all(cairo_t *cr, const edt_image *image, const edt_draw_box *bo
     }
 }
 
-edt_status edt_draw_boxes(const edt_image *image, const edt_draw_box *boxes, int64_t n_boxes,
-                          const edt_draw_options *options, edt_error *err)
+// A cairo surface with the picture's pixels.
+typedef struct canvas {
+    uint32_t *pixels;
+    int64_t row; // pixels
+    cairo_surface_t *surface;
+    cairo_t *cr;
+} canvas;
+
+static edt_status open_canvas(const edt_image *image, edt_error *err, canvas *out)
 {
-    static const edt_draw_options defaults = {0};
-    edt_status status = EDT_OK;
     const int w = (int)image->w, h = (int)image->h;
     const int stride = cairo_format_stride_for_width(CAIRO_FORMAT_RGB24, w);
     uint32_t *pixels =
@@ -215,23 +219,54 @@ edt_status edt_draw_boxes(const edt_image *image, const edt_draw_box *boxes, int
     }
     cairo_surface_t *surface = cairo_image_surface_create_for_data(
         (unsigned char *)pixels, CAIRO_FORMAT_RGB24, w, h, stride);
-    cairo_t *cr = cairo_create(surface);
-    draw_all(cr, image, boxes, n_boxes, options == NULL ? &defaults : options);
-    cairo_surface_flush(surface);
-    if (cairo_status(cr) != CAIRO_STATUS_SUCCESS) {
-        status = edt_error_set(err, EDT_ERR_INTERNAL, "drawing boxes: %s",
-                               cairo_status_to_string(cairo_status(cr)));
+    *out = (canvas){pixels, row, surface, cairo_create(surface)};
+    cairo_select_font_face(out->cr, "sans", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
+    return EDT_OK;
+}
+
+// Copies what was drawn back into the picture.
+static edt_status close_canvas(canvas *c, const edt_image *image, edt_error *err)
+{
+    edt_status status = EDT_OK;
+    cairo_surface_flush(c->surface);
+    if (cairo_status(c->cr) != CAIRO_STATUS_SUCCESS) {
+        status = edt_error_set(err, EDT_ERR_INTERNAL, "drawing: %s",
+                               cairo_status_to_string(cairo_status(c->cr)));
     }
-    cairo_destroy(cr);
-    cairo_surface_destroy(surface);
+    cairo_destroy(c->cr);
+    cairo_surface_destroy(c->surface);
     for (int64_t i = 0; status == EDT_OK && i < image->h; ++i) {
         for (int64_t k = 0; k < image->w; ++k) {
             uint8_t *rgb = image->data + i * image->stride + 3 * k;
-            rgb[0] = (uint8_t)(pixels[i * row + k] >> 16);
-            rgb[1] = (uint8_t)(pixels[i * row + k] >> 8);
-            rgb[2] = (uint8_t)pixels[i * row + k];
+            rgb[0] = (uint8_t)(c->pixels[i * c->row + k] >> 16);
+            rgb[1] = (uint8_t)(c->pixels[i * c->row + k] >> 8);
+            rgb[2] = (uint8_t)c->pixels[i * c->row + k];
         }
     }
-    edt_mem_free(pixels);
+    edt_mem_free(c->pixels);
     return status;
+}
+
+edt_status edt_draw_boxes(const edt_image *image, const edt_draw_box *boxes, int64_t n_boxes,
+                          const edt_draw_options *options, edt_error *err)
+{
+    static const edt_draw_options defaults = {0};
+    canvas c;
+    EDT_TRY(open_canvas(image, err, &c));
+    draw_all(c.cr, image, boxes, n_boxes, options == NULL ? &defaults : options);
+    return close_canvas(&c, image, err);
+}
+
+edt_status edt_draw_text(const edt_image *image, const char *text, double x, double baseline,
+                         double size, const uint8_t rgb[static 3], edt_error *err)
+{
+    char clean[MAX_TEXT_BYTES];
+    canvas c;
+    copy_text(text, clean);
+    EDT_TRY(open_canvas(image, err, &c));
+    cairo_set_font_size(c.cr, size);
+    cairo_set_source_rgb(c.cr, rgb[0] / 255.0, rgb[1] / 255.0, rgb[2] / 255.0);
+    cairo_move_to(c.cr, x, baseline);
+    cairo_show_text(c.cr, clean);
+    return close_canvas(&c, image, err);
 }

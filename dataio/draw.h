@@ -29,4 +29,9 @@ typedef struct edt_draw_options {
 edt_status edt_draw_boxes(const edt_image *image, const edt_draw_box *boxes, int64_t n_boxes,
                           const edt_draw_options *options, edt_error *err);
 
+// One line of text in place: `x` and `baseline` in pixels of the picture, `size` of the font;
+// what does not fit is cut off. EDT_ERR_NOMEM.
+edt_status edt_draw_text(const edt_image *image, const char *text, double x, double baseline,
+                         double size, const uint8_t rgb[static 3], edt_error *err);
+
 #endif

@@ -2,51 +2,31 @@
 #include "dataio/inspect.h"
 
 #include <inttypes.h>
-#include <string.h>
+#include <stdio.h>
 
-#include "augment/resize.h"
-#include "core/file.h"
-#include "core/mem.h"
+#include "core/log.h"
 #include "core/path.h"
 #include "core/strbuf.h"
 #include "dataio/draw.h"
 #include "dataio/example.h"
+#include "dataio/gallery.h"
 #include "dataio/jpeg_encode.h"
 #include "dataio/loader.h"
+#include "dataio/unpack.h"
 
-enum {
-    MAX_BATCH = 16,
-    GT_COLUMNS = 7,
-    MAX_BOXES = 20,
-    CELL = 256,
-    SHEET_COLUMNS = 5,
-    SHEET_MAX = 50
-};
+enum { MAX_BATCH = 16, GT_COLUMNS = 7, MAX_BOXES = 20 };
 
 typedef struct inspector {
     const edt_hparams *hp;
     const edt_inspect_options *options;
     edt_inspect_result result;
     edt_arena arena; // of one sample
+    edt_arena texts;
+    const char *unpack_dir;
+    edt_strbuf pattern; // of the shards really read, when some had to be unpacked
     edt_loader *loader;
-    edt_resizer *resizer;
-    edt_strbuf page;
-    uint8_t *sheet; // up to SHEET_MAX cells, SHEET_COLUMNS in a row
-    int64_t n_cells;
+    edt_gallery *gallery;
 } inspector;
-
-static void put_escaped(edt_strbuf *page, const char *text)
-{
-    for (; *text != '\0'; ++text) {
-        switch (*text) {
-        case '<': edt_strbuf_puts(page, "&lt;"); break;
-        case '>': edt_strbuf_puts(page, "&gt;"); break;
-        case '&': edt_strbuf_puts(page, "&amp;"); break;
-        case '"': edt_strbuf_puts(page, "&quot;"); break;
-        default: edt_strbuf_append(page, text, 1); break;
-        }
-    }
-}
 
 // The name of a class: label map, record, number. NULL when out of memory.
 static const char *class_name(inspector *it, const edt_example *example, int64_t class_id)
@@ -68,12 +48,12 @@ static const char *class_name(inspector *it, const edt_example *example, int64_t
 
 // Rows of ground truth with a coordinate above 0, in network pixels.
 static edt_status collect_boxes(inspector *it, const edt_batch *batch, int64_t row,
-                                edt_error *err, edt_draw_box **out_boxes, int64_t *out_n)
+                                edt_error *err, edt_example *example, edt_draw_box **out_boxes,
+                                int64_t *out_n)
 {
     edt_span record;
-    edt_example example;
     EDT_TRY(edt_loader_record(it->loader, batch->sample_indices[row], err, &record));
-    EDT_TRY(edt_example_decode(record, EDT_EXAMPLE_TEXTS, &it->arena, err, &example));
+    EDT_TRY(edt_example_decode(record, EDT_EXAMPLE_TEXTS, &it->arena, err, example));
     edt_draw_box *boxes =
         edt_arena_calloc(&it->arena, (size_t)batch->max_instances, sizeof *boxes);
     if (boxes == NULL) {
@@ -89,7 +69,7 @@ static edt_status collect_boxes(inspector *it, const edt_batch *batch, int64_t r
             boxes[n].box[k] = gt[k] / batch->image_scales[row];
         }
         boxes[n].class_id = (int64_t)gt[6];
-        boxes[n].text = class_name(it, &example, boxes[n].class_id);
+        boxes[n].text = class_name(it, example, boxes[n].class_id);
         ++n;
     }
     *out_boxes = boxes;
@@ -97,51 +77,38 @@ static edt_status collect_boxes(inspector *it, const edt_batch *batch, int64_t r
     return EDT_OK;
 }
 
-// A small copy of the picture into the next cell of the contact sheet.
-static edt_status add_to_sheet(inspector *it, const edt_image *image, edt_error *err)
-{
-    if (it->n_cells == SHEET_MAX) {
-        return EDT_OK;
-    }
-    edt_scale_params params;
-    EDT_TRY(edt_scale_params_eval(image->h, image->w, CELL, CELL, err, &params));
-    uint8_t *cell = edt_arena_alloc(&it->arena, (size_t)CELL * CELL * 3);
-    if (cell == NULL) {
-        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the contact sheet");
-    }
-    EDT_TRY(edt_resize_u8(it->resizer, image, &params, false, err, cell));
-    const int64_t top = it->n_cells / SHEET_COLUMNS * CELL,
-                  left = it->n_cells % SHEET_COLUMNS * CELL;
-    for (int64_t y = 0; y < CELL; ++y) {
-        memcpy(it->sheet + ((top + y) * SHEET_COLUMNS * CELL + left) * 3, cell + y * CELL * 3,
-               (size_t)CELL * 3);
-    }
-    ++it->n_cells;
-    return EDT_OK;
-}
-
-static edt_status add_to_page(inspector *it, const edt_batch *batch, int64_t row,
-                              const char *file_name, const edt_draw_box *boxes, int64_t n_boxes,
-                              edt_error *err)
+static edt_status add_to_gallery(inspector *it, const edt_batch *batch, int64_t row,
+                                 const char *file_name, const edt_image *image,
+                                 const edt_example *example, const edt_draw_box *boxes,
+                                 int64_t n_boxes, edt_error *err)
 {
     const char *path;
     int64_t i_record;
     EDT_TRY(edt_loader_locate(it->loader, batch->sample_indices[row], err, &path, &i_record));
-    edt_strbuf_printf(&it->page,
-                      "<figure><img src=\"%s\" width=\"%" PRId64 "\" loading=\"lazy\">",
-                      file_name, batch->width < 512 ? batch->width : 512);
-    edt_strbuf_printf(&it->page,
-                      "<figcaption>%s: source id %" PRId64 ", record %" PRId64 " of ",
-                      file_name, batch->source_ids[row], i_record);
-    put_escaped(&it->page, edt_path_basename(&it->arena, path));
-    edt_strbuf_printf(&it->page, "<br>%" PRId64 " boxes:", n_boxes);
-    for (int64_t i = 0; i < n_boxes && i < MAX_BOXES; ++i) {
-        edt_strbuf_puts(&it->page, i == 0 ? " " : ", ");
-        put_escaped(&it->page, boxes[i].text != NULL ? boxes[i].text : "");
+    const edt_gallery_picture picture = {
+        .file_name = file_name,
+        .image = image,
+        .valid_h = batch->valid_hw[2 * row],
+        .valid_w = batch->valid_hw[2 * row + 1],
+        .id = example->source_id.n_bytes > 0
+                  ? edt_arena_strndup(&it->arena, example->source_id.data,
+                                      example->source_id.n_bytes)
+                  : edt_arena_printf(&it->arena, "%" PRId64, batch->source_ids[row]),
+        .name = edt_arena_strndup(&it->arena,
+                                  example->filename.n_bytes > 0 ? example->filename.data : "",
+                                  example->filename.n_bytes),
+        .shard = edt_path_basename(&it->arena, path),
+        .i_record = i_record,
+        .height = example->height,
+        .width = example->width,
+        .scale = (double)batch->image_scales[row],
+        .n_boxes = n_boxes,
+        .boxes = boxes,
+    };
+    if (picture.id == NULL || picture.name == NULL || picture.shard == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the gallery");
     }
-    edt_strbuf_puts(&it->page, n_boxes > MAX_BOXES ? ", …</figcaption></figure>\n"
-                                                   : "</figcaption></figure>\n");
-    return EDT_OK;
+    return edt_gallery_add(it->gallery, &picture, err);
 }
 
 static edt_status save_sample(inspector *it, const edt_batch *batch, int64_t row,
@@ -152,8 +119,9 @@ static edt_status save_sample(inspector *it, const edt_batch *batch, int64_t row
     const int64_t i_sample = it->result.n_samples++;
     edt_draw_box *boxes = NULL;
     int64_t n_boxes = 0;
+    edt_example example;
     edt_arena_reset(&it->arena);
-    EDT_TRY(collect_boxes(it, batch, row, err, &boxes, &n_boxes));
+    EDT_TRY(collect_boxes(it, batch, row, err, &example, &boxes, &n_boxes));
     if (n_boxes == 0) {
         ++it->result.n_without_boxes;
         return EDT_OK;
@@ -171,8 +139,7 @@ static edt_status save_sample(inspector *it, const edt_batch *batch, int64_t row
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a file name");
     }
     EDT_TRY(edt_jpeg_write(path, &image, &encode, err));
-    EDT_TRY(add_to_sheet(it, &image, err));
-    EDT_TRY(add_to_page(it, batch, row, name, boxes, n_boxes, err));
+    EDT_TRY(add_to_gallery(it, batch, row, name, &image, &example, boxes, n_boxes, err));
     ++it->result.n_saved;
     return EDT_OK;
 }
@@ -197,24 +164,78 @@ static edt_status run_batches(inspector *it, edt_error *err)
     return EDT_OK;
 }
 
-static edt_status write_overview(inspector *it, edt_error *err)
+static edt_status open_gallery(inspector *it, edt_error *err)
 {
-    const char *dir = it->options->save_dir;
-    edt_arena_reset(&it->arena);
-    const char *sheet_path = edt_path_join(&it->arena, dir, "samples.jpg");
-    const char *page_path = edt_path_join(&it->arena, dir, "index.html");
-    edt_strbuf_puts(&it->page, "</body></html>\n");
-    if (it->page.failed || sheet_path == NULL || page_path == NULL) {
-        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the gallery page");
+    const edt_inspect_options *o = it->options;
+    const edt_hparams *hp = it->hp;
+    const edt_loader_stats set = edt_loader_get_stats(it->loader);
+    const char *augmented = hp->autoaugment_policy;
+    const char *first = "no records";
+    int64_t i_record;
+    if (set.n_samples > 0) {
+        EDT_TRY(edt_loader_locate(it->loader, 0, err, &first, &i_record));
     }
-    const int64_t n_rows = (it->n_cells + SHEET_COLUMNS - 1) / SHEET_COLUMNS;
-    const int64_t n_columns = it->n_cells < SHEET_COLUMNS ? it->n_cells : SHEET_COLUMNS;
-    const edt_image sheet = {.data = it->sheet,
-                             .h = n_rows * CELL,
-                             .w = n_columns * CELL,
-                             .stride = (int64_t)SHEET_COLUMNS * CELL * 3};
-    EDT_TRY(edt_jpeg_write(sheet_path, &sheet, NULL, err));
-    return edt_file_write(page_path, it->page.text, it->page.n_bytes, err);
+    const char *shard = edt_path_basename(&it->texts, first);
+    const char *more =
+        set.n_files > 1 ? edt_arena_printf(&it->texts, " and %" PRId64 " more", set.n_files - 1)
+                        : "";
+    const char *details = edt_arena_printf(
+        &it->texts, "%s%s, %" PRId64 " records · %s · network input %d × %d%s%s", shard, more,
+        set.n_samples, o->model_name != NULL ? o->model_name : "", (int)hp->image_size.w,
+        (int)hp->image_size.h, augmented != NULL ? " · " : "",
+        augmented != NULL ? augmented : "");
+    const edt_gallery_info info = {.dir = o->save_dir,
+                                   .title =
+                                       o->eval ? "What evaluation sees" : "What training sees",
+                                   .details = details};
+    if (shard == NULL || more == NULL || details == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the gallery");
+    }
+    return edt_gallery_create(&info, err, &it->gallery);
+}
+
+static edt_status write_gallery(inspector *it, edt_error *err)
+{
+    char closing[256];
+    (void)snprintf(closing, sizeof closing,
+                   "%" PRId64 " of %" PRId64 " records were looked at, %" PRId64
+                   " without boxes are not shown.",
+                   it->result.n_samples, edt_loader_get_stats(it->loader).n_samples,
+                   it->result.n_without_boxes);
+    return edt_gallery_write(it->gallery, closing, err);
+}
+
+// Shards that can only be read in order are looked at through plain copies of their first
+// records.
+static edt_status find_shards(inspector *it, edt_error *err, const char **out_pattern)
+{
+    enum { MIN_UNPACKED = 256 };
+    const edt_inspect_options *o = it->options;
+    edt_path_list files;
+    int64_t n_unpacked = 0;
+    const int64_t n_wanted = o->n_samples > MIN_UNPACKED ? o->n_samples : MIN_UNPACKED;
+    it->unpack_dir = edt_path_join(&it->texts, o->save_dir, ".unpacked");
+    if (it->unpack_dir == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for file names");
+    }
+    EDT_TRY(edt_path_glob(o->file_pattern, &it->texts, err, &files));
+    EDT_TRY(edt_unpack_shards(it->unpack_dir, n_wanted, &it->texts, &files, err, &n_unpacked));
+    *out_pattern = o->file_pattern;
+    if (n_unpacked == 0) {
+        return EDT_OK;
+    }
+    EDT_INFO("%" PRId64 " compressed shards can only be read in order: the pictures come from "
+             "their first records, %" PRId64 " in all",
+             n_unpacked, n_wanted);
+    for (int64_t i = 0; i < files.n; ++i) {
+        edt_strbuf_puts(&it->pattern, i > 0 ? "," : "");
+        edt_strbuf_puts(&it->pattern, files.path[i]);
+    }
+    if (it->pattern.failed) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for file names");
+    }
+    *out_pattern = it->pattern.text;
+    return EDT_OK;
 }
 
 static edt_status run(inspector *it, edt_error *err)
@@ -223,8 +244,10 @@ static edt_status run(inspector *it, edt_error *err)
     if (o->n_samples < 1) {
         EDT_FAIL(err, EDT_ERR_USAGE, "samples=%" PRId64 "; at least 1 is needed", o->n_samples);
     }
+    const char *pattern = NULL;
+    EDT_TRY(find_shards(it, err, &pattern));
     const edt_loader_options options = {
-        .file_pattern = o->file_pattern,
+        .file_pattern = pattern,
         .training = !o->eval,
         .batch_size = o->n_samples < MAX_BATCH ? o->n_samples : MAX_BATCH,
         .n_threads = o->n_threads,
@@ -233,18 +256,8 @@ static edt_status run(inspector *it, edt_error *err)
         .keep_groundtruth = true,
     };
     EDT_TRY(edt_loader_create(it->hp, &options, err, &it->loader));
-    EDT_TRY(edt_resizer_create(err, &it->resizer));
     EDT_TRY(edt_path_mkdirs(o->save_dir, err));
-    it->sheet = edt_mem_calloc(EDT_MEM_IMAGE, SHEET_MAX, (size_t)CELL * CELL * 3);
-    if (it->sheet == NULL) {
-        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the contact sheet");
-    }
-    edt_strbuf_puts(
-        &it->page,
-        "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>samples</title><style>"
-        "body{font-family:sans-serif}figure{display:inline-block;margin:8px;"
-        "vertical-align:top;max-width:512px}figcaption{font-size:small}</style></head>"
-        "<body>\n");
+    EDT_TRY(open_gallery(it, err));
     EDT_TRY(run_batches(it, err));
     if (it->result.n_saved == 0) {
         EDT_FAIL(err, EDT_ERR_INVALID,
@@ -252,7 +265,7 @@ static edt_status run(inspector *it, edt_error *err)
                  it->result.n_samples, o->file_pattern,
                  edt_loader_get_stats(it->loader).n_samples);
     }
-    return write_overview(it, err);
+    return write_gallery(it, err);
 }
 
 edt_status edt_inspect_samples(const edt_hparams *hp, const edt_inspect_options *options,
@@ -260,14 +273,18 @@ edt_status edt_inspect_samples(const edt_hparams *hp, const edt_inspect_options 
 {
     inspector it = {.hp = hp, .options = options};
     edt_arena_init(&it.arena, EDT_MEM_ARENA, 0);
+    edt_arena_init(&it.texts, EDT_MEM_TEXT, 0);
     const edt_status status = run(&it, err);
     if (status == EDT_OK) {
         *out_result = it.result;
     }
     edt_loader_destroy(it.loader);
-    edt_resizer_destroy(it.resizer);
-    edt_mem_free(it.sheet);
-    edt_strbuf_deinit(&it.page);
+    edt_gallery_destroy(it.gallery);
+    if (it.unpack_dir != NULL) {
+        edt_unpack_remove(it.unpack_dir);
+    }
+    edt_strbuf_deinit(&it.pattern);
+    edt_arena_deinit(&it.texts);
     edt_arena_deinit(&it.arena);
     return status;
 }

@@ -78,6 +78,16 @@ if [ -d "$golden" ]; then
     dd if="$golden/coco-00000-of-00002.tfrecord" bs=1M iflag=skip_bytes,count_bytes skip="$(at $i)" \
       count=$(($(at $((i + 1))) - $(at $i))) status=none
   done | cmp -s - "$tmp/good.tfrecord" || { echo "repair changes records"; fails=1; }
+  # Pictures come out of every storage, and the page stands alone.
+  for file in good.tfrecord good.tfrecord.gz good.tfrecord.zz good.tfrecord.zst; do
+    rm -rf "$tmp/seen"
+    expect 0 "9 pictures" --eval --samples=9 --save_samples_dir="$tmp/seen" "$tmp/$file"
+    [ -e "$tmp/seen/samples.jpg" ] || { echo "$file: no contact sheet"; fails=1; }
+    [ "$(grep -c '<figure>' "$tmp/seen/index.html")" = 9 ] || { echo "$file: no page"; fails=1; }
+    grep -qE '(src|href)="[^"]*(:|/)|<script' "$tmp/seen/index.html" &&
+      { echo "$file: the page leads elsewhere"; fails=1; }
+    [ "$(find "$tmp/seen" -name '.*' | wc -l)" = 0 ] || { echo "$file: copies left behind"; fails=1; }
+  done
   expect 2 "would be replaced" --repair="$tmp/good.tfrecord" "$tmp/good.tfrecord"
   expect 2 "go into a directory" --repair="$tmp/x" "$golden"/coco-*.tfrecord
   expect 0 "24 records saved" --repair="$tmp/dir/" "$golden"/coco-*.tfrecord
