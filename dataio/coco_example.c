@@ -66,19 +66,9 @@ static double clamp(double value, double high)
     return value < 0 ? 0 : value > high ? high : value;
 }
 
-static int64_t stored_height(const edt_coco_example_input *in)
-{
-    return in->stored_height > 0 ? in->stored_height : in->image->height;
-}
-
-static int64_t stored_width(const edt_coco_example_input *in)
-{
-    return in->stored_width > 0 ? in->stored_width : in->image->width;
-}
-
 static double area_scale(const edt_coco_example_input *in)
 {
-    return (double)stored_height(in) * (double)stored_width(in) /
+    return (double)in->stored_height * (double)in->stored_width /
            ((double)in->image->height * (double)in->image->width);
 }
 
@@ -90,7 +80,7 @@ static edt_status make_mask(const edt_coco_example_input *in, const edt_coco_ann
     edt_rle mask;
     const edt_status status =
         edt_coco_segmentation_read(a->segmentation, in->image->height, in->image->width,
-                                   stored_height(in), stored_width(in), arena, &problem, &mask);
+                                   in->stored_height, in->stored_width, arena, &problem, &mask);
     *out_good = status == EDT_OK;
     if (status == EDT_OK) {
         return edt_png_mask_encode(&mask, arena, err, out_png);
@@ -187,11 +177,9 @@ edt_status edt_coco_example_write(const edt_coco_example_input *input, edt_arena
     const edt_span id = as_span(source_id, strlen(source_id));
     const edt_span sha = as_span(input->sha256, strlen(input->sha256));
     const edt_span format = as_span("jpeg", 4);
-    const int64_t height = stored_height(input);
-    const int64_t width = stored_width(input);
     feature_list list = {.n = 0};
-    add(&list, "image/height", EDT_FEATURE_INT64, 1, &height);
-    add(&list, "image/width", EDT_FEATURE_INT64, 1, &width);
+    add(&list, "image/height", EDT_FEATURE_INT64, 1, &input->stored_height);
+    add(&list, "image/width", EDT_FEATURE_INT64, 1, &input->stored_width);
     add(&list, "image/filename", EDT_FEATURE_BYTES, 1, &name);
     add(&list, "image/source_id", EDT_FEATURE_BYTES, 1, &id);
     add(&list, "image/key/sha256", EDT_FEATURE_BYTES, 1, &sha);

@@ -18,7 +18,7 @@ typedef struct edt_coco_example_input {
     int64_t n_captions; // 0: no image/caption
     bool clip_boxes;
     bool include_masks; // the annotations' segmentation as PNG
-    // The size stored when the picture was made smaller, 0 otherwise; areas follow.
+    // Of the picture that is stored, which may have been made smaller; areas and masks follow.
     int64_t stored_height, stored_width;
     const char *categories_path; // of the annotation file, for messages
     edt_convert_report *report;  // segmentations that make no mask go here

@@ -44,14 +44,19 @@ static edt_status make_record(void *ctx, edt_convert_worker *worker, int64_t i, 
         .where = edt_arena_printf(&worker->arena, "images[%" PRId64 "]", image->i_entry),
         .order = image->i_entry,
         .height = image->height,
-        .width = image->width};
+        .width = image->width,
+        .reencode = &c->options->reencode};
+    edt_reencoded picture;
     if (file.path == NULL || file.where == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a path");
     }
-    EDT_TRY(edt_convert_read_image(worker, &file, err, out_good, &input.encoded));
+    EDT_TRY(edt_convert_read_image(worker, &file, err, out_good, &picture));
     if (!*out_good) {
         return EDT_OK;
     }
+    input.encoded = picture.bytes;
+    input.stored_height = picture.height;
+    input.stored_width = picture.width;
     EDT_TRY(edt_sha256_run(worker->sha, input.encoded, err, sha));
     input.sha256 = sha;
     if (c->objects != NULL) {
@@ -96,8 +101,12 @@ static edt_status make_identity(const edt_convert_coco_options *o, edt_strbuf *o
     EDT_TRY(add_identity(out, "image_info", o->image_info_file, err));
     EDT_TRY(add_identity(out, "objects", o->object_annotations_file, err));
     EDT_TRY(add_identity(out, "captions", o->caption_annotations_file, err));
-    edt_strbuf_printf(out, "images %s\nskip_bad %d clip_boxes %d include_masks %d\n",
-                      o->image_dir, o->skip_bad, o->clip_boxes, o->include_masks);
+    edt_strbuf_printf(out,
+                      "images %s\nskip_bad %d clip_boxes %d include_masks %d quality %d "
+                      "half_chroma %d max_side %" PRId64 " verify %d\n",
+                      o->image_dir, o->skip_bad, o->clip_boxes, o->include_masks,
+                      o->reencode.quality, o->reencode.half_chroma, o->reencode.max_side,
+                      o->reencode.verify);
     if (out->failed) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the options");
     }

@@ -25,6 +25,7 @@ typedef struct edt_convert_coco_options {
     bool skip_bad; // bad input (dataio/convert_report.h) is left out instead of ending the run
     bool include_masks; // store each annotation's segmentation as PNG
     bool clip_boxes;    // cut boxes to the image instead of dropping those that stick out
+    edt_reencode_options reencode; // zeroed: the files' bytes are stored
     const char *report_file;
     bool show_progress;
 } edt_convert_coco_options;

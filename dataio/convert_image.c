@@ -99,10 +99,41 @@ static edt_status check_header(edt_convert_report *report, const edt_convert_ima
     return EDT_OK;
 }
 
-edt_status edt_convert_read_image(edt_convert_worker *worker, const edt_convert_image *image,
-                                  edt_error *err, bool *out_good, edt_span *out_encoded)
+static edt_status reencode(edt_convert_worker *worker, const edt_convert_image *image,
+                           edt_span encoded, edt_error *err, bool *out_good,
+                           edt_reencoded *out_picture)
 {
-    edt_convert_report *report = worker->report;
+    edt_error problem = {0};
+    *out_picture =
+        (edt_reencoded){.bytes = encoded, .height = image->height, .width = image->width};
+    if (image->reencode == NULL || edt_reencode_is_idle(image->reencode)) {
+        return EDT_OK;
+    }
+    if (edt_image_format_of(encoded) != EDT_IMAGE_JPEG) {
+        edt_convert_report_note(worker->report, EDT_NOTE_NOT_DECODED, 1);
+        return EDT_OK;
+    }
+    if (worker->reencoder == NULL) {
+        EDT_TRY(edt_reencoder_create(err, &worker->reencoder));
+    }
+    const edt_status status =
+        edt_reencoder_run(worker->reencoder, encoded, image->height, image->width,
+                          image->reencode, &problem, out_picture);
+    if (status == EDT_ERR_NOMEM) {
+        return edt_error_set(err, status, "image '%s': %s", image->path, problem.text);
+    }
+    if (status != EDT_OK) {
+        *out_good = false;
+        return edt_convert_report_bad(worker->report, EDT_BAD_PIXELS, image->order, err,
+                                      "image '%s' (%s): %s", image->path, image->where,
+                                      problem.text);
+    }
+    return EDT_OK;
+}
+
+edt_status edt_convert_read_image(edt_convert_worker *worker, const edt_convert_image *image,
+                                  edt_error *err, bool *out_good, edt_reencoded *out_picture)
+{
     size_t n_bytes = 0;
     *out_good = false;
     const int code = read_file(worker, image->path, &n_bytes);
@@ -111,10 +142,19 @@ edt_status edt_convert_read_image(edt_convert_worker *worker, const edt_convert_
                                    image->path);
     }
     if (code != 0) {
-        return edt_convert_report_bad(report, EDT_BAD_UNREADABLE, image->order, err,
+        return edt_convert_report_bad(worker->report, EDT_BAD_UNREADABLE, image->order, err,
                                       "cannot read image '%s' (%s): %s", image->path,
                                       image->where, strerror(code));
     }
-    *out_encoded = (edt_span){.data = worker->buffer, .n_bytes = n_bytes};
-    return check_header(report, image, *out_encoded, err, out_good);
+    const edt_span encoded = {.data = worker->buffer, .n_bytes = n_bytes};
+    EDT_TRY(check_header(worker->report, image, encoded, err, out_good));
+    return *out_good ? reencode(worker, image, encoded, err, out_good, out_picture) : EDT_OK;
+}
+
+void edt_convert_worker_deinit(edt_convert_worker *worker)
+{
+    edt_arena_deinit(&worker->arena);
+    edt_sha256_destroy(worker->sha);
+    edt_reencoder_destroy(worker->reencoder);
+    edt_mem_free(worker->buffer);
 }

@@ -42,15 +42,15 @@ const char *edt_bad_kind_name(edt_bad_kind kind)
 {
     static const char *const names[EDT_BAD_N_KINDS] = {
         "field",  "category", "duplicate_image", "duplicate_annotation", "unreadable",
-        "header", "size"};
+        "header", "size",     "pixels"};
     return (unsigned)kind < EDT_BAD_N_KINDS ? names[kind] : "unknown";
 }
 
 const char *edt_note_kind_name(edt_note_kind kind)
 {
     static const char *const names[EDT_NOTE_N_KINDS] = {
-        "dropped_empty", "dropped_outside", "clipped",      "negative_origin",
-        "not_jpeg",      "category_twice",  "kept_outside", "kept_empty"};
+        "dropped_empty",  "dropped_outside", "clipped",    "negative_origin", "not_jpeg",
+        "category_twice", "kept_outside",    "kept_empty", "not_decoded"};
     return (unsigned)kind < EDT_NOTE_N_KINDS ? names[kind] : "unknown";
 }
 

@@ -19,6 +19,7 @@ typedef enum edt_bad_kind {
     EDT_BAD_UNREADABLE,           // "unreadable": the file is missing, unreadable or empty
     EDT_BAD_HEADER,               // "header": no known image header, or the file is cut
     EDT_BAD_SIZE,                 // "size": the header's size is not the JSON's
+    EDT_BAD_PIXELS, // "pixels": not decodable (--verify_pixels, --reencode, --max_side)
     EDT_BAD_N_KINDS
 } edt_bad_kind;
 
@@ -33,6 +34,7 @@ typedef enum edt_note_kind {
     EDT_NOTE_CATEGORY_TWICE,  // "category_twice": the later definition counts
     EDT_NOTE_KEPT_OUTSIDE,    // "kept_outside": VOC object kept that sticks out there
     EDT_NOTE_KEPT_EMPTY,      // "kept_empty": VOC object kept without area
+    EDT_NOTE_NOT_DECODED,     // "not_decoded": no JPEG, so neither verified nor encoded anew
     EDT_NOTE_N_KINDS
 } edt_note_kind;
 

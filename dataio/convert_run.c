@@ -433,9 +433,7 @@ static edt_status finish_empty_groups(converter *c, edt_error *err)
 static void destroy(converter *c)
 {
     for (int i = 0; c->workers != NULL && i < c->n_workers; ++i) {
-        edt_arena_deinit(&c->workers[i].arena);
-        edt_sha256_destroy(c->workers[i].sha);
-        edt_mem_free(c->workers[i].buffer);
+        edt_convert_worker_deinit(&c->workers[i]);
     }
     for (int64_t g = 0; c->groups != NULL && g < c->n_groups; ++g) {
         close_group(&c->groups[g]);

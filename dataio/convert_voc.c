@@ -40,7 +40,7 @@ static const char *find_image(const voc_source *c, edt_arena *arena, const edt_v
 }
 
 static edt_status read_picture(const voc_source *c, edt_convert_worker *worker, int64_t i,
-                               edt_error *err, bool *out_good, edt_span *out_encoded)
+                               edt_error *err, bool *out_good, edt_reencoded *out_picture)
 {
     const edt_voc_image *image = edt_voc_set_image(c->set, i);
     const edt_convert_image file = {
@@ -53,7 +53,7 @@ static edt_status read_picture(const voc_source *c, edt_convert_worker *worker, 
     if (file.path == NULL || file.where == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a path");
     }
-    return edt_convert_read_image(worker, &file, err, out_good, out_encoded);
+    return edt_convert_read_image(worker, &file, err, out_good, out_picture);
 }
 
 // See edt_convert_spec.
@@ -66,17 +66,19 @@ static edt_status make_record(void *ctx, edt_convert_worker *worker, int64_t i, 
                                    .image_id = i + 1,
                                    .clip_boxes = c->options->clip_boxes};
     char sha[EDT_SHA256_HEX_BYTES + 1];
+    edt_reencoded picture;
     *out_good = false;
     c->seen[i] = true;
     c->left_out[i] = true;
     if (input.image->left_out) {
         return EDT_OK;
     }
-    EDT_TRY(read_picture(c, worker, i, err, out_good, &input.encoded));
+    EDT_TRY(read_picture(c, worker, i, err, out_good, &picture));
     if (!*out_good) {
         return EDT_OK;
     }
     c->left_out[i] = false;
+    input.encoded = picture.bytes;
     EDT_TRY(edt_sha256_run(worker->sha, input.encoded, err, sha));
     input.sha256 = sha;
     input.height = input.image->note.height;
@@ -96,14 +98,13 @@ static edt_status check_others(voc_source *c, edt_error *err)
     for (int64_t i = 0; i < edt_voc_set_n_images(c->set) && status == EDT_OK; ++i) {
         if (!c->seen[i] && !edt_voc_set_image(c->set, i)->left_out) {
             bool good = false;
-            edt_span encoded;
+            edt_reencoded picture;
             edt_arena_reset(&worker.arena);
-            status = read_picture(c, &worker, i, err, &good, &encoded);
+            status = read_picture(c, &worker, i, err, &good, &picture);
             c->left_out[i] = !good;
         }
     }
-    edt_mem_free(worker.buffer);
-    edt_arena_deinit(&worker.arena);
+    edt_convert_worker_deinit(&worker);
     edt_convert_report_destroy(unused);
     return status;
 }

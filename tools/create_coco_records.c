@@ -11,6 +11,7 @@ typedef struct settings {
     int64_t num_threads;
     const char *on_bad;
     const char *compression;
+    const char *reencode;
 } settings;
 
 static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, edt_error *err,
@@ -55,10 +56,19 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
          "order, are what TensorFlow reads; zstd (.tfrecord.zst) is edt's own, with random "
          "access",
          &s->compression, NULL, "none|gzip|zlib|zstd", 0, 0, NULL},
-        {"reencode", EDT_CLI_REFUSED, "", "this version stores the images' bytes unchanged",
-         NULL, NULL, NULL, 0, 0, NULL},
-        {"max_side", EDT_CLI_REFUSED, "0", "this version stores the images' bytes unchanged",
-         NULL, NULL, NULL, 0, 0, NULL},
+        {"reencode", EDT_CLI_TEXT, "",
+         "QUALITY[,420]: store all JPEGs encoded anew with this quality, chroma in full size "
+         "or, "
+         "with ,420, in half size (faster to decode); without it the files' bytes are stored",
+         &s->reencode, NULL, NULL, 0, 0, NULL},
+        {"max_side", EDT_CLI_INT, "0",
+         "make larger JPEGs smaller, so that no side is longer than this; boxes, areas and "
+         "masks "
+         "follow; quality 95 unless --reencode says another; 0: no limit",
+         &c->reencode.max_side, NULL, NULL, 0, 65500, NULL},
+        {"verify_pixels", EDT_CLI_BOOL, "false",
+         "decode every JPEG, so that damaged ones are found here", &c->reencode.verify, NULL,
+         NULL, 0, 0, NULL},
     };
     const edt_cli_program program = {
         .name = "create_coco_records",
@@ -93,6 +103,9 @@ int main(int argc, char **argv)
         s.convert.num_threads = (int)s.num_threads;
         s.convert.skip_bad = s.on_bad[0] == 's';
         status = edt_shard_compression_parse(s.compression, &err, &s.convert.compression);
+        if (status == EDT_OK) {
+            status = edt_reencode_parse(s.reencode, &err, &s.convert.reencode);
+        }
         if (status == EDT_OK) {
             status = edt_rank_from_environment(&s.convert.rank, &s.convert.world_size, &err);
         }

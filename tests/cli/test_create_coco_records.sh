@@ -63,8 +63,9 @@ expect 2 'image_dir' --output_file_prefix="$out"
 expect 2 'All annotation files are missing' --image_dir="$tmp" --output_file_prefix="$out"
 expect 2 '--num_shards' "${args[@]}" --output_file_prefix="$out" --num_shards=0
 expect 2 '--compression' "${args[@]}" --output_file_prefix="$out" --compression=lz4
-expect 2 '--reencode' "${args[@]}" --output_file_prefix="$out" --reencode=90
-expect 2 '--max_side' "${args[@]}" --output_file_prefix="$out" --max_side=512
+expect 2 '--reencode' "${args[@]}" --output_file_prefix="$out" --reencode=101
+expect 2 '--reencode' "${args[@]}" --output_file_prefix="$out" --reencode=90,411
+expect 2 '--max_side' "${args[@]}" --output_file_prefix="$out" --max_side=-5
 expect 2 'num_shards' "${args[@]}" --output_file_prefix="$out" --num_shard=4
 
 # Missing and damaged files.
