@@ -127,7 +127,7 @@ static edt_status deflate_bytes(edt_shard_stream *stream, edt_span bytes, int fl
             EDT_TRY(edt_atomic_file_append(stream->file, stream->out, OUT_BYTES - z->avail_out,
                                            err));
         } while (z->avail_out == 0);
-        bytes.data += give;
+        bytes.data = give > 0 ? bytes.data + give : bytes.data; // NULL when there are none
         bytes.n_bytes -= give;
     } while (bytes.n_bytes > 0);
     return EDT_OK;

@@ -355,6 +355,13 @@ static void on_error(void *ctx, xmlError *error)
                           (int)(n < 200 ? n : 200), message));
 }
 
+// Some errors of decoding a character set reach libxml2's generic handler alone, which prints
+// them; the document is not well-formed then, which is what the caller hears.
+static void ignore_message(void *ctx, const char *format, ...)
+{
+    (void)ctx, (void)format;
+}
+
 static void run(parser *p, edt_span xml, edt_error *err)
 {
     xmlSAXHandler handler = {
@@ -367,6 +374,7 @@ static void run(parser *p, edt_span xml, edt_error *err)
         .cdataBlock = characters,
         .serror = on_error,
     };
+    xmlSetGenericErrorFunc(NULL, ignore_message); // of this thread
     p->context = xmlCreatePushParserCtxt(&handler, p, NULL, 0, NULL);
     if (p->context == NULL) {
         p->status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for an XML parser");

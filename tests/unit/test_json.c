@@ -149,3 +149,13 @@ Test(json, small_trees, .timeout = 30)
         EDT_ERR_FORMAT);
     edt_arena_deinit(&arena);
 }
+
+Test(json, what_is_not_ascii_can_be_escaped_as_python_does, .timeout = 10)
+{
+    edt_json_writer json = {.ascii = true};
+    edt_text text;
+    edt_json_text(&json, "caf\xc3\xa9 \xf0\x9f\x98\x80 \x7f \n \xff");
+    cr_assert_eq(edt_json_writer_finish(&json, NULL, &text), EDT_OK);
+    cr_assert_str_eq(text.data, "\"caf\\u00e9 \\ud83d\\ude00 \x7f \\n \\ufffd\"");
+    edt_json_writer_deinit(&json);
+}

@@ -13,7 +13,7 @@ flags=(-std=gnu17 -fsyntax-only -fopenmp -msse4.2 -I. "-I$build/generated"
   -D_GNU_SOURCE '-DEDT_VERSION=""' -DEDT_SIMD=base '-DEDT_DATA_DIR_DEFAULT=""'
   '-DEDT_GOLDEN_DIR_DEFAULT=""' '-DEDT_WEIGHTS_DIR_DEFAULT=""'
   -Wno-everything -Wunused-result -Werror=unused-result)
-read -ra includes < <(pkg-config --cflags libcjson yaml-0.1 libprotobuf-c libjpeg zlib libcrypto cairo)
+read -ra includes < <(pkg-config --cflags libcjson yaml-0.1 libprotobuf-c libjpeg zlib libcrypto cairo libxml-2.0)
 flags+=("${includes[@]}")
 if git ls-files -co --exclude-standard -- '*.c' |
   xargs -P "$(nproc)" -n 8 clang "${flags[@]}"; then
