@@ -185,6 +185,17 @@ edt_status edt_mapped_file_open(const char *path, edt_error *err, edt_mapped_fil
     return status;
 }
 
+void edt_mapped_file_forget(const edt_mapped_file *file, size_t begin, size_t end)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t first = (begin + page - 1) / page * page;
+    const size_t last = end / page * page;
+    if (file->span.data != NULL && first < last && last <= file->span.n_bytes) {
+        (void)madvise((void *)(uintptr_t)(file->span.data + first), last - first,
+                      MADV_DONTNEED);
+    }
+}
+
 void edt_mapped_file_close(edt_mapped_file *file)
 {
     if (file->span.data != NULL) {

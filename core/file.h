@@ -22,6 +22,9 @@ typedef struct edt_mapped_file {
 } edt_mapped_file;
 
 edt_status edt_mapped_file_open(const char *path, edt_error *err, edt_mapped_file *out_file);
+// The process gives back the memory of the pages that lie wholly in [begin, end); they stay
+// readable and come back from the file when they are read again. Nothing for a zeroed struct.
+void edt_mapped_file_forget(const edt_mapped_file *file, size_t begin, size_t end);
 // Zeroes the struct; a zeroed one is legal.
 void edt_mapped_file_close(edt_mapped_file *file);
 

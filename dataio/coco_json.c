@@ -5,52 +5,63 @@
 
 #include "dataio/coco_json_priv.h"
 
-// `image_id` is the first member of every row type.
+static void swap_rows(char *a, char *b, size_t n_bytes)
+{
+    char kept[sizeof(edt_coco_annotation)];
+    memcpy(kept, a, n_bytes);
+    memcpy(a, b, n_bytes);
+    memcpy(b, kept, n_bytes);
+}
+
+// `image_id` is the first member of every row type. Rows change places in the table itself, so
+// that a large file does not need it twice.
 static edt_status group_rows(edt_coco_table *rows, size_t row_bytes, edt_coco_grouping *out,
                              edt_error *err)
 {
     edt_status status = EDT_OK;
-    const char *from = rows->rows;
-    char *sorted = NULL;
-    int64_t *group = edt_mem_calloc(EDT_MEM_TEXT, (size_t)rows->n + 1, sizeof *group);
-    if (group == NULL) {
+    char *table = rows->rows;
+    int64_t *place = edt_mem_calloc(EDT_MEM_TEXT, (size_t)rows->n + 1, sizeof *place);
+    if (place == NULL) {
         goto no_memory;
     }
     for (int64_t i = 0; i < rows->n; ++i) {
         int64_t image_id;
-        memcpy(&image_id, from + (size_t)i * row_bytes, sizeof image_id);
+        memcpy(&image_id, table + (size_t)i * row_bytes, sizeof image_id);
         EDT_TRY_GOTO(edt_id_map_add(&out->groups, image_id, (int64_t)out->groups.n_used, err,
-                                    &group[i]));
+                                    &place[i]));
     }
     out->start = edt_mem_calloc(EDT_MEM_TEXT, out->groups.n_used + 2, sizeof *out->start);
-    sorted = edt_mem_alloc(EDT_MEM_TEXT, (size_t)rows->n * row_bytes);
-    if (out->start == NULL || sorted == NULL) {
+    if (out->start == NULL) {
         goto no_memory;
     }
     // start[g + 2] counts group g; after the sums start[g + 1] is where its next row goes, and
-    // when all rows are placed, where it ends.
+    // when all rows have a place, where it ends.
     for (int64_t i = 0; i < rows->n; ++i) {
-        ++out->start[group[i] + 2];
+        ++out->start[place[i] + 2];
     }
     for (size_t g = 2; g < out->groups.n_used + 2; ++g) {
         out->start[g] += out->start[g - 1];
     }
     for (int64_t i = 0; i < rows->n; ++i) {
-        const int64_t to = out->start[group[i] + 1]++;
-        memcpy(sorted + (size_t)to * row_bytes, from + (size_t)i * row_bytes, row_bytes);
+        place[i] = out->start[place[i] + 1]++;
     }
-    edt_mem_free(rows->rows);
-    rows->rows = sorted;
-    rows->capacity = rows->n;
-    edt_mem_free(group);
+    // Each swap brings a row to its place.
+    for (int64_t i = 0; i < rows->n; ++i) {
+        while (place[i] != i) {
+            const int64_t to = place[i];
+            swap_rows(table + (size_t)i * row_bytes, table + (size_t)to * row_bytes, row_bytes);
+            place[i] = place[to];
+            place[to] = to;
+        }
+    }
+    edt_mem_free(place);
     return EDT_OK;
 
 no_memory:
     status =
         edt_error_set(err, EDT_ERR_NOMEM, "no memory for %" PRId64 " annotations", rows->n);
 fail:
-    edt_mem_free(sorted);
-    edt_mem_free(group);
+    edt_mem_free(place);
     return status;
 }
 

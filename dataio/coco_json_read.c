@@ -8,7 +8,7 @@
 #include "core/json_pull.h"
 #include "dataio/coco_json_priv.h"
 
-enum { MAX_PROBLEM = 400 };
+enum { MAX_PROBLEM = 400, FORGET_BYTES = 8 << 20 };
 
 typedef struct reader {
     edt_json_pull pull;
@@ -18,6 +18,13 @@ typedef struct reader {
     unsigned what;
     edt_id_map image_ids, category_ids, annotation_ids;
     bool has_images, has_categories, has_annotations;
+    // The last annotation waits until the next one is read, while its id's place in the large
+    // map comes from memory.
+    edt_coco_annotation row;
+    edt_coco_caption caption;
+    int64_t row_id;
+    bool has_row, has_row_id;
+    size_t n_forgotten;        // bytes of the file whose pages were given back
     char problem[MAX_PROBLEM]; // first complaint about the current item; empty: none
 } reader;
 
@@ -267,6 +274,32 @@ static edt_status read_category(reader *r, bool is_object, edt_error *err)
     return push_row(&r->coco->categories, &category, sizeof category, err);
 }
 
+// Puts the annotation that waits into the tables.
+static edt_status add_annotation(reader *r, edt_error *err)
+{
+    if (!r->has_row) {
+        return EDT_OK;
+    }
+    r->has_row = false;
+    if (r->has_row_id) {
+        int64_t first;
+        EDT_TRY(edt_id_map_add(&r->annotation_ids, r->row_id, r->row.i_entry, err, &first));
+        if (first != r->row.i_entry) {
+            return edt_convert_report_bad(r->report, EDT_BAD_DUPLICATE_ANNOTATION, -1, err,
+                                          "'%s': annotations[%" PRId64 "] has the id %" PRId64
+                                          " of annotations[%" PRId64 "]",
+                                          r->path, r->row.i_entry, r->row_id, first);
+        }
+    }
+    if ((r->what & EDT_COCO_INSTANCES) != 0) {
+        EDT_TRY(push_row(&r->coco->annotations, &r->row, sizeof r->row, err));
+    }
+    if ((r->what & EDT_COCO_CAPTIONS) != 0) {
+        EDT_TRY(push_row(&r->coco->captions, &r->caption, sizeof r->caption, err));
+    }
+    return EDT_OK;
+}
+
 static edt_status read_annotation(reader *r, bool is_object, int64_t i_entry, edt_error *err)
 {
     static const char *const names[] = {"image_id", "bbox",    "category_id", "iscrowd",
@@ -310,31 +343,23 @@ static edt_status read_annotation(reader *r, bool is_object, int64_t i_entry, ed
             EDT_TRY(edt_json_pull_skip_value(&r->pull, err, NULL));
         }
     }
+    EDT_TRY(add_annotation(r, err));
     bool good;
     EDT_TRY(finish_item(r, names, has, N_FIELDS, err, &good));
-    if (!good) {
-        return EDT_OK;
-    }
-    if (has_id) {
-        int64_t first;
-        EDT_TRY(edt_id_map_add(&r->annotation_ids, id, i_entry, err, &first));
-        if (first != i_entry) {
-            return edt_convert_report_bad(r->report, EDT_BAD_DUPLICATE_ANNOTATION, -1, err,
-                                          "'%s': annotations[%" PRId64 "] has the id %" PRId64
-                                          " of annotations[%" PRId64 "]",
-                                          r->path, i_entry, id, first);
-        }
-    }
-    if (boxes) {
+    if (good) {
         row.x = box[0];
         row.y = box[1];
         row.w = box[2];
         row.h = box[3];
-        EDT_TRY(push_row(&r->coco->annotations, &row, sizeof row, err));
-    }
-    if (texts) {
         caption.image_id = row.image_id;
-        EDT_TRY(push_row(&r->coco->captions, &caption, sizeof caption, err));
+        r->row = row;
+        r->caption = caption;
+        r->row_id = id;
+        r->has_row = true;
+        r->has_row_id = has_id;
+        if (has_id) {
+            edt_id_map_prefetch(&r->annotation_ids, id);
+        }
     }
     return EDT_OK;
 }
@@ -353,7 +378,13 @@ static edt_status read_list(reader *r, list_kind kind, bool *has, edt_error *err
         bool is_object = false;
         EDT_TRY(next_object(r, err, &more, &is_object));
         if (!more) {
-            return EDT_OK;
+            return add_annotation(r, err);
+        }
+        // What has been read comes back from the file when a text in it is asked for.
+        const size_t n_read = edt_json_pull_tell(&r->pull);
+        if (n_read - r->n_forgotten >= FORGET_BYTES) {
+            edt_mapped_file_forget(&r->coco->file, r->n_forgotten, n_read);
+            r->n_forgotten = n_read;
         }
         switch (kind) {
         case IMAGES: EDT_TRY(read_image(r, is_object, i, err)); break;

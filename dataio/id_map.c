@@ -3,7 +3,7 @@
 
 #include "core/mem.h"
 
-enum { FIRST_SLOTS = 64 };
+enum { FIRST_SLOTS = 64, LOOK_AHEAD = 16 };
 
 void edt_id_map_deinit(edt_id_map *map)
 {
@@ -11,19 +11,31 @@ void edt_id_map_deinit(edt_id_map *map)
     *map = (edt_id_map){0};
 }
 
-// The slot of `id`, or the free one where it belongs.
-static edt_id_slot *find_slot(const edt_id_map *map, int64_t id)
+static size_t first_slot(const edt_id_map *map, int64_t id)
 {
     // A bijective mix (splitmix64): ids in arithmetic progressions spread as well as random
     // ones.
     uint64_t h = (uint64_t)id;
     h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9u;
     h = (h ^ (h >> 27)) * 0x94d049bb133111ebu;
-    size_t i = (size_t)(h ^ (h >> 31)) & (map->n_slots - 1);
+    return (size_t)(h ^ (h >> 31)) & (map->n_slots - 1);
+}
+
+// The slot of `id`, or the free one where it belongs.
+static edt_id_slot *find_slot(const edt_id_map *map, int64_t id)
+{
+    size_t i = first_slot(map, id);
     while (map->slots[i].value >= 0 && map->slots[i].id != id) {
         i = (i + 1) & (map->n_slots - 1);
     }
     return &map->slots[i];
+}
+
+void edt_id_map_prefetch(const edt_id_map *map, int64_t id)
+{
+    if (map->n_slots > 0) {
+        __builtin_prefetch(&map->slots[first_slot(map, id)], 1);
+    }
 }
 
 int64_t edt_id_map_get(const edt_id_map *map, int64_t id)
@@ -40,9 +52,12 @@ static edt_status grow(edt_id_map *map, edt_error *err)
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a table of %zu ids", grown.n_slots);
     }
     for (size_t i = 0; i < grown.n_slots; ++i) {
-        grown.slots[i] = (edt_id_slot){.value = -1};
+        grown.slots[i] = (edt_id_slot){.id = 0, .value = -1};
     }
     for (size_t i = 0; i < map->n_slots; ++i) {
+        if (i + LOOK_AHEAD < map->n_slots) {
+            edt_id_map_prefetch(&grown, map->slots[i + LOOK_AHEAD].id);
+        }
         if (map->slots[i].value >= 0) {
             *find_slot(&grown, map->slots[i].id) = map->slots[i];
         }

@@ -30,6 +30,10 @@ int64_t edt_id_map_get(const edt_id_map *map, int64_t id);
 edt_status edt_id_map_add(edt_id_map *map, int64_t id, int64_t value, edt_error *err,
                           int64_t *out_value);
 
+// Says that `id` will be looked up or added soon: in large maps this hides the memory's
+// latency.
+void edt_id_map_prefetch(const edt_id_map *map, int64_t id);
+
 // Sets or replaces the value of `id`.
 edt_status edt_id_map_set(edt_id_map *map, int64_t id, int64_t value, edt_error *err);
 

@@ -1,6 +1,7 @@
 // Speed of create_coco_records' work beside its ceiling: the same image files read, hashed by
 // SHA-256 and written by the same number of threads, measured in turn. Every image is listed
-// several times so that start-up does not count. Prints one JSON line per figure.
+// several times so that start-up does not count. Beside the times, CPU time per image is given,
+// which other work on the machine disturbs less. Prints one JSON line per figure.
 //
 //   bench_convert [SAMPLE_DATA_DIR [OUTPUT_DIR]]     (default: EDT_DATA_DIR, a new one in /tmp)
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -29,7 +31,7 @@ typedef struct bench {
     edt_arena arena;
     const char *image_dir, *instances, *dir, *list;
     const char **paths; // [n_files]
-    int64_t n_files, i_next;
+    int64_t n_files, n_boxes, i_next;
     int n_threads;
     struct {
         edt_sha256 *sha;
@@ -116,9 +118,10 @@ static edt_status run_ceiling(bench *b, edt_error *err)
     return status;
 }
 
-static edt_status run_convert(bench *b, edt_error *err)
+static edt_status convert(bench *b, bool masks, edt_error *err)
 {
     const edt_convert_coco_options options = {
+        .include_masks = masks,
         .image_dir = b->image_dir,
         .object_annotations_file = b->list,
         .output_file_prefix = edt_arena_printf(&b->arena, "%s/out", b->dir),
@@ -126,6 +129,16 @@ static edt_status run_convert(bench *b, edt_error *err)
         .num_threads = b->n_threads,
     };
     return edt_convert_coco(&options, err, NULL);
+}
+
+static edt_status run_convert(bench *b, edt_error *err)
+{
+    return convert(b, false, err);
+}
+
+static edt_status run_convert_masks(bench *b, edt_error *err)
+{
+    return convert(b, true, err);
 }
 
 static edt_status run_parse(bench *b, edt_error *err)
@@ -177,12 +190,15 @@ static edt_status write_list(bench *b, const edt_coco_json *coco, edt_error *err
         int64_t n;
         const edt_coco_annotation *a = edt_coco_json_annotations(coco, image->id, &n);
         for (int64_t k = 0; k < n; ++k) {
-            edt_strbuf_printf(&boxes,
-                              "%s{\"image_id\": %" PRId64
-                              ", \"bbox\": [%g, %g, %g, %g], \"area\": "
-                              "%g, \"iscrowd\": %" PRId64 ", \"category_id\": 1}",
-                              boxes.n_bytes > 0 ? ", " : "", i, a[k].x, a[k].y, a[k].w, a[k].h,
-                              a[k].area, a[k].is_crowd);
+            edt_strbuf_printf(
+                &boxes,
+                "%s{\"image_id\": %" PRId64 ", \"bbox\": [%g, %g, %g, %g], \"area\": "
+                "%g, \"iscrowd\": %" PRId64 ", \"category_id\": 1, \"segmentation\": ",
+                boxes.n_bytes > 0 ? ", " : "", i, a[k].x, a[k].y, a[k].w, a[k].h, a[k].area,
+                a[k].is_crowd);
+            edt_strbuf_append(&boxes, a[k].segmentation.data, a[k].segmentation.n_bytes);
+            edt_strbuf_puts(&boxes, "}");
+            ++b->n_boxes;
         }
     }
     edt_strbuf text = {0};
@@ -205,6 +221,14 @@ static int compare_f64(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+// Of all threads.
+static double cpu_s(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
 typedef edt_status bench_function(bench *b, edt_error *err);
 
 static edt_status measure(bench *b, int n_threads, edt_error *err)
@@ -216,10 +240,12 @@ static edt_status measure(bench *b, int n_threads, edt_error *err)
         bool writes;
     } rows[] = {{"read_sha256_write", run_ceiling, true, true},
                 {"convert_coco", run_convert, true, true},
+                {"convert_coco with masks", run_convert_masks, true, true},
                 {"parse_annotations", run_parse, false, false},
                 {"read_shards_with_crc", run_read, false, false}};
     enum { N_ROWS = sizeof rows / sizeof *rows };
     double seconds[N_ROWS][N_PASSES];
+    double cpu[N_ROWS][N_PASSES];
     b->n_threads = n_threads;
     for (int i_pass = 0; i_pass < N_PASSES; ++i_pass) {
         for (int i = 0; i < N_ROWS; ++i) {
@@ -228,19 +254,26 @@ static edt_status measure(bench *b, int n_threads, edt_error *err)
                 remove_outputs(b, "out-");
             }
             const double begin = edt_clock_now_s();
+            const double begin_cpu = cpu_s();
             EDT_TRY(rows[i].function(b, err));
             seconds[i][i_pass] = edt_clock_now_s() - begin;
+            cpu[i][i_pass] = cpu_s() - begin_cpu;
         }
     }
     double medians[N_ROWS];
     for (int i = 0; i < N_ROWS; ++i) {
         qsort(seconds[i], N_PASSES, sizeof(double), compare_f64);
+        qsort(cpu[i], N_PASSES, sizeof(double), compare_f64);
         medians[i] = seconds[i][N_PASSES / 2];
         printf("{\"what\":\"%s\",\"value\":%.0f,\"median\":%.0f,\"unit\":\"images/s\","
-               "\"threads\":%d}\n",
+               "\"cpu_us_per_image\":%.0f,\"threads\":%d}\n",
                rows[i].what, (double)b->n_files / seconds[i][0],
-               (double)b->n_files / medians[i], rows[i].parallel ? n_threads : 1);
+               (double)b->n_files / medians[i], cpu[i][N_PASSES / 2] / (double)b->n_files * 1e6,
+               rows[i].parallel ? n_threads : 1);
     }
+    printf("{\"what\":\"convert_coco_of_ceiling, CPU time\",\"value\":%.3f,\"unit\":\"ratio of "
+           "medians\",\"threads\":%d}\n",
+           cpu[0][N_PASSES / 2] / cpu[1][N_PASSES / 2], n_threads);
     printf("{\"what\":\"convert_coco_of_ceiling\",\"value\":%.3f,\"unit\":\"ratio of medians\","
            "\"threads\":%d}\n",
            medians[0] / medians[1], n_threads);
@@ -252,8 +285,9 @@ static edt_status prepare(bench *b, edt_error *err)
     edt_convert_report *report = NULL;
     edt_coco_json *coco = NULL;
     EDT_TRY(edt_convert_report_create(false, err, &report));
-    edt_status status = edt_coco_json_open(b->instances, EDT_COCO_IMAGES | EDT_COCO_INSTANCES,
-                                           report, err, &coco);
+    edt_status status =
+        edt_coco_json_open(b->instances, EDT_COCO_IMAGES | EDT_COCO_INSTANCES | EDT_COCO_MASKS,
+                           report, err, &coco);
     if (status == EDT_OK) {
         status = write_list(b, coco, err);
     }
