@@ -204,10 +204,14 @@ void edt_mapped_file_close(edt_mapped_file *file)
     *file = (edt_mapped_file){0};
 }
 
+enum { COMMIT_FAILED = -1 };
+
 struct edt_atomic_file {
     int fd;      // -1: closed
     bool exists; // the temporary file does
-    atomic_bool failed;
+    // 0, the errno of a write that failed, or COMMIT_FAILED. Writers at offsets may be several
+    // threads: those that come after the one that failed say the same.
+    atomic_int failure;
     char *path;
     char *temp_path;
     uint8_t *buffer; // allocated by the first append
@@ -271,7 +275,7 @@ static edt_status write_out(edt_atomic_file *file, const uint8_t *data, size_t n
 {
     const int code = write_fully(file->fd, data, n_bytes);
     if (code != 0) {
-        file->failed = true;
+        file->failure = code;
         return fail_system(err, code, "write", file->path);
     }
     return EDT_OK;
@@ -286,9 +290,12 @@ static edt_status flush_buffer(edt_atomic_file *file, edt_error *err)
 
 static edt_status check_usable(const edt_atomic_file *file, edt_error *err)
 {
-    if (file->failed || !file->exists) {
-        EDT_FAIL(err, EDT_ERR_INTERNAL, "'%s' is used after %s", file->path,
-                 file->failed ? "an error" : "its commit");
+    const int code = file->failure;
+    if (code > 0) {
+        return fail_system(err, code, "write", file->path);
+    }
+    if (code == COMMIT_FAILED || !file->exists) {
+        EDT_FAIL(err, EDT_ERR_INTERNAL, "'%s' is used after its commit", file->path);
     }
     return EDT_OK;
 }
@@ -361,7 +368,7 @@ edt_status edt_atomic_file_write_at(edt_atomic_file *file, uint64_t offset,
     EDT_TRY(check_usable(file, err));
     const int code = write_pieces_at(file->fd, offset, pieces, n_pieces);
     if (code != 0) {
-        file->failed = true;
+        file->failure = code;
         return fail_system(err, code, "write", file->path);
     }
     return EDT_OK;
@@ -402,7 +409,7 @@ static edt_status commit(edt_atomic_file *file, bool sync, edt_error *err)
 {
     EDT_TRY(check_usable(file, err));
     EDT_TRY(flush_buffer(file, err));
-    file->failed = true;
+    file->failure = COMMIT_FAILED;
     int code = 0;
     if (sync) {
         do {
@@ -425,7 +432,7 @@ static edt_status commit(edt_atomic_file *file, bool sync, edt_error *err)
     if (code != 0) {
         return fail_system(err, code, "sync the directory of", file->path);
     }
-    file->failed = false;
+    file->failure = 0;
     return EDT_OK;
 }
 

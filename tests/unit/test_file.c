@@ -1,5 +1,6 @@
 #include <criterion/criterion.h>
 #include <dirent.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -198,4 +199,24 @@ Test(file, pieces_land_at_their_offsets, .timeout = 10)
     cr_assert_eq(edt_atomic_file_commit_unsynced(file, &err), EDT_OK, "%s", err.text);
     edt_atomic_file_close(file);
     check_contents(path, expected);
+}
+
+// Threads write pieces of one file: whichever speaks first, the reason is the first failure's.
+Test(file, every_write_after_a_failed_one_names_its_reason)
+{
+    (void)signal(SIGXFSZ, SIG_IGN);
+    const struct rlimit limit = {.rlim_cur = 16, .rlim_max = 16};
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    const char *path = edt_test_path(edt_test_temp_dir(), "limited");
+    edt_error err = {0};
+    edt_atomic_file *file;
+    cr_assert_eq(edt_atomic_file_open(path, &err, &file), EDT_OK, "%s", err.text);
+    const edt_span piece = {(const uint8_t *)"1234", 4};
+    cr_expect_eq(edt_atomic_file_write_at(file, 0, &piece, 1, &err), EDT_OK, "%s", err.text);
+    for (int i = 0; i < 2; ++i) {
+        err = (edt_error){0};
+        cr_expect_eq(edt_atomic_file_write_at(file, 1000, &piece, 1, &err), EDT_ERR_IO);
+        cr_expect(strstr(err.text, strerror(EFBIG)) != NULL, "%s", err.text);
+    }
+    edt_atomic_file_close(file);
 }
