@@ -49,7 +49,8 @@ static edt_status read_picture(const voc_source *c, edt_convert_worker *worker, 
         .order = i,
         .height = image->note.height,
         .width = image->note.width,
-        .jpeg_only = true};
+        .jpeg_only = true,
+        .reencode = &c->options->reencode};
     if (file.path == NULL || file.where == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a path");
     }
@@ -81,8 +82,8 @@ static edt_status make_record(void *ctx, edt_convert_worker *worker, int64_t i, 
     input.encoded = picture.bytes;
     EDT_TRY(edt_sha256_run(worker->sha, input.encoded, err, sha));
     input.sha256 = sha;
-    input.height = input.image->note.height;
-    input.width = input.image->note.width;
+    input.height = picture.height;
+    input.width = picture.width;
     return edt_voc_example_write(&input, &worker->arena, err, out_counts, out_pieces);
 }
 
@@ -119,6 +120,7 @@ static edt_status write_json(void *ctx, edt_error *err)
     }
     const edt_voc_to_coco_options options = {.clip_boxes = o->clip_boxes,
                                              .repeat_categories = o->reference_defects,
+                                             .reencode = &o->reencode,
                                              .left_out = c->left_out};
     edt_json_writer json = {.ascii = true};
     edt_text text;
@@ -159,10 +161,12 @@ static edt_status make_identity(const voc_source *c, edt_strbuf *out, edt_error 
     const int n_classes = edt_voc_set_classes(c->set, &classes);
     edt_strbuf_printf(out,
                       "data %s/%s %s %s\nnum_images %" PRId64
-                      " ignore_difficult %d skip_bad %d clip_boxes %d reference_defects %d\n",
+                      " ignore_difficult %d skip_bad %d clip_boxes %d reference_defects %d\n"
+                      "quality %d half_chroma %d max_side %" PRId64 " verify %d\n",
                       o->data.data_dir, o->data.year, o->data.set, o->data.annotations_dir,
                       o->data.num_images, o->data.ignore_difficult, o->skip_bad, o->clip_boxes,
-                      o->reference_defects);
+                      o->reference_defects, o->reencode.quality, o->reencode.half_chroma,
+                      o->reencode.max_side, o->reencode.verify);
     for (int i = 0; i < n_classes; ++i) {
         edt_strbuf_printf(out, "%s=%" PRId64 "\n", classes[i].name, classes[i].id);
     }

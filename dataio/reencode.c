@@ -49,6 +49,21 @@ bool edt_reencode_is_idle(const edt_reencode_options *options)
     return options->quality == 0 && options->max_side == 0 && !options->verify;
 }
 
+void edt_reencode_size(const edt_reencode_options *options, int64_t height, int64_t width,
+                       int64_t *out_height, int64_t *out_width)
+{
+    const int64_t longest = height > width ? height : width;
+    *out_height = height;
+    *out_width = width;
+    if (options->max_side > 0 && longest > options->max_side) {
+        // Rounded to the nearest pixel.
+        const int64_t h = (2 * height * options->max_side + longest) / (2 * longest);
+        const int64_t w = (2 * width * options->max_side + longest) / (2 * longest);
+        *out_height = h > 0 ? h : 1;
+        *out_width = w > 0 ? w : 1;
+    }
+}
+
 edt_status edt_reencoder_create(edt_error *err, edt_reencoder **out_reencoder)
 {
     edt_reencoder *r = edt_mem_calloc(EDT_MEM_IMAGE, 1, sizeof *r);
@@ -160,8 +175,9 @@ edt_status edt_reencoder_run(edt_reencoder *reencoder, edt_span encoded, int64_t
                              edt_reencoded *out_picture)
 {
     edt_reencoder *r = reencoder;
-    const int64_t longest = height > width ? height : width;
-    const bool smaller = options->max_side > 0 && longest > options->max_side;
+    int64_t new_h, new_w;
+    edt_reencode_size(options, height, width, &new_h, &new_w);
+    const bool smaller = new_h != height || new_w != width;
     const bool encode = smaller || options->quality > 0;
     edt_image picture = {0};
     *out_picture = (edt_reencoded){.bytes = encoded, .height = height, .width = width};
@@ -176,10 +192,7 @@ edt_status edt_reencoder_run(edt_reencoder *reencoder, edt_span encoded, int64_t
     }
     edt_image result = picture;
     if (smaller) {
-        // Rounded to the nearest pixel.
-        const int64_t new_h = (2 * h * options->max_side + longest) / (2 * longest);
-        const int64_t new_w = (2 * w * options->max_side + longest) / (2 * longest);
-        result = (edt_image){.h = new_h > 0 ? new_h : 1, .w = new_w > 0 ? new_w : 1};
+        result = (edt_image){.h = new_h, .w = new_w};
         EDT_TRY(shrink(r, &picture, &result, err));
     }
     const edt_jpeg_encode_options jpeg = {.quality = options->quality > 0 ? options->quality

@@ -22,6 +22,10 @@ edt_status edt_reencode_parse(const char *text, edt_error *err, edt_reencode_opt
 // True when the options ask for nothing at all.
 bool edt_reencode_is_idle(const edt_reencode_options *options);
 
+// The size that a picture will have.
+void edt_reencode_size(const edt_reencode_options *options, int64_t height, int64_t width,
+                       int64_t *out_height, int64_t *out_width);
+
 // Decoder, encoder and buffers of one thread.
 typedef struct edt_reencoder edt_reencoder;
 edt_status edt_reencoder_create(edt_error *err, edt_reencoder **out_reencoder);

@@ -18,12 +18,9 @@ static bool get_picture(const edt_voc_set *set, const edt_voc_to_coco_options *o
     if (image->left_out || (options->left_out != NULL && options->left_out[i])) {
         return false;
     }
-    *out = (picture){
-        .image = image, .id = i + 1, .height = image->note.height, .width = image->note.width};
-    if (options->sizes != NULL && options->sizes[2 * i] > 0) {
-        out->height = options->sizes[2 * i];
-        out->width = options->sizes[2 * i + 1];
-    }
+    *out = (picture){.image = image, .id = i + 1};
+    edt_reencode_size(options->reencode, image->note.height, image->note.width, &out->height,
+                      &out->width);
     return true;
 }
 

@@ -4,6 +4,7 @@
 #define EDT_DATAIO_VOC_TO_COCO_H
 
 #include "core/json.h"
+#include "dataio/reencode.h"
 #include "dataio/voc_set.h"
 
 typedef struct edt_voc_to_coco_options {
@@ -11,9 +12,7 @@ typedef struct edt_voc_to_coco_options {
     // Every year repeats the categories, as the reference does for `merged`.
     bool repeat_categories;
     const bool *left_out; // [n_images] images without a record; NULL: only the set's own
-    // Pixels of the pictures as stored, [n_images][2] height, width; NULL: the annotations'.
-    // Boxes follow.
-    const int64_t *sizes;
+    const edt_reencode_options *reencode; // sizes and boxes are those of the pictures stored so
 } edt_voc_to_coco_options;
 
 // Coordinates lose their fractions, where the reference stops at a decimal. Zero areas and

@@ -9,7 +9,7 @@
 typedef struct settings {
     edt_convert_voc_options convert;
     int64_t num_threads;
-    const char *on_bad, *compression;
+    const char *on_bad, *compression, *reencode;
 } settings;
 
 static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, edt_error *err,
@@ -56,6 +56,19 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
          0, 0, NULL},
         {"report", EDT_CLI_TEXT, "", "JSON file with counts and everything that was left out",
          &c->report_file, NULL, NULL, 0, 0, NULL},
+        {"reencode", EDT_CLI_TEXT, "",
+         "QUALITY[,420]: store all pictures encoded anew with this quality, chroma in full "
+         "size "
+         "or, with ,420, in half size (faster to decode); without it the files' bytes are "
+         "stored",
+         &s->reencode, NULL, NULL, 0, 0, NULL},
+        {"max_side", EDT_CLI_INT, "0",
+         "make larger pictures smaller, so that no side is longer than this; boxes follow; "
+         "quality 95 unless --reencode says another; 0: no limit",
+         &c->reencode.max_side, NULL, NULL, 0, 65500, NULL},
+        {"verify_pixels", EDT_CLI_BOOL, "false",
+         "decode every picture, so that damaged ones are found here", &c->reencode.verify, NULL,
+         NULL, 0, 0, NULL},
         {"reference_defects", EDT_CLI_BOOL, "false",
          "list the images by CLASS_SET.txt of the label map's second class, and repeat the "
          "categories of the JSON for each year, as the reference does",
@@ -83,6 +96,7 @@ static edt_status run(settings *s, edt_error *err)
     c->num_threads = (int)s->num_threads;
     c->skip_bad = s->on_bad[0] == 's';
     EDT_TRY(edt_shard_compression_parse(s->compression, err, &c->compression));
+    EDT_TRY(edt_reencode_parse(s->reencode, err, &c->reencode));
     EDT_TRY(edt_rank_from_environment(&c->rank, &c->world_size, err));
     c->show_progress = c->rank == 0;
     EDT_TRY(edt_interrupt_install(err));

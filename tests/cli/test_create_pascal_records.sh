@@ -149,6 +149,21 @@ grep -qF '"bbox": [1, 2, 226, 38]' "$tmp/json_cut.json" || complain "$(cat "$tmp
 grep -qF '"bbox": [0, 2, 30, 38]' "$tmp/json_cut.json" || complain "$(cat "$tmp/json_cut.json")"
 grep -o '"bbox"' "$tmp/json_cut.json" | wc -l | grep -qx 2 || complain "the empty box stays"
 
+# Pictures made smaller, by any number of threads; records and JSON have the new sizes.
+small=(--data_dir="$kit" --year=VOC2012 --set=val --num_shards=2 --max_side=200 --reencode=80,420)
+expect 0 'Finished' "${small[@]}" --num_threads=1 --output_path="$tmp/small1/voc"
+expect 0 'Finished' "${small[@]}" --num_threads=3 --output_path="$tmp/small3/voc"
+same_dirs "$tmp/small1" "$tmp/small3"
+"$EDT_BIN_DIR/inspect_records" --verify --log_level=quiet "$tmp"/small1/voc-* >"$tmp/verify" ||
+  complain "$(cat "$tmp/verify")"
+"$EDT_BIN_DIR/inspect_records" --list "$tmp"/small1/voc-* | awk -F'\t' 'NR > 1 && ($6 > 200 || $7 > 200)' |
+  grep . && complain "a picture is too large"
+grep -qF '"file_name": "2007_000039.jpg", "height": 150, "width": 200' "$tmp/small1/json_voc.json" ||
+  complain "the JSON has other sizes"
+# 156 89 188 190 of the whole picture, two fifths of it.
+grep -qF '"bbox": [62, 35, 75, 76]' "$tmp/small1/json_voc.json" || complain "the boxes do not follow"
+expect 2 '--reencode' "${small[@]}" --output_path="$tmp/no" --reencode=0
+
 # A full disk (a limit of the file size here): nothing new appears.
 mkdir "$tmp/full"
 (
