@@ -75,11 +75,12 @@ RANDOM=11
 declare -A outcomes=()
 for i in $(seq 400); do
   at=$((RANDOM % n))
+  byte=$((RANDOM % 256)) # here, as a subshell would draw from a seed of its own
   case $((i % 4)) in
     0) { head -c $at; head -c $((RANDOM % 20 + 1)) >/dev/null; cat; } <"$tmp/good.json" >"$tmp/bad.json" ;;
     1) { head -c $((at + 10)) "$tmp/good.json"; tail -c +$((at + 1)) "$tmp/good.json"; } >"$tmp/bad.json" ;;
     2) head -c $at "$tmp/good.json" >"$tmp/bad.json" ;;
-    3) { head -c $at "$tmp/good.json"; printf "\\x$(printf %x $((RANDOM % 256)))"
+    3) { head -c $at "$tmp/good.json"; printf "\\x$(printf %x $byte)"
       tail -c +$((at + 2)) "$tmp/good.json"; } >"$tmp/bad.json" ;;
   esac
   rm -rf "$tmp/mutated"
