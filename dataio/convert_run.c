@@ -2,7 +2,8 @@
 // order of the list within a group); each makes its record, waits for its turn in the image's
 // shard to take the next place there, and writes to that place while others go on. Whoever
 // takes an image takes its turn, whatever becomes of it, so nobody waits for ever. Whoever
-// writes the last image of a group finishes the group.
+// writes the last image of a group finishes the group. Longer than most files: turns, groups
+// and the first failure are one state under one lock.
 #include "dataio/convert_run.h"
 
 #include <inttypes.h>
