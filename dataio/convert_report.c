@@ -35,7 +35,7 @@ struct edt_convert_report {
     int64_t n_notes[EDT_NOTE_N_KINDS];
     edt_arena arena; // of the words
     bad_item *items;
-    int64_t n_items;
+    int64_t n_items, capacity;
 };
 
 const char *edt_bad_kind_name(edt_bad_kind kind)
@@ -58,15 +58,11 @@ edt_status edt_convert_report_create(bool skip_bad, edt_error *err,
                                      edt_convert_report **out_report)
 {
     edt_convert_report *report = edt_mem_calloc(EDT_MEM_MISC, 1, sizeof *report);
-    bad_item *items = edt_mem_calloc(EDT_MEM_MISC, MAX_ITEMS, sizeof *items);
-    if (report == NULL || items == NULL) {
-        edt_mem_free(report);
-        edt_mem_free(items);
+    if (report == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the report");
     }
     (void)pthread_mutex_init(&report->lock, NULL);
     report->skip_bad = skip_bad;
-    report->items = items;
     edt_arena_init(&report->arena, EDT_MEM_TEXT, 0);
     *out_report = report;
     return EDT_OK;
@@ -90,15 +86,27 @@ void edt_convert_report_destroy(edt_convert_report *report)
     }
 }
 
+// Without memory the item is counted, but not listed.
 static void add_item(edt_convert_report *report, edt_bad_kind kind, int64_t order,
                      const char *words)
 {
-    if (report->n_items < MAX_ITEMS) {
-        const char *what = edt_arena_strdup(&report->arena, words);
-        const int64_t i = report->n_items++;
-        report->items[i] =
-            (bad_item){order, i, kind, what != NULL ? what : "(no memory for the words)"};
+    if (report->n_items == MAX_ITEMS) {
+        return;
     }
+    if (report->n_items == report->capacity) {
+        const int64_t capacity = report->capacity > 0 ? 2 * report->capacity : 16;
+        bad_item *grown =
+            edt_mem_realloc(EDT_MEM_MISC, report->items, (size_t)capacity * sizeof *grown);
+        if (grown == NULL) {
+            return;
+        }
+        report->items = grown;
+        report->capacity = capacity;
+    }
+    const char *what = edt_arena_strdup(&report->arena, words);
+    const int64_t i = report->n_items++;
+    report->items[i] =
+        (bad_item){order, i, kind, what != NULL ? what : "(no memory for the words)"};
 }
 
 edt_status edt_convert_report_bad(edt_convert_report *report, edt_bad_kind kind, int64_t order,

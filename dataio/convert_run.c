@@ -45,6 +45,7 @@ typedef struct converter {
     int64_t stop_at;        // no image of `order` from here on is begun
     edt_status status;      // of image stop_at
     edt_error error;
+    bool write_failed; // later failures to write are its consequences
     int64_t n_boxes, n_done;
     edt_progress progress;
 } converter;
@@ -272,7 +273,10 @@ static edt_status convert_image(void *ctx, int i_worker, void *unit, edt_error *
     }
     if (status != EDT_OK) {
         (void)pthread_mutex_lock(&c->lock);
-        stop_before(c, at, status, &err);
+        if (!c->write_failed) {
+            stop_before(c, at, status, &err);
+        }
+        c->write_failed = true;
         (void)pthread_mutex_unlock(&c->lock);
     }
     return EDT_OK;
