@@ -278,3 +278,51 @@ Test(json_pull, arrays_can_be_read_in_pieces, .timeout = 30)
     cr_assert(more && edt_text_is(key, "c"));
     edt_json_pull_deinit(&piece);
 }
+
+// Both walks over `text`: their status, their message, and where they end.
+static edt_status walk(const char *text, size_t n_bytes, bool skip, edt_error *walk_err,
+                       size_t *out_end)
+{
+    edt_json_pull walker;
+    edt_json_pull_init(&walker, (edt_span){(const uint8_t *)text, n_bytes},
+                       (edt_json_pull_options){0});
+    edt_status status = EDT_OK;
+    if (skip) {
+        status = edt_json_pull_skip_value(&walker, walk_err, NULL);
+    } else {
+        edt_json_event event = EDT_JSON_NULL;
+        do {
+            status = edt_json_pull_next(&walker, walk_err, &event);
+        } while (status == EDT_OK && walker.depth > 0);
+    }
+    *out_end = edt_json_pull_tell(&walker);
+    edt_json_pull_deinit(&walker);
+    return status;
+}
+
+Test(json_pull, skipping_numbers_finds_the_same_faults_as_reading_them, .timeout = 30)
+{
+    static const char good[] =
+        "[10.5, -2, 0.25,3, 640.01, -0.5, 0, 12345678.125, 7, 8.5,9.75, 100, 33.3, 21.0, "
+        "5, 6.5, 0.0, 1.25, 99, 480, 639.99, 1, 2, 3, 4.5, 17.17, 300.4, 12, 0.1, 8, 64.64, "
+        "200.02, 31, 15.9, 7.7, 11]";
+    static const char bytes[] = "05.,- eE+]x\"[\n";
+    char text[sizeof good];
+    size_t n_bad = 0;
+    for (size_t i = 1; i + 2 < sizeof good; ++i) {
+        for (size_t k = 0; k + 1 < sizeof bytes; ++k) {
+            memcpy(text, good, sizeof good);
+            text[i] = bytes[k];
+            edt_error read_err = {0};
+            edt_error skip_err = {0};
+            size_t read_end, skip_end;
+            const edt_status read = walk(text, sizeof good - 1, false, &read_err, &read_end);
+            const edt_status skip = walk(text, sizeof good - 1, true, &skip_err, &skip_end);
+            cr_assert_eq(read, skip, "%s: %s / %s", text, read_err.text, skip_err.text);
+            cr_assert_str_eq(read_err.text, skip_err.text, "%s", text);
+            cr_assert(read != EDT_OK || read_end == skip_end, "%s", text);
+            n_bad += read != EDT_OK;
+        }
+    }
+    cr_assert_gt(n_bad, 1000);
+}
