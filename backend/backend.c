@@ -4,22 +4,34 @@
 #include <stdio.h>
 #include <string.h>
 
-edt_status edt_backend_create(const char *name, int n_threads, edt_error *err,
-                              edt_backend **out_backend)
+#include "core/plugin.h"
+
+edt_status edt_backend_cuda_plugin_open(edt_error *err, const edt_backend_plugin **out_plugin)
 {
-    if (n_threads < 0) {
+    const void *symbol = NULL;
+    EDT_TRY_CTX(edt_plugin_open("libedt_cuda.so", EDT_BACKEND_CUDA_SYMBOL, err, &symbol), err,
+                "device cuda (--device=cpu runs without a GPU)");
+    *out_plugin = symbol;
+    return EDT_OK;
+}
+
+edt_status edt_backend_create(const char *name, const edt_backend_options *options,
+                              edt_error *err, edt_backend **out_backend)
+{
+    if (options->n_threads < 0) {
         EDT_FAIL(err, EDT_ERR_USAGE, "%d threads: give 0 (all cores) or a positive number",
-                 n_threads);
+                 options->n_threads);
     }
     if (strcmp(name, "ref") == 0) {
         return edt_backend_ref_create(err, out_backend);
     }
     if (strcmp(name, "cpu") == 0) {
-        return edt_backend_cpu_create(n_threads, err, out_backend);
+        return edt_backend_cpu_create(options->n_threads, err, out_backend);
     }
     if (strcmp(name, "cuda") == 0) {
-        EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
-                 "this build has no CUDA backend; use --device=cpu (or ref, the slow oracle)");
+        const edt_backend_plugin *plugin = NULL;
+        EDT_TRY(edt_backend_cuda_plugin_open(err, &plugin));
+        return plugin->create(options, err, out_backend);
     }
     EDT_FAIL(err, EDT_ERR_USAGE, "backend '%s' is unknown; use ref, cpu or cuda", name);
 }

@@ -1,6 +1,7 @@
 // The operations a network is made of. An op kind is declared once, in op_table.c: arity, shape
 // inference, cost. Backends implement kinds; model/autodiff.c knows their gradients. All
-// activations are N,H,W,C; "real" below means f32 or f64, one of them throughout a graph.
+// activations are N,H,W,C. "real" below is the type of activations, one of f32, f64, bf16 and f16
+// throughout a graph; "wide" is edt_dtype_wide of it: f32, or f64 with f64.
 #ifndef EDT_BACKEND_OP_H
 #define EDT_BACKEND_OP_H
 
@@ -16,7 +17,13 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
 // the end, else dtype EDT_DTYPE_NONE in the description and a NULL pointer in run (OPTIMIZER: slot1
 // absent while ema is there).
 //
+// Types: activations and their gradients (x, y, dy, dx, a, b, s, ds, logits, box, dlogits, dbox) and
+// the weights and biases of convolutions are real; everything else that is not marked u8, i32 or
+// f64 is wide: norm parameters and statistics, fusion weights, draws, targets, normalisers, losses
+// and the gradients of all variables. Sums are never kept in 16 bits.
+//
 // Forward
+//   CAST             x -> y of type attrs.cast_dtype                    nearest, ties to even
 //   NORMALIZE        u8 image[N,H,W,3], i32 valid_hw[N,2] -> real y      (x-mean)/std, 0 outside valid;
 //                      computed in float whatever `real` is (the network input is a float32 value);
 //                      norm_scale_range: then y * 2 / 255 - 1 everywhere, padding included
@@ -24,6 +31,10 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
 //                      whether there is a bias
 //   DEPTHWISE        x, w[kh,kw,C,1] -> y
 //   BN_TRAIN         x, gamma, beta, mm*, mv* -> y, [mean[C], invstd[C]] batch statistics; * updated in place
+//   BN_STATS         x, mm -> f64 sums[2C]: of x - mm, then of its square    synchronised batch norm,
+//                      first half: sums add up over ranks; mm, equal on all ranks, is only an origin
+//   BN_APPLY         x, f64 sums[2C], gamma, beta, mm*, mv* -> y, [mean], [invstd]   second half:
+//                      BN_TRAIN with statistics from sums over bn.n_ranks times the rows of x
 //   BN_INFER         x, gamma, beta, mm, mv -> y                        moving statistics
 //   ACT              x -> y
 //   GLOBAL_AVG_POOL  x -> y[N,1,1,C]
@@ -37,10 +48,12 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
 //                      [1] or, for the channel methods, [C]; none for EDT_FUSE_SUM
 // Losses (value and gradient in one pass; sums over the whole tensor, divided as train.md 4 states:
 // n for FOCAL_LOSS, 4n for the box losses). T counts the anchors of all levels, order level, y, x, a.
-//   FOCAL_LOSS       logits[N,h,w,A*K], i32 targets[N,T], norm[1] -> loss[1], [dlogits]
-//   BOX_LOSS         box[N,h,w,A*4], real targets[N,T,4], norm[1] -> loss[1], [dbox]
-//   IOU_LOSS         box_l for each level, anchors[T,4], targets[N,T,4], norm[1]
+//   FOCAL_LOSS       logits[N,h,w,A*K], i32 targets[N,T], norm[1], [scale] -> loss[1], [dlogits]
+//   BOX_LOSS         box[N,h,w,A*4], targets[N,T,4], norm[1], [scale] -> loss[1], [dbox]
+//   IOU_LOSS         box_l for each level, anchors[T,4], targets[N,T,4], norm[1], [scale]
 //                       -> loss[1], [dbox_l for each level]
+//   scale, there when loss.scaled is set: f32[2], of which the first multiplies the gradients (not
+//   the loss); see OPTIMIZER
 // Gradients. "accumulate" in the attributes: parameter gradients (dw, db, dgamma, dbeta; of FUSE_BWD
 // the dw_j) are added to what is there; otherwise, and for dx always, the output is overwritten.
 // Any output of a gradient op may be absent (its pointer NULL, its desc still filled by
@@ -51,6 +64,10 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
 //   DEPTHWISE_DATA   dy, w -> dx
 //   DEPTHWISE_WEIGHT x, dy -> dw
 //   BN_TRAIN_BWD     dy, x, gamma, beta, mean, invstd -> dx, dgamma, dbeta
+//   BN_BWD_STATS     dy, x, gamma, beta, mean, invstd -> f64 sums[2C] of dz and of dz * xhat (dz: the
+//                      gradient of the normalised value before the activation), [dgamma], [dbeta]
+//   BN_BWD_APPLY     dy, x, gamma, beta, mean, invstd, f64 sums[2C] -> dx    sums over all ranks, divided
+//                      by bn.n_ranks times the rows of x
 //   BN_INFER_BWD     dy, x, gamma, beta, mm, mv -> dx, dgamma, dbeta
 //   ACT_BWD          dy, x -> dx
 //   GLOBAL_AVG_POOL_BWD dy[N,1,1,C] -> dx
@@ -59,17 +76,22 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
 //   RESIZE_NEAREST_BWD  dy -> dx
 //   FUSE_BWD         dy, x_0.., [w_0..] -> dx_0.., [dw_0..]
 // Update
-//   OPTIMIZER        params*, grads*, slot0*, [slot1*], [ema*] -> real stats[EDT_OPTIMIZER_STATS]
+//   OPTIMIZER        params*, grads*, slot0*, [slot1*], [ema*], [f32 scale[2]*] -> stats[EDT_OPTIMIZER_STATS]
 //                       flat arenas (1-d, equal sizes) described by attrs.optimizer.segments; * updated
-//                       in place; what grads hold afterwards is unspecified. slot1: Adam only
+//                       in place; what grads hold afterwards is unspecified. slot1: Adam only.
+//                       scale: dynamic loss scaling (spec/train.md 10): {scale, good steps}; gradients
+//                       are divided by the scale first, and the pair moves on by the rule stated there
 //
 // Losses, batch-norm statistics and the L2 / norm statistics are accumulated in double by every
 // backend. Outputs never overlap inputs, but for output 0 over input alias_in (edt_op_info).
 #define EDT_OP_LIST(X)                            \
+    X(CAST, "cast")                               \
     X(NORMALIZE, "normalize")                     \
     X(CONV2D, "conv2d")                           \
     X(DEPTHWISE, "depthwise")                     \
     X(BN_TRAIN, "bn_train")                       \
+    X(BN_STATS, "bn_stats")                       \
+    X(BN_APPLY, "bn_apply")                       \
     X(BN_INFER, "bn_infer")                       \
     X(ACT, "act")                                 \
     X(GLOBAL_AVG_POOL, "global_avg_pool")         \
@@ -87,6 +109,8 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
     X(DEPTHWISE_DATA, "depthwise_data")           \
     X(DEPTHWISE_WEIGHT, "depthwise_weight")       \
     X(BN_TRAIN_BWD, "bn_train_bwd")               \
+    X(BN_BWD_STATS, "bn_bwd_stats")               \
+    X(BN_BWD_APPLY, "bn_bwd_apply")               \
     X(BN_INFER_BWD, "bn_infer_bwd")               \
     X(ACT_BWD, "act_bwd")                         \
     X(GLOBAL_AVG_POOL_BWD, "global_avg_pool_bwd") \
@@ -143,6 +167,7 @@ typedef struct edt_bn_attrs {
     double momentum; // 0.99
     edt_act act;     // applied to the normalised value; the backward op recomputes it
     bool biased_moving_variance; // true with synchronised BN
+    int n_ranks; // BN_APPLY, BN_BWD_APPLY: ranks whose rows the sums cover, at least 1
 } edt_bn_attrs;
 
 typedef struct edt_loss_attrs {
@@ -153,6 +178,7 @@ typedef struct edt_loss_attrs {
     int64_t num_classes;   // K
     int64_t anchors_per_cell; // A
     int64_t anchor_offset; // first anchor of this level in the flat target row
+    bool scaled;           // the last input is the loss scale
     edt_iou_loss_kind iou_kind;
     bool misaligned_rows;  // IOU_LOSS: the reference's defect for batches over 1 (train.md 4.4)
     bool ciou_v_gradient;  // IOU_LOSS, CIoU: the whole gradient. False: v is a constant of the
@@ -213,7 +239,11 @@ typedef struct edt_op_attrs {
     edt_optimizer_attrs optimizer;
     float norm_mean[3], norm_std[3]; // NORMALIZE
     bool norm_scale_range;
-    edt_dtype norm_dtype; // NORMALIZE: f32 or f64 of y (EDT_DTYPE_NONE means f32)
+    edt_dtype norm_dtype; // NORMALIZE: type of y (EDT_DTYPE_NONE means f32)
+    edt_dtype cast_dtype; // CAST: type of y
+    // Set by the network, carried out by the executor: the first output is summed over all ranks
+    // before the next op runs (BN_STATS, BN_BWD_STATS).
+    bool reduce_over_ranks;
     edt_shape out_shape; // ops whose output shape does not follow from the inputs: *_DATA, *_BWD of
                          // pooling and resizing (dx), RESIZE_NEAREST (y); *_WEIGHT (dw): may be left
                          // zero, checked against kernel and channels otherwise

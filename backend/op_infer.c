@@ -5,11 +5,12 @@
 
 #include "backend/op.h"
 
-// The op under inspection. `real` is the element type of its first real operand.
+// The op under inspection. `real` is the element type of its first real operand, `wide` the one
+// that goes with it (op.h).
 typedef struct checker {
     edt_op_desc *desc;
     edt_error *err;
-    edt_dtype real;
+    edt_dtype real, wide;
 } checker;
 
 static edt_status check_arity(const checker *c)
@@ -68,15 +69,23 @@ static edt_status check_shape(const checker *c, int i, const char *operand, edt_
     return EDT_OK;
 }
 
+static bool is_real(edt_dtype dtype)
+{
+    return dtype == EDT_DTYPE_F32 || dtype == EDT_DTYPE_F64 || dtype == EDT_DTYPE_BF16 ||
+           dtype == EDT_DTYPE_F16;
+}
+
 // The first real operand: N,H,W,C or a flat arena; its type is the op's.
 static edt_status take_real(checker *c, int i, const char *operand, int n_dims)
 {
     const edt_tensor_desc *in = &c->desc->in[i];
-    if (in->dtype != EDT_DTYPE_F32 && in->dtype != EDT_DTYPE_F64) {
-        EDT_FAIL(c->err, EDT_ERR_INVALID, "%s: input %d (%s) has type %s, must be f32 or f64",
+    if (!is_real(in->dtype)) {
+        EDT_FAIL(c->err, EDT_ERR_INVALID,
+                 "%s: input %d (%s) has type %s, must be f32, f64, bf16 or f16",
                  edt_op_get_info(c->desc->kind)->name, i, operand, edt_dtype_name(in->dtype));
     }
     c->real = in->dtype;
+    c->wide = edt_dtype_wide(in->dtype);
     if (in->shape.n_dims != n_dims) {
         char text[EDT_SHAPE_TEXT_BYTES];
         EDT_FAIL(c->err, EDT_ERR_INVALID, "%s: input %d (%s) has shape %s, must have %d axes",
@@ -89,6 +98,11 @@ static edt_status take_real(checker *c, int i, const char *operand, int n_dims)
 static edt_status check_real(const checker *c, int i, const char *operand, edt_shape want)
 {
     return check_shape(c, i, operand, c->real, want);
+}
+
+static edt_status check_wide(const checker *c, int i, const char *operand, edt_shape want)
+{
+    return check_shape(c, i, operand, c->wide, want);
 }
 
 static void set_out(const checker *c, int i, edt_dtype dtype, edt_shape shape)
@@ -151,7 +165,7 @@ static edt_status check_channels(const checker *c, int first, int n, const char 
                                  int64_t channels)
 {
     for (int i = 0; i < n; ++i) {
-        EDT_TRY(check_real(c, first + i, names[i], edt_shape_1(channels)));
+        EDT_TRY(check_wide(c, first + i, names[i], edt_shape_1(channels)));
     }
     return EDT_OK;
 }
@@ -178,12 +192,24 @@ static edt_status infer_normalize(checker *c)
     }
     const edt_dtype real =
         attrs->norm_dtype == EDT_DTYPE_NONE ? EDT_DTYPE_F32 : attrs->norm_dtype;
-    if (real != EDT_DTYPE_F32 && real != EDT_DTYPE_F64) {
+    if (!is_real(real)) {
         EDT_FAIL(c->err, EDT_ERR_INVALID,
-                 "normalize: attribute norm_dtype is %s, must be f32 or f64",
+                 "normalize: attribute norm_dtype is %s, must be f32, f64, bf16 or f16",
                  edt_dtype_name(real));
     }
     set_out(c, 0, real, *x);
+    return EDT_OK;
+}
+
+static edt_status infer_cast(checker *c)
+{
+    EDT_TRY(take_real(c, 0, "x", c->desc->in[0].shape.n_dims));
+    if (!is_real(c->desc->attrs.cast_dtype)) {
+        EDT_FAIL(c->err, EDT_ERR_INVALID,
+                 "cast: attribute cast_dtype is %s, must be f32, f64, bf16 or f16",
+                 edt_dtype_name(c->desc->attrs.cast_dtype));
+    }
+    set_out(c, 0, c->desc->attrs.cast_dtype, c->desc->in[0].shape);
     return EDT_OK;
 }
 
@@ -273,33 +299,81 @@ static edt_status infer_conv_weight(checker *c, bool depthwise)
                  edt_op_get_info(c->desc->kind)->name, edt_shape_text(given, got_text),
                  edt_shape_text(&dw, want_text));
     }
-    set_out(c, 0, c->real, dw);
-    set_out(c, 1, c->real, edt_shape_1(co));
+    set_out(c, 0, c->wide, dw);
+    set_out(c, 1, c->wide, edt_shape_1(co));
     return EDT_OK;
 }
 
+static edt_status check_n_ranks(const checker *c)
+{
+    const int n_ranks = c->desc->attrs.bn.n_ranks;
+    return n_ranks >= 1 ? EDT_OK : fail_attr(c, "bn.n_ranks", n_ranks, "at least 1");
+}
+
+// BN_TRAIN, BN_INFER and, with the sums as input 1, BN_APPLY.
 static edt_status infer_bn(checker *c)
 {
+    const bool apply = c->desc->kind == EDT_OP_BN_APPLY;
     EDT_TRY(check_bn_attrs(c));
     EDT_TRY(take_real(c, 0, "x", 4));
     const edt_shape *x = &c->desc->in[0].shape;
-    EDT_TRY(check_channels(c, 1, 4, bn_names, x->dim[3]));
+    const edt_shape channels = edt_shape_1(x->dim[3]);
+    if (apply) {
+        EDT_TRY(check_n_ranks(c));
+        EDT_TRY(check_shape(c, 1, "sums", EDT_DTYPE_F64, edt_shape_1(2 * x->dim[3])));
+    }
+    EDT_TRY(check_channels(c, apply ? 2 : 1, 4, bn_names, x->dim[3]));
     set_out(c, 0, c->real, *x);
-    set_out(c, 1, c->real, edt_shape_1(x->dim[3]));
-    set_out(c, 2, c->real, edt_shape_1(x->dim[3]));
+    set_out(c, 1, c->wide, channels);
+    set_out(c, 2, c->wide, channels);
     return EDT_OK;
 }
 
-static edt_status infer_bn_bwd(checker *c, bool batch)
+static edt_status infer_bn_stats(checker *c)
+{
+    EDT_TRY(take_real(c, 0, "x", 4));
+    const int64_t channels = c->desc->in[0].shape.dim[3];
+    EDT_TRY(check_wide(c, 1, "mm", edt_shape_1(channels)));
+    set_out(c, 0, EDT_DTYPE_F64, edt_shape_1(2 * channels));
+    return EDT_OK;
+}
+
+static edt_status check_bn_bwd(checker *c, bool batch)
 {
     EDT_TRY(check_bn_attrs(c));
     EDT_TRY(take_real(c, 0, "dy", 4));
     const edt_shape *dy = &c->desc->in[0].shape;
     EDT_TRY(check_real(c, 1, "x", *dy));
-    EDT_TRY(check_channels(c, 2, 4, batch ? bn_batch_names : bn_names, dy->dim[3]));
+    return check_channels(c, 2, 4, batch ? bn_batch_names : bn_names, dy->dim[3]);
+}
+
+static edt_status infer_bn_bwd(checker *c, bool batch)
+{
+    EDT_TRY(check_bn_bwd(c, batch));
+    const edt_shape *dy = &c->desc->in[0].shape;
     set_out(c, 0, c->real, *dy);
-    set_out(c, 1, c->real, edt_shape_1(dy->dim[3]));
-    set_out(c, 2, c->real, edt_shape_1(dy->dim[3]));
+    set_out(c, 1, c->wide, edt_shape_1(dy->dim[3]));
+    set_out(c, 2, c->wide, edt_shape_1(dy->dim[3]));
+    return EDT_OK;
+}
+
+static edt_status infer_bn_bwd_stats(checker *c)
+{
+    EDT_TRY(check_bn_bwd(c, true));
+    const int64_t channels = c->desc->in[0].shape.dim[3];
+    set_out(c, 0, EDT_DTYPE_F64, edt_shape_1(2 * channels));
+    set_out(c, 1, c->wide, edt_shape_1(channels));
+    set_out(c, 2, c->wide, edt_shape_1(channels));
+    return EDT_OK;
+}
+
+static edt_status infer_bn_bwd_apply(checker *c)
+{
+    EDT_TRY(check_bn_bwd(c, true));
+    EDT_TRY(check_n_ranks(c));
+    const edt_shape *dy = &c->desc->in[0].shape;
+    EDT_TRY(check_shape(c, 6, "sums", EDT_DTYPE_F64, edt_shape_1(2 * dy->dim[3])));
+    set_out(c, 0, c->real, *dy);
     return EDT_OK;
 }
 
@@ -359,7 +433,7 @@ static edt_status infer_drop_connect(checker *c)
     EDT_TRY(take_real(c, 0, "x", 4));
     const edt_shape *x = &c->desc->in[0].shape;
     const edt_shape *u = &c->desc->in[1].shape;
-    EDT_TRY(check_real(c, 1, "u", edt_shape_2(u->n_dims == 2 ? u->dim[0] : 1, x->dim[0])));
+    EDT_TRY(check_wide(c, 1, "u", edt_shape_2(u->n_dims == 2 ? u->dim[0] : 1, x->dim[0])));
     if (!(attrs->drop_survival > 0 && attrs->drop_survival <= 1)) {
         return fail_attr(c, "drop_survival", attrs->drop_survival, "above 0 and at most 1");
     }
@@ -438,9 +512,9 @@ static edt_status infer_fuse(checker *c)
         const edt_shape want = per_channel                        ? edt_shape_1(x.dim[3])
                                : c->desc->in[i].shape.n_dims == 0 ? (edt_shape){.n_dims = 0}
                                                                   : edt_shape_1(1);
-        EDT_TRY(check_real(c, i, w_names[j], want));
+        EDT_TRY(check_wide(c, i, w_names[j], want));
         if (backward) {
-            set_out(c, m + j, c->real, want);
+            set_out(c, m + j, c->wide, want);
         }
     }
     if (backward && c->desc->n_out > (weighted ? 2 * m : m)) {
@@ -454,7 +528,15 @@ static edt_status check_norm(const checker *c, int i)
 {
     const edt_shape shape =
         c->desc->in[i].shape.n_dims == 0 ? (edt_shape){.n_dims = 0} : edt_shape_1(1);
-    return check_real(c, i, "norm", shape);
+    EDT_TRY(check_wide(c, i, "norm", shape));
+    if (!c->desc->attrs.loss.scaled) {
+        return EDT_OK;
+    }
+    if (c->desc->n_in <= i + 1) {
+        EDT_FAIL(c->err, EDT_ERR_INVALID, "%s: loss.scaled is set and input %d (scale) absent",
+                 edt_op_get_info(c->desc->kind)->name, i + 1);
+    }
+    return check_shape(c, i + 1, "scale", EDT_DTYPE_F32, edt_shape_1(2));
 }
 
 // FOCAL_LOSS and BOX_LOSS: one level of logits against a slice of the flat target row.
@@ -480,7 +562,7 @@ static edt_status infer_level_loss(checker *c)
     if (focal) {
         EDT_TRY(check_shape(c, 1, "targets", EDT_DTYPE_I32, edt_shape_2(x->dim[0], n_anchors)));
     } else {
-        EDT_TRY(check_real(c, 1, "targets", edt_shape_3(x->dim[0], n_anchors, 4)));
+        EDT_TRY(check_wide(c, 1, "targets", edt_shape_3(x->dim[0], n_anchors, 4)));
     }
     const int64_t end = loss->anchor_offset + x->dim[1] * x->dim[2] * loss->anchors_per_cell;
     if (loss->anchor_offset < 0 || end > n_anchors) {
@@ -490,7 +572,7 @@ static edt_status infer_level_loss(checker *c)
                  edt_op_get_info(c->desc->kind)->name, loss->anchor_offset, end, n_anchors);
     }
     EDT_TRY(check_norm(c, 2));
-    set_out(c, 0, c->real, edt_shape_1(1));
+    set_out(c, 0, c->wide, edt_shape_1(1));
     set_out(c, 1, c->real, *x);
     return EDT_OK;
 }
@@ -498,7 +580,10 @@ static edt_status infer_level_loss(checker *c)
 static edt_status infer_iou_loss(checker *c)
 {
     const edt_loss_attrs *loss = &c->desc->attrs.loss;
-    const int n_levels = c->desc->n_in - 3;
+    const int n_levels = c->desc->n_in - (loss->scaled ? 4 : 3);
+    if (n_levels < 1) {
+        return fail_attr(c, "loss.scaled", loss->scaled, "false without an input for the scale");
+    }
     if (loss->anchors_per_cell < 1) {
         return fail_attr(c, "loss.anchors_per_cell", (double)loss->anchors_per_cell,
                          "at least 1");
@@ -517,11 +602,11 @@ static edt_status infer_iou_loss(checker *c)
         n_anchors += x->dim[1] * x->dim[2] * loss->anchors_per_cell;
         set_out(c, 1 + l, c->real, *x);
     }
-    EDT_TRY(check_real(c, n_levels, "anchors", edt_shape_2(n_anchors, 4)));
-    EDT_TRY(check_real(c, n_levels + 1, "targets",
+    EDT_TRY(check_wide(c, n_levels, "anchors", edt_shape_2(n_anchors, 4)));
+    EDT_TRY(check_wide(c, n_levels + 1, "targets",
                        edt_shape_3(c->desc->in[0].shape.dim[0], n_anchors, 4)));
     EDT_TRY(check_norm(c, n_levels + 2));
-    set_out(c, 0, c->real, edt_shape_1(1));
+    set_out(c, 0, c->wide, edt_shape_1(1));
     return EDT_OK;
 }
 
@@ -536,10 +621,13 @@ static edt_status infer_optimizer(checker *c)
     }
     EDT_TRY(take_real(c, 0, "params", 1));
     const int64_t n = c->desc->in[0].shape.dim[0];
-    for (int i = 1; i < c->desc->n_in; ++i) {
-        if (i != 3 || has_slot1) {
+    for (int i = 1; i < c->desc->n_in && i < 5; ++i) {
+        if (c->desc->in[i].dtype != EDT_DTYPE_NONE || i < 3) {
             EDT_TRY(check_real(c, i, names[i], edt_shape_1(n)));
         }
+    }
+    if (c->desc->n_in == 6) {
+        EDT_TRY(check_shape(c, 5, "scale", EDT_DTYPE_F32, edt_shape_1(2)));
     }
     for (int64_t i = 0; i < optimizer->n_segments; ++i) {
         const edt_param_segment *segment = &optimizer->segments[i];
@@ -562,11 +650,16 @@ edt_status edt_op_infer(edt_op_desc *desc, edt_error *err)
     checker c = {.desc = desc, .err = err, .real = EDT_DTYPE_NONE};
     EDT_TRY(check_arity(&c));
     switch (desc->kind) {
+    case EDT_OP_CAST: return infer_cast(&c);
     case EDT_OP_NORMALIZE: return infer_normalize(&c);
     case EDT_OP_CONV2D: return infer_conv(&c, false);
     case EDT_OP_DEPTHWISE: return infer_conv(&c, true);
     case EDT_OP_BN_TRAIN:
+    case EDT_OP_BN_APPLY:
     case EDT_OP_BN_INFER: return infer_bn(&c);
+    case EDT_OP_BN_STATS: return infer_bn_stats(&c);
+    case EDT_OP_BN_BWD_STATS: return infer_bn_bwd_stats(&c);
+    case EDT_OP_BN_BWD_APPLY: return infer_bn_bwd_apply(&c);
     case EDT_OP_ACT:
     case EDT_OP_ACT_BWD: return infer_act(&c);
     case EDT_OP_GLOBAL_AVG_POOL:

@@ -26,6 +26,11 @@ const char *edt_dtype_name(edt_dtype dtype)
     return (unsigned)dtype < sizeof names / sizeof names[0] ? names[dtype] : "unknown";
 }
 
+edt_dtype edt_dtype_wide(edt_dtype dtype)
+{
+    return dtype == EDT_DTYPE_F64 ? EDT_DTYPE_F64 : EDT_DTYPE_F32;
+}
+
 edt_shape edt_shape_1(int64_t a)
 {
     return (edt_shape){.n_dims = 1, .dim = {a}};

@@ -35,6 +35,9 @@ typedef struct edt_tensor_desc {
 // Bytes of one element; 0 for EDT_DTYPE_NONE.
 size_t edt_dtype_bytes(edt_dtype dtype);
 const char *edt_dtype_name(edt_dtype dtype);
+// The type that accompanies activations of `dtype`: of variables, statistics, losses and
+// gradients of variables. f64 for f64, f32 for f32, bf16 and f16.
+edt_dtype edt_dtype_wide(edt_dtype dtype);
 
 edt_shape edt_shape_1(int64_t a);
 edt_shape edt_shape_2(int64_t a, int64_t b);

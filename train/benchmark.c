@@ -169,7 +169,8 @@ edt_status edt_bench_run(const edt_hparams *hp, const edt_bench_options *o, edt_
     edt_status status = EDT_OK;
     if (m->wants_backend) {
         char text[128];
-        EDT_TRY(edt_backend_create(o->device, b.n_threads, err, &b.backend));
+        EDT_TRY(edt_backend_create(o->device, &(edt_backend_options){.n_threads = b.n_threads},
+                                   err, &b.backend));
         b.n_threads = b.backend->n_threads;
         edt_backend_describe(b.backend, text, sizeof text);
         EDT_INFO("%s; %s", b.machine, text);

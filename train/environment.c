@@ -54,7 +54,8 @@ static void read_backend(const char *name, edt_environment_backend *out)
     edt_error err = {0};
     edt_backend *backend = NULL;
     *out = (edt_environment_backend){.name = name};
-    out->can_run = edt_backend_create(name, 0, &err, &backend) == EDT_OK;
+    out->can_run = edt_backend_create(name, &(edt_backend_options){.n_threads = 0}, &err,
+                                      &backend) == EDT_OK;
     if (out->can_run) {
         edt_backend_describe(backend, out->text, sizeof out->text);
     } else {

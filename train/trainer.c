@@ -131,12 +131,12 @@ static edt_status fail_not_finite(const run *r, const edt_batch *batch,
         (void)snprintf(saved, sizeof saved, "The last checkpoint is from before, step %" PRId64,
                        r->saved_step);
     }
-    EDT_FAIL(err, EDT_ERR_NUMERIC,
-             "step %" PRId64
-             ": the loss (%g) or a gradient is not finite; pictures of the batch: "
-             "%s. %s (%s). Lower learning_rate or clip_gradients_norm, or look at these pictures "
-             "with inspect_records",
-             r->state.global_step, m->loss, ids, saved, r->options->model_dir);
+    EDT_FAIL(
+        err, EDT_ERR_NUMERIC,
+        "step %" PRId64 ": the loss (%g) or a gradient is not finite; pictures of the batch: "
+        "%s. %s (%s). Lower learning_rate or clip_gradients_norm, or look at these pictures "
+        "with inspect_records",
+        r->state.global_step, m->loss, ids, saved, r->options->model_dir);
 }
 
 static edt_status one_step(run *r, const edt_batch *batch, edt_error *err,
@@ -186,8 +186,8 @@ static edt_status next_batch(run *r, edt_error *err, const edt_batch **out_batch
     }
 }
 
-// Trains until global_step reaches `until`, or EDT_ERR_CANCELLED when the user interrupts before
-// (a checkpoint is then written). `fixed_batch` NULL: batches from the loader.
+// Trains until global_step reaches `until`, or EDT_ERR_CANCELLED when the user interrupts
+// before (a checkpoint is then written). `fixed_batch` NULL: batches from the loader.
 static edt_status train_until(run *r, int64_t until, const edt_batch *fixed_batch,
                               edt_error *err)
 {
@@ -378,7 +378,8 @@ static edt_status check_options(const edt_train_options *o, edt_error *err)
     }
     const bool evaluates =
         o->mode != EDT_TRAIN_MODE_TRAIN || (o->eval_after_train && !o->overfit_one_batch);
-    if (evaluates && !plans && (o->val_file_pattern == NULL || o->val_file_pattern[0] == '\0')) {
+    if (evaluates && !plans &&
+        (o->val_file_pattern == NULL || o->val_file_pattern[0] == '\0')) {
         EDT_FAIL(err, EDT_ERR_USAGE, "--val_file_pattern is missing: the shards to evaluate");
     }
     return EDT_OK;
@@ -404,7 +405,9 @@ static edt_status run_training(run *r, edt_error *err)
     EDT_TRY(edt_preflight_check_hparams(r->hp, err));
     if (!o->plan) {
         // A device that is not there is told before any file is looked at.
-        EDT_TRY(edt_backend_create(o->device, (int)o->num_threads, err, &r->backend));
+        EDT_TRY(edt_backend_create(o->device,
+                                   &(edt_backend_options){.n_threads = (int)o->num_threads},
+                                   err, &r->backend));
     }
     EDT_TRY(make_schedule(r, err));
     const edt_step_options so = {
@@ -448,7 +451,8 @@ static edt_status run_training(run *r, edt_error *err)
 static edt_status run_eval(run *r, edt_error *err)
 {
     const edt_train_options *o = r->options;
-    EDT_TRY(edt_backend_create(o->device, (int)o->num_threads, err, &r->backend));
+    EDT_TRY(edt_backend_create(
+        o->device, &(edt_backend_options){.n_threads = (int)o->num_threads}, err, &r->backend));
     int64_t total_steps = INT64_MAX;
     if (o->num_examples_per_epoch > 0) {
         EDT_TRY(make_schedule(r, err));
@@ -479,7 +483,8 @@ edt_status edt_train_run(const edt_hparams *hp, const edt_train_options *options
     edt_backend_destroy(&r.backend);
     edt_arena_deinit(&r.arena);
     if (is_tracing) {
-        // Written for a run that failed as well: that is when it is wanted. The first error stays.
+        // Written for a run that failed as well: that is when it is wanted. The first error
+        // stays.
         edt_error stop_err = {0};
         const edt_status stopped = edt_trace_stop(&stop_err);
         if (stopped != EDT_OK && status == EDT_OK) {

@@ -42,6 +42,11 @@ static edt_cpu_prepare_fn *prepare_of(edt_op_kind kind)
     case EDT_OP_CONV2D_DATA:
     case EDT_OP_CONV2D_WEIGHT:
     case EDT_OP_CONV2D_BN_ACT: return edt_cpu_prepare_conv;
+    case EDT_OP_CAST:
+    case EDT_OP_BN_STATS:
+    case EDT_OP_BN_APPLY:
+    case EDT_OP_BN_BWD_STATS:
+    case EDT_OP_BN_BWD_APPLY:
     case EDT_OP_N_KINDS: break;
     }
     return NULL;
@@ -52,7 +57,7 @@ static edt_status cpu_supports(const edt_backend *backend, const edt_op_desc *de
 {
     (void)backend;
     if (prepare_of(desc->kind) == NULL) {
-        EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "cpu: op kind %d is unknown", (int)desc->kind);
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "cpu: %s is not there", edt_op_get_info(desc->kind)->name);
     }
     const edt_dtype real = desc->kind != EDT_OP_NORMALIZE             ? desc->in[0].dtype
                            : desc->attrs.norm_dtype == EDT_DTYPE_NONE ? EDT_DTYPE_F32

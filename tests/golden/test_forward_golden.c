@@ -263,7 +263,8 @@ static void check_all(selection s)
     EDT_TEST_NEEDS_DIR(edt_test_path(edt_test_golden_dir(), "model"));
     edt_error err = {0};
     edt_backend *backend = NULL;
-    const edt_status status = edt_backend_create(s.backend, 1, &err, &backend);
+    const edt_status status =
+        edt_backend_create(s.backend, &(edt_backend_options){.n_threads = 1}, &err, &backend);
     if (status == EDT_ERR_UNSUPPORTED) {
         cr_skip_test("%s", err.text);
     }

@@ -1,7 +1,7 @@
 // The whole training path against the reference: targets, losses, gradients and three optimizer
 // steps of every train/ file, in both semantics, in double on `ref` and in f32 on `cpu`.
-// Tolerances: golden/model/README.md 3. One file, because every stage starts from the state that the
-// one before it left.
+// Tolerances: golden/model/README.md 3. One file, because every stage starts from the state
+// that the one before it left.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -617,7 +617,8 @@ static void check_all(const char *backend_name, bool exact)
     EDT_TEST_NEEDS_DIR(edt_test_path(edt_test_golden_dir(), "model"));
     edt_error err = {0};
     edt_backend *backend = NULL;
-    const edt_status status = edt_backend_create(backend_name, 1, &err, &backend);
+    const edt_status status = edt_backend_create(
+        backend_name, &(edt_backend_options){.n_threads = 1}, &err, &backend);
     if (status == EDT_ERR_UNSUPPORTED) {
         cr_skip_test("%s", err.text);
     }

@@ -125,7 +125,9 @@ static edt_backend *open_backend(const char *name, int n_threads)
 {
     edt_error err = {0};
     edt_backend *backend = NULL;
-    cr_assert_eq(edt_backend_create(name, n_threads, &err, &backend), EDT_OK, "%s", err.text);
+    cr_assert_eq(edt_backend_create(name, &(edt_backend_options){.n_threads = n_threads}, &err,
+                                    &backend),
+                 EDT_OK, "%s", err.text);
     return backend;
 }
 

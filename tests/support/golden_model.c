@@ -305,7 +305,8 @@ void golden_net_create(const golden_file *file, const edt_hparams *take_hp,
     int32_t valid_hw[16];
     uint8_t *pixels = load_pictures(file, &net->hp, &net->options.batch_size, valid_hw);
     net->model = edt_test_model(&net->hp, &net->options);
-    OK(edt_backend_create(backend_name, 1, &err, &net->backend));
+    OK(edt_backend_create(backend_name, &(edt_backend_options){.n_threads = 1}, &err,
+                          &net->backend));
     OK(edt_params_create(net->model->graph, net->backend, &err, &net->params));
     if (net->options.mode == EDT_MODEL_TRAIN && net->options.losses) {
         OK(edt_params_add_arena(net->params, EDT_PARAMS_GRADS, &err));

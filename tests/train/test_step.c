@@ -27,7 +27,9 @@ static fixture open_fixture(const char *pattern, const char *backend, edt_dtype 
     edt_error err = {0};
     fixture f = {0};
     edt_test_train_hparams(overrides, &f.hp);
-    cr_assert_eq(edt_backend_create(backend, 1, &err, &f.backend), EDT_OK, "%s", err.text);
+    cr_assert_eq(
+        edt_backend_create(backend, &(edt_backend_options){.n_threads = 1}, &err, &f.backend),
+        EDT_OK, "%s", err.text);
     edt_step_options so = {.real = real, .batch_size = batch_size, .slot_format = EDT_SLOT_U8};
     cr_assert_eq(edt_schedule_init(&so.schedule, &f.hp, 64, 64 * 40, &err), EDT_OK, "%s",
                  err.text);

@@ -51,7 +51,9 @@ static const char *trained_dir(void)
     edt_model *model = edt_test_model(&trained, &options);
     edt_backend *backend = NULL;
     edt_params *params = NULL;
-    cr_assert_eq(edt_backend_create("ref", 1, &err, &backend), EDT_OK, "%s", err.text);
+    cr_assert_eq(
+        edt_backend_create("ref", &(edt_backend_options){.n_threads = 1}, &err, &backend),
+        EDT_OK, "%s", err.text);
     cr_assert_eq(edt_params_create(model->graph, backend, &err, &params), EDT_OK, "%s",
                  err.text);
     cr_assert_eq(edt_params_add_arena(params, EDT_PARAMS_SLOT0, &err), EDT_OK, "%s", err.text);

@@ -113,7 +113,9 @@ static fixture open_fixture(const char *overrides)
         (void)edt_graph_param(f.graph, keys[i], "p", edt_shape_1(N_ELEMENTS),
                               (edt_init){.kind = EDT_INIT_CONSTANT}, i != MOVING);
     }
-    cr_assert_eq(edt_backend_create("ref", 1, &err, &f.backend), EDT_OK, "%s", err.text);
+    cr_assert_eq(
+        edt_backend_create("ref", &(edt_backend_options){.n_threads = 1}, &err, &f.backend),
+        EDT_OK, "%s", err.text);
     cr_assert_eq(edt_params_create(f.graph, f.backend, &err, &f.params), EDT_OK, "%s",
                  err.text);
     const bool frozen[N_VARIABLES] = {[FROZEN] = true};

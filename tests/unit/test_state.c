@@ -24,7 +24,9 @@ static fixture open_fixture(const char *model_name, const char *overrides)
     cr_assert_eq(edt_hparams_override(&f.hp, overrides, &err), EDT_OK, "%s", err.text);
     const edt_model_options options = {.real = EDT_DTYPE_F32, .batch_size = 1};
     f.model = edt_test_model(&f.hp, &options);
-    cr_assert_eq(edt_backend_create("ref", 1, &err, &f.backend), EDT_OK, "%s", err.text);
+    cr_assert_eq(
+        edt_backend_create("ref", &(edt_backend_options){.n_threads = 1}, &err, &f.backend),
+        EDT_OK, "%s", err.text);
     cr_assert_eq(edt_params_create(f.model->graph, f.backend, &err, &f.params), EDT_OK, "%s",
                  err.text);
     static const edt_params_arena arenas[] = {EDT_PARAMS_SLOT0, EDT_PARAMS_SLOT1,
