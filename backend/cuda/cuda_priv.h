@@ -1,0 +1,81 @@
+// Inside of the cuda backend: its own struct, prepared kernels and what the cuda_*.c files
+// share. These files are C and hold shapes, choices and library calls; arithmetic on the device
+// is in kernels/*.cu, reached through the launchers of kernels/cuda_kernels.h.
+#ifndef EDT_BACKEND_CUDA_CUDA_PRIV_H
+#define EDT_BACKEND_CUDA_CUDA_PRIV_H
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+
+#include "backend/backend.h"
+#include "backend/cuda/kernels/cuda_kernels.h"
+
+typedef struct edt_cuda_pool edt_cuda_pool; // caching allocator, cuda_pool.c
+typedef struct edt_cuda_cudnn
+    edt_cuda_cudnn; // cuDNN handle, made when first wanted, cuda_cudnn.c
+
+typedef struct edt_cuda_backend {
+    edt_backend base;
+    int device;
+    edt_cuda_limits limits; // of the device, for launch geometry
+    bool tf32, deterministic;
+    cudaStream_t streams[EDT_N_STREAMS];
+    cublasLtHandle_t lt;
+    edt_cuda_cudnn *cudnn; // NULL until cuda_cudnn.c makes it
+    edt_cuda_pool *pool;
+    // What changes from run to run, read by kernels from device memory so that a captured graph
+    // sees the values of its replay (backend.h, begin).
+    edt_cuda_control *control;
+    bool capturing;
+} edt_cuda_backend;
+
+// Operands of one run.
+typedef struct edt_cuda_run {
+    edt_cuda_backend *backend;
+    const edt_run_ctx *ctx; // params_version only; the rest is in backend->control
+    cudaStream_t stream;    // compute
+    void *const *in;
+    void *const *out;
+    char *workspace; // EDT_MEM_ALIGN-aligned
+    edt_error *err;
+} edt_cuda_run;
+
+typedef edt_status edt_cuda_run_fn(edt_kernel *kernel, const edt_cuda_run *run);
+
+struct edt_kernel {
+    edt_op_desc desc;
+    edt_cuda_run_fn *run;
+    void (*deinit)(edt_kernel *kernel); // of `state`; NULL: nothing to do but free it
+    void *state;                        // edt_mem block of the kind's own, or NULL
+    size_t workspace_bytes;
+};
+
+// Each fills run, state, deinit and workspace_bytes of a kernel whose desc is set and checked.
+// On failure the caller releases the kernel.
+typedef edt_status edt_cuda_prepare_fn(edt_cuda_backend *backend, edt_kernel *kernel,
+                                       edt_error *err);
+edt_cuda_prepare_fn edt_cuda_prepare_map;    // cuda_map.c: elementwise kinds, cast, normalize
+edt_cuda_prepare_fn edt_cuda_prepare_pool;   // cuda_pooling.c: global pooling, channel scales
+edt_cuda_prepare_fn edt_cuda_prepare_norm;   // cuda_norm.c
+edt_cuda_prepare_fn edt_cuda_prepare_sample; // cuda_sample.c: max pooling, nearest resizing
+edt_cuda_prepare_fn edt_cuda_prepare_fuse;   // cuda_fuse.c
+edt_cuda_prepare_fn edt_cuda_prepare_loss;   // cuda_loss.c
+edt_cuda_prepare_fn edt_cuda_prepare_optimizer; // cuda_optimizer.c
+edt_cuda_prepare_fn edt_cuda_prepare_depthwise; // cuda_depthwise.c
+edt_cuda_prepare_fn edt_cuda_prepare_conv; // cuda_conv.c: picks cuda_gemm.c or cuda_cudnn.c
+
+// Zeroed host state of a kernel.
+edt_status edt_cuda_kernel_alloc_state(edt_kernel *kernel, size_t n_bytes, edt_error *err);
+
+// EDT_OK, or EDT_ERR_DEVICE with `what` and the library's own words.
+edt_status edt_cuda_check(cudaError_t code, const char *what, edt_error *err);
+
+#define EDT_CUDA_TRY(call, err)                                                                \
+    do {                                                                                       \
+        const cudaError_t code_ = (call);                                                      \
+        if (code_ != cudaSuccess) {                                                            \
+            return edt_cuda_check(code_, #call, err);                                          \
+        }                                                                                      \
+    } while (0)
+
+#endif
