@@ -78,4 +78,29 @@ edt_status edt_cuda_check(cudaError_t code, const char *what, edt_error *err);
         }                                                                                      \
     } while (0)
 
+// Rounds up to a multiple of `to`, a power of two.
+static inline size_t edt_cuda_align(size_t n_bytes, size_t to)
+{
+    return (n_bytes + to - 1) & ~(to - 1);
+}
+
+// True when what a kernel derived from parameters in[1..n] must be derived again: another
+// params_version (0: always) or other memory than last time. Remembers both, but not while a
+// capture is recorded: then the derivation becomes part of the graph and nothing has run yet.
+static inline bool edt_cuda_stale(const edt_cuda_run *run, uint64_t *version, const void **from,
+                                  int n)
+{
+    bool stale = run->ctx->params_version == 0 || run->ctx->params_version != *version;
+    for (int i = 0; i < n; i++) {
+        stale = stale || from[i] != run->in[1 + i];
+    }
+    if (!run->backend->capturing) {
+        *version = run->ctx->params_version;
+        for (int i = 0; i < n; i++) {
+            from[i] = run->in[1 + i];
+        }
+    }
+    return stale;
+}
+
 #endif
