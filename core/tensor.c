@@ -78,7 +78,7 @@ size_t edt_tensor_bytes(const edt_tensor_desc *desc)
     return (size_t)edt_shape_count(&desc->shape) * edt_dtype_bytes(desc->dtype);
 }
 
-char *edt_shape_text(const edt_shape *shape, char out[static EDT_SHAPE_TEXT_BYTES])
+char *edt_shape_text(const edt_shape *shape, char out[EDT_SHAPE_TEXT_BYTES])
 {
     size_t used = 0;
     out[used++] = '[';

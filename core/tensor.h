@@ -51,6 +51,6 @@ size_t edt_tensor_bytes(const edt_tensor_desc *desc);
 
 // Writes "[2,3,4]" and returns `out`; at least 112 bytes.
 enum { EDT_SHAPE_TEXT_BYTES = 112 };
-char *edt_shape_text(const edt_shape *shape, char out[static EDT_SHAPE_TEXT_BYTES]);
+char *edt_shape_text(const edt_shape *shape, char out[EDT_SHAPE_TEXT_BYTES]);
 
 #endif
