@@ -13,7 +13,9 @@
 #include <zstd.h>
 
 #include "dataio/png_mask.h"
+#ifdef EDT_VOC
 #include "dataio/voc_xml.h"
+#endif
 
 #define TEXT(x) #x
 #define EXPANDED_TEXT(x) TEXT(x)
@@ -40,8 +42,12 @@ int edt_dataio_libraries(edt_library out_libraries[static EDT_LIBRARIES_MAX])
     char version[32];
     (void)snprintf(version, sizeof version, "%d.%d.%d", major, minor, patch);
     put(&out_libraries[6], "LMDB", version, "catalogs of data sets");
-    put(&out_libraries[7], "libxml2", edt_voc_xml_library_version(),
+    put(&out_libraries[7], "libpng", edt_png_mask_library_version(), "instance masks");
+#ifdef EDT_VOC
+    put(&out_libraries[8], "libxml2", edt_voc_xml_library_version(),
         "annotations of PASCAL VOC");
-    put(&out_libraries[8], "libpng", edt_png_mask_library_version(), "instance masks");
     return 9;
+#else
+    return 8;
+#endif
 }
