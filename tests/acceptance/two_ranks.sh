@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Two ranks against one with the same global batch: the first step's gradient and the mean loss of 20
+# steps must agree (compare_runs.c).
+#   usage: two_ranks.sh BIN_DIR RECORD_PREFIX OUT_DIR [cpu|cuda [IMAGE_SIZE [GRADIENT_TOLERANCE [LOSS_TOLERANCE]]]]
+# compare_runs is looked for in BIN_DIR and in BIN_DIR/../acceptance. On one GPU the ranks share it: NCCL takes
+# processes with different NCCL_HOSTID for different machines.
+set -eu
+bin=$1 records=$2 out=$3 device=${4:-cuda} size=${5:-512} gradient=${6:-1e-2} loss=${7:-1e-2}
+compare=$bin/compare_runs
+[ -x "$compare" ] || compare=$bin/../acceptance/compare_runs
+rm -rf "$out"
+mkdir -p "$out"
+flags=(--model_name=efficientdet-d0 --train_batch_size=16 --num_examples_per_epoch=16 --num_epochs=20
+  --save_checkpoints_steps=1 --log_steps=1 --seed=3 --train_file_pattern="$records-*"
+  --hparams="image_size=$size,sync_bn=full,keep_checkpoint_max=0,learning_rate=0.01,label_map=coco")
+run() { # NAME FLAGS...
+  local name=$1
+  shift
+  "$bin/train" "${flags[@]}" --model_dir="$out/$name" "$@" >"$out/$name.log" 2>&1 ||
+    { echo "two_ranks.sh: training '$name' failed:" >&2; tail -n 20 "$out/$name.log" >&2; exit 1; }
+}
+case $device in
+  cuda)
+    run one --device=cuda
+    run two --strategy=gpus --num_ranks=2 --share_device
+    ;;
+  *)
+    run one --device="$device" --num_threads=2
+    run two --device="$device" --num_ranks=2 --num_threads=1
+    ;;
+esac
+"$compare" "$out/one" "$out/two" "$gradient" "$loss"
