@@ -10,14 +10,18 @@ compare=$bin/compare_runs
 [ -x "$compare" ] || compare=$bin/../acceptance/compare_runs
 rm -rf "$out"
 mkdir -p "$out"
-flags=(--model_name=efficientdet-d0 --train_batch_size=16 --num_examples_per_epoch=16 --num_epochs=20
-  --save_checkpoints_steps=1 --log_steps=1 --seed=3 --train_file_pattern="$records-*"
-  --hparams="image_size=$size,sync_bn=full,keep_checkpoint_max=0,learning_rate=0.01,label_map=coco")
-run() { # NAME FLAGS...
-  local name=$1
+flags=(--model_name=efficientdet-d0 --train_batch_size=16 --num_examples_per_epoch=16
+  --log_steps=1 --seed=3 --train_file_pattern="$records-*"
+  --hparams="image_size=$size,sync_bn=full,learning_rate=0.01,label_map=coco")
+# run NAME FLAGS...: 20 steps, and the checkpoint of a first step beside them.
+run() {
+  local name=$1 steps
   shift
-  "$bin/train" "${flags[@]}" --model_dir="$out/$name" "$@" >"$out/$name.log" 2>&1 ||
-    { echo "two_ranks.sh: training '$name' failed:" >&2; tail -n 20 "$out/$name.log" >&2; exit 1; }
+  for steps in 1 20; do
+    "$bin/train" "${flags[@]}" --num_epochs=$steps --model_dir="$out/$name-$steps" "$@" >"$out/$name-$steps.log" 2>&1 ||
+      { echo "two_ranks.sh: training '$name' failed:" >&2; tail -n 20 "$out/$name-$steps.log" >&2; exit 1; }
+  done
+  cp "$out/$name-1"/model.ckpt-1.* "$out/$name-20/"
 }
 case $device in
   cuda)
@@ -29,4 +33,4 @@ case $device in
     run two --device="$device" --num_ranks=2 --num_threads=1
     ;;
 esac
-"$compare" "$out/one" "$out/two" "$gradient" "$loss"
+"$compare" "$out/one-20" "$out/two-20" "$gradient" "$loss"

@@ -36,7 +36,7 @@ command -v nvcc >/dev/null || { echo "bundle.sh: no nvcc: the CUDA parts cannot 
 
 echo "== build ($build)"
 cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DEDT_CUDA=ON -DEDT_VOC=OFF -DEDT_BENCH=OFF >/dev/null
-cmake --build "$build" -j "$jobs" --target programs plugins tests_gpu select_images
+cmake --build "$build" -j "$jobs" --target programs plugins tests_gpu select_images compare_runs
 
 echo "== pack"
 stage=$(mktemp -d)
@@ -82,7 +82,8 @@ mkdir -p "$top/data/images"
 grep -o '"file_name": "[^"]*"' "$top/data/instances.json" | sed 's/.*: "//; s/"$//' |
   while read -r name; do cp "$data/coco-mini/val2017/$name" "$top/data/images/"; done
 chmod -R u+w "$top"
-cp tools/dev/gpu_check.sh "$top/"
+cp tools/dev/gpu_check.sh tests/acceptance/two_ranks.sh "$top/"
+cp "$build/acceptance/compare_runs" "$top/bin/"
 git describe --always --dirty >"$top/revision" 2>/dev/null || echo unknown >"$top/revision"
 
 mkdir -p "$(dirname "$output")"
