@@ -281,6 +281,12 @@ edt_status edt_op_infer(edt_op_desc *desc, edt_error *err);
 // as described; reads in[] and attrs only. Padded positions count, as in the published figures.
 int64_t edt_op_conv_macs(const edt_op_desc *desc);
 
+// Moves {scale, good steps} on after a step (spec/train.md 10): EDT_LOSS_SCALE_PERIOD finite steps in a
+// row double the scale (unless that is infinite), one that is not finite halves it (not below 1);
+// either starts the count again.
+enum { EDT_LOSS_SCALE_PERIOD = 2000 };
+void edt_loss_scale_step(bool finite, float scale[2]);
+
 const char *edt_act_name(edt_act act);
 // act_type of the hparams: swish, silu, swish_native, relu6, relu, hswish, mish.
 edt_status edt_act_parse(const char *text, edt_error *err, edt_act *out_act);

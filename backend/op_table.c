@@ -1,6 +1,8 @@
 // What is known about every op kind without looking at shapes: name, arity, in-place operands,
 // allowed reuse of memory; and the small arithmetic that all backends share: SAME windows,
-// activation names, multiply-accumulates. Shapes are checked in op_infer.c.
+// activation names, multiply-accumulates, the rule of the loss scale. Shapes are checked in
+// op_infer.c.
+#include <math.h>
 #include <string.h>
 
 #include "backend/op.h"
@@ -100,6 +102,18 @@ int64_t edt_op_conv_macs(const edt_op_desc *desc)
     case EDT_OP_CONV2D_WEIGHT: return dense_macs(in1, conv, in0->dim[3], in1->dim[3]);
     case EDT_OP_DEPTHWISE_WEIGHT: return dense_macs(in1, conv, in0->dim[3], 1);
     default: return 0;
+    }
+}
+
+void edt_loss_scale_step(bool finite, float scale[2])
+{
+    scale[1] += 1;
+    if (!finite) {
+        scale[0] = fmaxf(scale[0] / 2, 1);
+        scale[1] = 0;
+    } else if (scale[1] >= (float)EDT_LOSS_SCALE_PERIOD) {
+        scale[0] = isinf(scale[0] * 2) ? scale[0] : scale[0] * 2;
+        scale[1] = 0;
     }
 }
 

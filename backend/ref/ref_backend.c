@@ -29,7 +29,10 @@ static int64_t scratch_doubles(const edt_op_desc *desc)
     case EDT_OP_BN_TRAIN:
     case EDT_OP_BN_INFER:
     case EDT_OP_BN_TRAIN_BWD:
-    case EDT_OP_BN_INFER_BWD: return 4 * channels;
+    case EDT_OP_BN_INFER_BWD:
+    case EDT_OP_BN_APPLY:
+    case EDT_OP_BN_BWD_STATS:
+    case EDT_OP_BN_BWD_APPLY: return 4 * channels;
     case EDT_OP_GLOBAL_AVG_POOL:
     case EDT_OP_SCALE_CHANNELS_BWD: return channels;
     case EDT_OP_FUSE: return (EDT_FUSE_MAX_IN + 1) * channels;
@@ -44,6 +47,9 @@ static edt_status ref_supports(const edt_backend *backend, const edt_op_desc *de
 {
     (void)backend;
     const edt_dtype dtype = real_dtype(desc);
+    if (desc->kind == EDT_OP_CAST) {
+        return EDT_OK; // of all real types to all
+    }
     if (dtype != EDT_DTYPE_F32 && dtype != EDT_DTYPE_F64) {
         EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "ref: %s on %s; f32 and f64 are there",
                  edt_op_get_info(desc->kind)->name, edt_dtype_name(dtype));

@@ -1,12 +1,13 @@
-// Batch normalisation with its activation, in training (batch statistics) and inference form,
-// the gradients, and the fused convolution + BN + activation as the chain that it stands for.
+// Batch normalisation with its activation, in training (batch statistics, in one piece or in
+// the two halves of the synchronised form) and inference form, the gradients, and the fused
+// convolution + BN + activation as the chain that it stands for.
 #include <string.h>
 
 #include "backend/ref/ref_priv.h"
 
-void EDT_REF(bn_apply)(const edt_bn_attrs *bn, int64_t n_rows, int64_t n_channels,
-                       const real *x, const real *gamma, const real *beta, const real *mean,
-                       const real *var, double *scratch, real *y)
+void EDT_REF(bn_normalize)(const edt_bn_attrs *bn, int64_t n_rows, int64_t n_channels,
+                           const real *x, const real *gamma, const real *beta, const real *mean,
+                           const real *var, double *scratch, real *y)
 {
     double *scale = scratch;
     for (int64_t c = 0; c < n_channels; ++c) {
@@ -34,7 +35,7 @@ void EDT_REF(bn_infer)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *co
 {
     (void)ctx;
     const edt_shape *shape = &desc->in[0].shape;
-    EDT_REF(bn_apply)
+    EDT_REF(bn_normalize)
     (&desc->attrs.bn, rows_of(shape), shape->dim[3], in[0], in[1], in[2], in[3], in[4], scratch,
      out[0]);
 }
@@ -64,27 +65,24 @@ static void batch_statistics(int64_t n_rows, int64_t n_channels, const real *x,
     }
 }
 
-void EDT_REF(bn_train)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
-                       void *const *out, void *scratch)
+// The second half of training: stores statistics, moves the moving ones and normalises. mean,
+// var and scale are C doubles each, scale to be filled; n rows gave the statistics; `first` is
+// the index of gamma.
+static void apply_statistics(const edt_op_desc *desc, void *const *in, int first, double n,
+                             const double *mean, const double *var, double *scale,
+                             void *const *out)
 {
-    (void)ctx;
     const edt_bn_attrs *bn = &desc->attrs.bn;
     const edt_shape *shape = &desc->in[0].shape;
-    const int64_t n_rows = rows_of(shape);
     const int64_t n_channels = shape->dim[3];
     const real *x = in[0];
-    const real *gamma = in[1];
-    const real *beta = in[2];
-    real *moving_mean = in[3];
-    real *moving_var = in[4];
+    const real *gamma = in[first];
+    const real *beta = in[first + 1];
+    real *moving_mean = in[first + 2];
+    real *moving_var = in[first + 3];
     real *y = out[0];
     real *out_mean = desc->n_out > 1 ? out[1] : NULL;
     real *out_invstd = desc->n_out > 2 ? out[2] : NULL;
-    double *mean = scratch;
-    double *var = mean + n_channels;
-    double *scale = var + n_channels;
-    batch_statistics(n_rows, n_channels, x, mean, var);
-    const double n = (double)n_rows;
     const double unbiased = bn->biased_moving_variance ? 1 : n / fmax(n - 1, 1);
     for (int64_t c = 0; c < n_channels; ++c) {
         const double invstd = 1 / sqrt(var[c] + bn->epsilon);
@@ -100,12 +98,63 @@ void EDT_REF(bn_train)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *co
         moving_mean[c] = (real)(m - (m - mean[c]) * (1 - bn->momentum));
         moving_var[c] = (real)(v - (v - var[c] * unbiased) * (1 - bn->momentum));
     }
-    for (int64_t i = 0, row = 0; row < n_rows; ++row) {
+    for (int64_t i = 0, row = 0; row < rows_of(shape); ++row) {
         for (int64_t c = 0; c < n_channels; ++c, ++i) {
             const real z = (real)(((double)x[i] - mean[c]) * scale[c] + (double)beta[c]);
             y[i] = bn->act == EDT_ACT_NONE ? z : (real)edt_ref_act_value(bn->act, (double)z);
         }
     }
+}
+
+void EDT_REF(bn_train)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
+                       void *const *out, void *scratch)
+{
+    (void)ctx;
+    const edt_shape *shape = &desc->in[0].shape;
+    const int64_t n_channels = shape->dim[3];
+    double *mean = scratch;
+    double *var = mean + n_channels;
+    batch_statistics(rows_of(shape), n_channels, in[0], mean, var);
+    apply_statistics(desc, in, 1, (double)rows_of(shape), mean, var, var + n_channels, out);
+}
+
+void EDT_REF(bn_stats)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
+                       void *const *out, void *scratch)
+{
+    (void)ctx;
+    (void)scratch;
+    const edt_shape *shape = &desc->in[0].shape;
+    const int64_t n_channels = shape->dim[3];
+    const real *x = in[0];
+    const real *moving_mean = in[1];
+    double *sums = out[0];
+    memset(sums, 0, 2 * (size_t)n_channels * sizeof(double));
+    for (int64_t i = 0, row = 0; row < rows_of(shape); ++row) {
+        for (int64_t c = 0; c < n_channels; ++c, ++i) {
+            const double d = (double)x[i] - (double)moving_mean[c];
+            sums[c] += d;
+            sums[n_channels + c] += d * d;
+        }
+    }
+}
+
+void EDT_REF(bn_apply)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
+                       void *const *out, void *scratch)
+{
+    (void)ctx;
+    const edt_shape *shape = &desc->in[0].shape;
+    const int64_t n_channels = shape->dim[3];
+    const double n = (double)rows_of(shape) * desc->attrs.bn.n_ranks;
+    const double *sums = in[1];
+    const real *moving_mean = in[4];
+    double *mean = scratch;
+    double *var = mean + n_channels;
+    for (int64_t c = 0; c < n_channels; ++c) {
+        const double shift = sums[c] / n; // from the moving mean to the mean
+        mean[c] = (double)moving_mean[c] + shift;
+        var[c] = fmax(sums[n_channels + c] / n - shift * shift, 0);
+    }
+    apply_statistics(desc, in, 2, n, mean, var, var + n_channels, out);
 }
 
 // dz = dy * act'(z), z recomputed from x; sums over the rows of dz and of dz * normalised x.
@@ -176,29 +225,69 @@ static bn_bwd begin_bwd(const edt_op_desc *desc, void *const *in, void *scratch)
     };
 }
 
-void EDT_REF(bn_train_bwd)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
-                           void *const *out, void *scratch)
+static bn_bwd begin_batch_bwd(const edt_op_desc *desc, void *const *in, void *scratch)
 {
-    (void)ctx;
-    bn_bwd b = begin_bwd(desc, in, scratch);
+    const bn_bwd b = begin_bwd(desc, in, scratch);
     const real *mean = in[4];
     const real *invstd = in[5];
-    real *dx = out[0];
     for (int64_t c = 0; c < b.n_channels; ++c) {
         b.mean[c] = (double)mean[c];
         b.invstd[c] = (double)invstd[c];
     }
-    sum_gradients(&b);
-    const double n = (double)b.n_rows;
-    for (int64_t i = 0, row = 0; dx != NULL && row < b.n_rows; ++row) {
-        for (int64_t c = 0; c < b.n_channels; ++c, ++i) {
+    return b;
+}
+
+// dx from sums over the n rows that share the statistics.
+static void store_batch_dx(const bn_bwd *b, double n, real *dx)
+{
+    for (int64_t i = 0, row = 0; row < b->n_rows; ++row) {
+        for (int64_t c = 0; c < b->n_channels; ++c, ++i) {
             double xn;
-            const double dz = slope_at(&b, i, c, &xn);
-            dx[i] = (real)((double)b.gamma[c] * b.invstd[c] *
-                           (dz - b.sum_dz[c] / n - xn * (b.sum_dzx[c] / n)));
+            const double dz = slope_at(b, i, c, &xn);
+            dx[i] = (real)((double)b->gamma[c] * b->invstd[c] *
+                           (dz - b->sum_dz[c] / n - xn * (b->sum_dzx[c] / n)));
         }
     }
+}
+
+void EDT_REF(bn_train_bwd)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
+                           void *const *out, void *scratch)
+{
+    (void)ctx;
+    bn_bwd b = begin_batch_bwd(desc, in, scratch);
+    sum_gradients(&b);
+    if (out[0] != NULL) {
+        store_batch_dx(&b, (double)b.n_rows, out[0]);
+    }
     store_parameter_gradients(&b, desc, out);
+}
+
+void EDT_REF(bn_bwd_stats)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
+                           void *const *out, void *scratch)
+{
+    (void)ctx;
+    bn_bwd b = begin_batch_bwd(desc, in, scratch);
+    const size_t n_bytes = (size_t)b.n_channels * sizeof(double);
+    double *sums = out[0];
+    sum_gradients(&b);
+    if (sums != NULL) {
+        memcpy(sums, b.sum_dz, n_bytes);
+        memcpy(sums + b.n_channels, b.sum_dzx, n_bytes);
+    }
+    store_parameter_gradients(&b, desc, out);
+}
+
+void EDT_REF(bn_bwd_apply)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
+                           void *const *out, void *scratch)
+{
+    (void)ctx;
+    bn_bwd b = begin_batch_bwd(desc, in, scratch);
+    const double *sums = in[6];
+    memcpy(b.sum_dz, sums, (size_t)b.n_channels * sizeof(double));
+    memcpy(b.sum_dzx, sums + b.n_channels, (size_t)b.n_channels * sizeof(double));
+    if (out[0] != NULL) {
+        store_batch_dx(&b, (double)b.n_rows * desc->attrs.bn.n_ranks, out[0]);
+    }
 }
 
 void EDT_REF(bn_infer_bwd)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
@@ -238,7 +327,8 @@ void EDT_REF(conv_bn_act)(const edt_op_desc *desc, const edt_run_ctx *ctx, void 
         EDT_REF(depthwise_forward)(&g, in[0], in[1], y);
     }
     const int64_t n_rows = g.n * g.oh * g.ow;
-    EDT_REF(bn_apply)(&desc->attrs.bn, n_rows, g.co, y, in[2], in[3], in[4], in[5], scratch, y);
+    EDT_REF(bn_normalize)
+    (&desc->attrs.bn, n_rows, g.co, y, in[2], in[3], in[4], in[5], scratch, y);
     for (int64_t i = 0; residual != NULL && i < n_rows * g.co; ++i) {
         y[i] += residual[i];
     }

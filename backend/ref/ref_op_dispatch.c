@@ -2,10 +2,13 @@
 #include "backend/ref/ref_priv.h"
 
 edt_ref_run_fn *const EDT_REF(table)[EDT_OP_N_KINDS] = {
+    [EDT_OP_CAST] = edt_ref_cast,
     [EDT_OP_NORMALIZE] = EDT_REF(normalize),
     [EDT_OP_CONV2D] = EDT_REF(conv2d),
     [EDT_OP_DEPTHWISE] = EDT_REF(depthwise),
     [EDT_OP_BN_TRAIN] = EDT_REF(bn_train),
+    [EDT_OP_BN_STATS] = EDT_REF(bn_stats),
+    [EDT_OP_BN_APPLY] = EDT_REF(bn_apply),
     [EDT_OP_BN_INFER] = EDT_REF(bn_infer),
     [EDT_OP_ACT] = EDT_REF(act),
     [EDT_OP_GLOBAL_AVG_POOL] = EDT_REF(global_avg_pool),
@@ -23,6 +26,8 @@ edt_ref_run_fn *const EDT_REF(table)[EDT_OP_N_KINDS] = {
     [EDT_OP_DEPTHWISE_DATA] = EDT_REF(depthwise_data),
     [EDT_OP_DEPTHWISE_WEIGHT] = EDT_REF(depthwise_weight),
     [EDT_OP_BN_TRAIN_BWD] = EDT_REF(bn_train_bwd),
+    [EDT_OP_BN_BWD_STATS] = EDT_REF(bn_bwd_stats),
+    [EDT_OP_BN_BWD_APPLY] = EDT_REF(bn_bwd_apply),
     [EDT_OP_BN_INFER_BWD] = EDT_REF(bn_infer_bwd),
     [EDT_OP_ACT_BWD] = EDT_REF(act_bwd),
     [EDT_OP_GLOBAL_AVG_POOL_BWD] = EDT_REF(global_avg_pool_bwd),

@@ -52,10 +52,11 @@ void EDT_REF(iou_loss)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *co
     (void)ctx;
     (void)scratch;
     const edt_loss_attrs *loss = &desc->attrs.loss;
-    const int n_levels = desc->n_in - 3;
+    const int n_levels = desc->n_in - (loss->scaled ? 4 : 3);
     const real *anchors = in[n_levels];
     const real *targets = in[n_levels + 1];
     const double n = 4 * (double)*(const real *)in[n_levels + 2];
+    const double weight = loss->weight * edt_ref_loss_scale(desc, in);
     const int64_t n_total = desc->in[n_levels].shape.dim[0];
     double sum = 0;
     int64_t offset = 0;   // first anchor of the level
@@ -80,7 +81,7 @@ void EDT_REF(iou_loss)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *co
                 sum += row_loss(loss, box + row * 4, target, anchor, code_grad);
             }
             for (int i = 0; gradient != NULL && i < 4; ++i) {
-                gradient[row * 4 + i] = (real)(loss->weight * code_grad[i] / n);
+                gradient[row * 4 + i] = (real)(weight * code_grad[i] / n);
             }
         }
         offset += n_level;

@@ -37,6 +37,7 @@ void EDT_REF(focal_loss)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *
     const real *logits = in[0];
     const int32_t *targets = in[1];
     const double n = (double)*(const real *)in[2];
+    const double scale = edt_ref_loss_scale(desc, in);
     real *gradient = desc->n_out > 1 ? out[1] : NULL;
     double sum = 0;
     for (int64_t row = 0; row < shape->dim[0] * n_level; ++row) {
@@ -49,7 +50,7 @@ void EDT_REF(focal_loss)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *
                 sum += focal_element(loss, (double)logits[i], k == target, &slope);
             }
             if (gradient != NULL) {
-                gradient[i] = (real)(slope / n);
+                gradient[i] = (real)(scale * slope / n);
             }
         }
     }
@@ -68,6 +69,7 @@ void EDT_REF(box_loss)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *co
     const real *box = in[0];
     const real *targets = in[1];
     const double n = 4 * (double)*(const real *)in[2];
+    const double weight = loss->weight * edt_ref_loss_scale(desc, in);
     real *gradient = desc->n_out > 1 ? out[1] : NULL;
     double sum = 0;
     for (int64_t i = 0; i < shape->dim[0] * n_level; ++i) {
@@ -85,7 +87,7 @@ void EDT_REF(box_loss)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *co
             }
         }
         if (gradient != NULL) {
-            gradient[i] = (real)(loss->weight * slope / n);
+            gradient[i] = (real)(weight * slope / n);
         }
     }
     *(real *)out[0] = (real)(sum / n);

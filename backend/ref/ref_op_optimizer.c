@@ -1,13 +1,13 @@
 // The whole parameter update in one op: L2, clipping per tensor and globally
-// (spec/train.md 4.5, 5.1), SGD or Adam (7), averages (8). Statistics and every formula in
-// double, one rounding per stored value.
+// (spec/train.md 4.5, 5.1), SGD or Adam (7), averages (8), loss scaling (10). Statistics and
+// every formula in double, one rounding per stored value.
 #include "backend/ref/ref_priv.h"
 
 // Gradient with the L2 term, before clipping.
 static double gradient_at(const edt_optimizer_attrs *a, const edt_param_segment *segment,
-                          const real *params, const real *grads, int64_t i)
+                          double loss_scale, const real *params, const real *grads, int64_t i)
 {
-    const double g = (double)grads[i];
+    const double g = (double)grads[i] / loss_scale;
     return segment->decay ? g + a->weight_decay * (double)params[i] : g;
 }
 
@@ -68,6 +68,8 @@ void EDT_REF(optimizer)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *c
     real *slot0 = in[2];
     real *slot1 = desc->n_in > 3 ? in[3] : NULL;
     real *ema = desc->n_in > 4 ? in[4] : NULL;
+    float *scale = desc->n_in > 5 ? in[5] : NULL;
+    const double loss_scale = scale != NULL ? (double)scale[0] : 1;
     real *stats = out[0];
     double *factors = scratch; // per segment: what clips its gradient
 
@@ -79,7 +81,7 @@ void EDT_REF(optimizer)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *c
         double of_tensor = 0;
         for (int64_t i = segment->offset; segment->update && i < segment->offset + segment->n;
              ++i) {
-            const double g = gradient_at(a, segment, params, grads, i);
+            const double g = gradient_at(a, segment, loss_scale, params, grads, i);
             of_tensor += g * g;
         }
         factors[s] = clip ? a->clip / fmax(sqrt(of_tensor), a->clip) : 1;
@@ -93,6 +95,9 @@ void EDT_REF(optimizer)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *c
     stats[EDT_OPTIMIZER_STAT_RAW_NORM] = (real)sqrt(raw_square);
     stats[EDT_OPTIMIZER_STAT_NORM] = (real)(finite ? norm * global_factor : NAN);
     stats[EDT_OPTIMIZER_STAT_FINITE] = finite ? 1 : 0;
+    if (scale != NULL) {
+        edt_loss_scale_step(finite, scale);
+    }
     if (!finite) {
         return;
     }
@@ -107,7 +112,7 @@ void EDT_REF(optimizer)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *c
         const double factor = factors[s] * global_factor;
         for (int64_t i = segment->offset; segment->update && i < segment->offset + segment->n;
              ++i) {
-            const double g = gradient_at(a, segment, params, grads, i) * factor;
+            const double g = gradient_at(a, segment, loss_scale, params, grads, i) * factor;
             if (a->kind == EDT_OPTIMIZER_ADAM) {
                 update_adam(a, lr_t, g, &params[i], &slot0[i], &slot1[i]);
             } else {

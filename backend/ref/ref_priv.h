@@ -15,6 +15,9 @@
 typedef void edt_ref_run_fn(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
                             void *const *out, void *scratch);
 
+// CAST, for every pair of types (ref_cast.c).
+edt_ref_run_fn edt_ref_cast;
+
 // One run function per kind, both builds (ref_op_dispatch.c).
 extern edt_ref_run_fn *const edt_ref_f32_table[EDT_OP_N_KINDS];
 extern edt_ref_run_fn *const edt_ref_f64_table[EDT_OP_N_KINDS];
@@ -35,8 +38,12 @@ edt_ref_run_fn EDT_REF(depthwise);
 edt_ref_run_fn EDT_REF(depthwise_data);
 edt_ref_run_fn EDT_REF(depthwise_weight);
 edt_ref_run_fn EDT_REF(bn_train);
+edt_ref_run_fn EDT_REF(bn_stats);
+edt_ref_run_fn EDT_REF(bn_apply);
 edt_ref_run_fn EDT_REF(bn_infer);
 edt_ref_run_fn EDT_REF(bn_train_bwd);
+edt_ref_run_fn EDT_REF(bn_bwd_stats);
+edt_ref_run_fn EDT_REF(bn_bwd_apply);
 edt_ref_run_fn EDT_REF(bn_infer_bwd);
 edt_ref_run_fn EDT_REF(conv_bn_act);
 edt_ref_run_fn EDT_REF(act);
@@ -92,9 +99,14 @@ void EDT_REF(conv2d_forward)(const edt_ref_window *g, const real *x, const real 
 void EDT_REF(depthwise_forward)(const edt_ref_window *g, const real *x, const real *w, real *y);
 // y = act((x - mean) * gamma / sqrt(var + epsilon) + beta) over n_rows rows of n_channels; x
 // may be y.
-void EDT_REF(bn_apply)(const edt_bn_attrs *bn, int64_t n_rows, int64_t n_channels,
-                       const real *x, const real *gamma, const real *beta, const real *mean,
-                       const real *var, double *scratch, real *y);
+void EDT_REF(bn_normalize)(const edt_bn_attrs *bn, int64_t n_rows, int64_t n_channels,
+                           const real *x, const real *gamma, const real *beta, const real *mean,
+                           const real *var, double *scratch, real *y);
+// What multiplies the gradients of a loss: the first value of the last input with loss.scaled.
+static inline double edt_ref_loss_scale(const edt_op_desc *desc, void *const *in)
+{
+    return desc->attrs.loss.scaled ? (double)*(const float *)in[desc->n_in - 1] : 1;
+}
 
 static inline double edt_ref_sigmoid(double x)
 {

@@ -167,6 +167,64 @@ static bool bn_case(int i, edt_op_case *c)
     return true;
 }
 
+// The halves of synchronised batch norm, on one rank and as one of three.
+static bool sync_bn_case(int i, edt_op_case *c)
+{
+    static const edt_op_kind kinds[] = {EDT_OP_BN_STATS, EDT_OP_BN_APPLY, EDT_OP_BN_BWD_STATS,
+                                        EDT_OP_BN_BWD_APPLY};
+    static const int64_t shapes[][4] = {
+        {2, 5, 3, 16}, {1, 7, 9, 33}, {3, 16, 16, 64}, {1, 1, 1, 88}, {2, 33, 31, 3}};
+    enum { N_SHAPES = sizeof shapes / sizeof shapes[0], N_EACH = N_SHAPES * 7 };
+    if (i >= 4 * N_EACH) {
+        return false;
+    }
+    const edt_op_kind kind = kinds[i / N_EACH];
+    const int64_t *d = shapes[i / 7 % N_SHAPES];
+    const edt_tensor_desc x = f32(edt_shape_4(d[0], d[1], d[2], d[3]));
+    const edt_tensor_desc channels = f32(edt_shape_1(d[3]));
+    const edt_tensor_desc sums = {EDT_DTYPE_F64, edt_shape_1(2 * d[3])};
+    begin(c, kind, i, 1e-5);
+    edt_bn_attrs *bn = &c->desc.attrs.bn;
+    bn->act = (edt_act)(i % 7);
+    bn->n_ranks = i % 2 == 0 ? 1 : 3;
+    bn->biased_moving_variance = i / 7 % 2 == 0;
+    describe(c, " %ldx%ldx%ldx%ld %s, %d ranks", (long)d[0], (long)d[1], (long)d[2], (long)d[3],
+             edt_act_name(bn->act), bn->n_ranks);
+    add_in(c, x);
+    if (kind == EDT_OP_BN_STATS) {
+        add_in(c, channels);
+        return true;
+    }
+    add_in(c, kind == EDT_OP_BN_APPLY ? sums : x);
+    for (int j = 0; j < 4; ++j) {
+        add_in(c, channels);
+    }
+    if (kind == EDT_OP_BN_BWD_APPLY) {
+        add_in(c, sums);
+        return true;
+    }
+    c->desc.n_out = 3;
+    if (kind == EDT_OP_BN_BWD_STATS) {
+        c->desc.attrs.accumulate = i % 2 == 1;
+        c->absent_out = i % 7 == 2 ? 6U : i % 7 == 3 ? 1U : 0;
+    }
+    return true;
+}
+
+static bool cast_case(int i, edt_op_case *c)
+{
+    static const edt_dtype types[] = {EDT_DTYPE_F32, EDT_DTYPE_BF16, EDT_DTYPE_F16};
+    static const int64_t counts[] = {1, 1003, 70000};
+    if (i >= 9) {
+        return false;
+    }
+    begin(c, EDT_OP_CAST, i, 0);
+    c->desc.attrs.cast_dtype = types[i % 3];
+    add_in(c, f32(edt_shape_1(counts[i / 3])));
+    describe(c, " of %ld to %s", (long)counts[i / 3], edt_dtype_name(types[i % 3]));
+    return true;
+}
+
 static bool map_case(int i, edt_op_case *c)
 {
     static const int64_t shapes[][4] = {{2, 5, 3, 16}, {1, 7, 9, 33}, {3, 8, 8, 64}};
@@ -289,10 +347,12 @@ static bool fuse_case(int i, edt_op_case *c)
 
 static bool loss_case(int i, edt_op_case *c)
 {
-    enum { N_FOCAL = 4, N_BOX = 3, N_IOU = 8 };
-    if (i >= N_FOCAL + N_BOX + N_IOU) {
+    enum { N_FOCAL = 4, N_BOX = 3, N_IOU = 8, N_PLAIN = N_FOCAL + N_BOX + N_IOU };
+    if (i >= 2 * N_PLAIN) {
         return false;
     }
+    const bool scaled = i >= N_PLAIN;
+    i %= N_PLAIN;
     edt_loss_attrs loss = {
         .alpha = 0.25,
         .gamma = 1.5,
@@ -331,9 +391,13 @@ static bool loss_case(int i, edt_op_case *c)
         add_in(c, f32(edt_shape_3(n, n_anchors, 4)));
         add_in(c, norm);
     }
+    loss.scaled = scaled;
+    if (scaled) {
+        add_in(c, f32(edt_shape_1(2)));
+    }
     c->desc.n_out = c->desc.kind == EDT_OP_IOU_LOSS ? 4 : 2;
     c->desc.attrs.loss = loss;
-    describe(c, " %d", i);
+    describe(c, " %d%s", i, scaled ? " scaled" : "");
     return true;
 }
 
@@ -346,10 +410,11 @@ static bool update_case(int i, edt_op_case *c)
         {.offset = 160, .n = 333, .update = true, .decay = true},
         {.offset = 496, .n = 16, .average = true}, // moving statistics
     };
-    if (i >= 3 * 2 * 2 + 2) {
+    enum { N_UPDATES = 3 * 2 * 2 * 2 };
+    if (i >= N_UPDATES + 2) {
         return false;
     }
-    if (i >= 12) {
+    if (i >= N_UPDATES) {
         begin(c, EDT_OP_NORMALIZE, i, 1e-6);
         c->desc.in[0] = (edt_tensor_desc){EDT_DTYPE_U8, edt_shape_4(2, 9, 11, 3)};
         c->desc.in[1] = (edt_tensor_desc){EDT_DTYPE_I32, edt_shape_2(2, 2)};
@@ -358,7 +423,7 @@ static bool update_case(int i, edt_op_case *c)
         const float std[3] = {58.395F, 57.12F, 57.375F};
         memcpy(c->desc.attrs.norm_mean, mean, sizeof mean);
         memcpy(c->desc.attrs.norm_std, std, sizeof std);
-        c->desc.attrs.norm_scale_range = i == 13;
+        c->desc.attrs.norm_scale_range = i > N_UPDATES;
         return true;
     }
     begin(c, EDT_OP_OPTIMIZER, i, 2e-6);
@@ -374,22 +439,31 @@ static bool update_case(int i, edt_op_case *c)
         .weight_decay = 4e-2,
         .l2_includes_frozen = i % 2 == 0,
     };
-    const bool ema = i / 6 == 1;
+    const bool ema = i / 6 % 2 == 1;
+    const bool scaled = i / 12 == 1;
     const bool adam = a->kind == EDT_OPTIMIZER_ADAM;
-    for (int j = 0; j < (ema ? 5 : adam ? 4 : 3); ++j) {
+    for (int j = 0; j < (ema || scaled ? 5 : adam ? 4 : 3); ++j) {
         add_in(c, f32(edt_shape_1(512)));
     }
-    if (ema && !adam) {
+    if (!adam) {
         c->desc.in[3].dtype = EDT_DTYPE_NONE;
     }
-    describe(c, " kind %d%s%s", (int)a->kind, a->clip > 0 ? " clip" : "", ema ? " ema" : "");
+    if (!ema) {
+        c->desc.in[4].dtype = EDT_DTYPE_NONE;
+    }
+    if (scaled) {
+        add_in(c, f32(edt_shape_1(2)));
+    }
+    describe(c, " kind %d%s%s%s", (int)a->kind, a->clip > 0 ? " clip" : "", ema ? " ema" : "",
+             scaled ? " scaled" : "");
     return true;
 }
 
 bool edt_op_case_get(int i, edt_op_case *out_case)
 {
-    static bool (*const groups[])(int, edt_op_case *) = {
-        conv_case, bn_case, map_case, sample_case, fuse_case, loss_case, update_case};
+    static bool (*const groups[])(int, edt_op_case *) = {conv_case, bn_case,   sync_bn_case,
+                                                         cast_case, map_case,  sample_case,
+                                                         fuse_case, loss_case, update_case};
     for (size_t g = 0; g < sizeof groups / sizeof groups[0]; ++g) {
         int n = 0;
         if (groups[g](i, out_case)) {

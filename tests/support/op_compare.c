@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend/ref/ref_cast.h"
+
 typedef struct device_operands {
     void *in[EDT_OP_MAX_IN];
     void *out[EDT_OP_MAX_OUT];
@@ -77,13 +79,42 @@ static bool is_real(edt_dtype dtype)
     return dtype == EDT_DTYPE_F32 || dtype == EDT_DTYPE_F64;
 }
 
+// Type of input i, f32 in a case, where activations are `real` (backend/op.h).
+static edt_dtype input_dtype(const edt_op_desc *desc, int i, edt_dtype real)
+{
+    const edt_dtype wide = edt_dtype_wide(real);
+    const int n_in = desc->n_in;
+    const int scale = desc->attrs.loss.scaled ? 1 : 0;
+    switch (desc->kind) {
+    case EDT_OP_BN_STATS:
+    case EDT_OP_BN_TRAIN:
+    case EDT_OP_BN_INFER:
+    case EDT_OP_BN_APPLY:
+    case EDT_OP_DROP_CONNECT: return i == 0 ? real : wide;
+    case EDT_OP_BN_TRAIN_BWD:
+    case EDT_OP_BN_BWD_STATS:
+    case EDT_OP_BN_BWD_APPLY:
+    case EDT_OP_BN_INFER_BWD: return i < 2 ? real : wide;
+    case EDT_OP_CONV2D_BN_ACT:
+    case EDT_OP_DEPTHWISE_BN_ACT: return i < 2 || i > 5 ? real : wide;
+    case EDT_OP_FUSE: return i < desc->attrs.fuse_n ? real : wide;
+    case EDT_OP_FUSE_BWD: return i <= desc->attrs.fuse_n ? real : wide;
+    case EDT_OP_FOCAL_LOSS:
+    case EDT_OP_BOX_LOSS: return i == 0 ? real : i == 3 ? EDT_DTYPE_F32 : wide;
+    case EDT_OP_IOU_LOSS:
+        return i < n_in - 3 - scale ? real : i < n_in - scale ? wide : EDT_DTYPE_F32;
+    case EDT_OP_OPTIMIZER: return i == 5 ? EDT_DTYPE_F32 : wide;
+    default: return real;
+    }
+}
+
 edt_status edt_op_retype(const edt_op_desc *desc, edt_dtype real, edt_error *err,
                          edt_op_desc *out_desc)
 {
     edt_op_desc typed = *desc;
     for (int i = 0; i < typed.n_in; ++i) {
-        if (is_real(typed.in[i].dtype)) {
-            typed.in[i].dtype = real;
+        if (typed.in[i].dtype == EDT_DTYPE_F32) {
+            typed.in[i].dtype = input_dtype(desc, i, real);
         }
     }
     typed.attrs.norm_dtype = real;
@@ -125,11 +156,7 @@ static void prefill_out(const edt_tensor_desc *desc, void *to)
     const int64_t n = edt_shape_count(&desc->shape);
     for (int64_t i = 0; i < n; ++i) {
         const double value = 0.25 + 0.125 * (double)(i % 5);
-        if (desc->dtype == EDT_DTYPE_F32) {
-            ((float *)to)[i] = (float)value;
-        } else if (desc->dtype == EDT_DTYPE_F64) {
-            ((double *)to)[i] = value;
-        }
+        edt_ref_real_put(desc->dtype, to, i, value);
     }
 }
 
@@ -157,10 +184,8 @@ static edt_status run_case(edt_backend *backend, const edt_op_case *op_case, edt
 static double value_at(const edt_tensor_desc *desc, const void *from, int64_t i)
 {
     switch (desc->dtype) {
-    case EDT_DTYPE_F32: return (double)((const float *)from)[i];
-    case EDT_DTYPE_F64: return ((const double *)from)[i];
     case EDT_DTYPE_U8: return ((const uint8_t *)from)[i];
-    default: return 0;
+    default: return edt_ref_real_get(desc->dtype, from, i);
     }
 }
 

@@ -10,11 +10,12 @@ enum { EDT_OP_CASE_NAME_BYTES = 96 };
 
 typedef struct edt_op_case {
     char name[EDT_OP_CASE_NAME_BYTES];
-    // kind, attrs, n_in, n_out and in[] with f32 for the real operands; out[] is inferred.
+    // kind, attrs, n_in, n_out and in[] with f32 for the real, wide and f32 operands; out[] is
+    // inferred.
     edt_op_desc desc;
     // Largest |difference| to the double reference that an f32 result may have, as a multiple
-    // of the largest |value| of that output. u8 outputs must agree exactly with the float
-    // reference.
+    // of the largest |value| of that output. u8 and 16-bit outputs must agree exactly with the
+    // float reference.
     double tolerance;
     uint64_t seed;       // of the inputs
     uint32_t absent_out; // bit i: output i's pointer is NULL
@@ -32,7 +33,8 @@ typedef struct edt_op_report {
 edt_status edt_op_execute(edt_backend *backend, const edt_op_desc *desc, const edt_run_ctx *ctx,
                           void *const *in, void *const *out, edt_error *err);
 
-// The description with every real operand and attribute turned to `real` and outputs inferred.
+// The description with every real operand and attribute turned to `real`, every wide one to
+// what goes with it, and outputs inferred.
 edt_status edt_op_retype(const edt_op_desc *desc, edt_dtype real, edt_error *err,
                          edt_op_desc *out_desc);
 

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend/ref/ref_cast.h"
 #include "tests/support/op_compare.h"
 
 typedef struct draws {
@@ -24,12 +25,7 @@ static double between(draws *d, double low, double high)
 
 static void put(const edt_tensor_desc *t, void *to, int64_t i, double value)
 {
-    const float v = (float)value;
-    if (t->dtype == EDT_DTYPE_F64) {
-        ((double *)to)[i] = (double)v;
-    } else {
-        ((float *)to)[i] = v;
-    }
+    edt_ref_real_put(t->dtype, to, i, (double)(float)value);
 }
 
 static void fill_uniform(const edt_tensor_desc *t, void *to, draws *d, double low, double high)
@@ -126,12 +122,45 @@ static void fill_bn(const edt_op_desc *desc, draws *d, int first, void *const *i
     }
 }
 
+// Sums that a synchronised batch norm over n_ranks could see: those of this rank's x, and as
+// much again, a little off, for every other rank.
+static void fill_bn_sums(const edt_op_desc *desc, draws *d, void *const *in)
+{
+    const edt_tensor_desc *x = &desc->in[0];
+    const int64_t n_channels = x->shape.dim[3];
+    const double others = desc->attrs.bn.n_ranks - 1;
+    for (int64_t c = 0; c < n_channels; ++c) {
+        const double origin = edt_ref_real_get(desc->in[4].dtype, in[4], c);
+        double sum = 0;
+        double square = 0;
+        for (int64_t i = c; i < edt_shape_count(&x->shape); i += n_channels) {
+            const double value = edt_ref_real_get(x->dtype, in[0], i) - origin;
+            sum += value;
+            square += value * value;
+        }
+        put(&desc->in[1], in[1], c, sum * (1 + others * between(d, 0.8, 1)));
+        put(&desc->in[1], in[1], n_channels + c, square * (1 + others * between(d, 1, 1.2)));
+    }
+}
+
+static void fill_loss_scale(const edt_op_desc *desc, double good_steps, void *const *in)
+{
+    const int i = desc->n_in - 1;
+    put(&desc->in[i], in[i], 0, 1024);
+    put(&desc->in[i], in[i], 1, good_steps);
+}
+
+static bool is_floating(edt_dtype dtype)
+{
+    return dtype == EDT_DTYPE_F32 || dtype == EDT_DTYPE_F64 || dtype == EDT_DTYPE_BF16 ||
+           dtype == EDT_DTYPE_F16;
+}
+
 void edt_op_fill(const edt_op_desc *desc, uint64_t seed, void *const *in)
 {
     draws d = {seed * 0x2545F4914F6CDD1DULL + 1};
     for (int i = 0; i < desc->n_in; ++i) {
-        if (in[i] != NULL &&
-            (desc->in[i].dtype == EDT_DTYPE_F32 || desc->in[i].dtype == EDT_DTYPE_F64)) {
+        if (in[i] != NULL && is_floating(desc->in[i].dtype)) {
             fill_uniform(&desc->in[i], in[i], &d, -1, 1);
         }
     }
@@ -139,7 +168,20 @@ void edt_op_fill(const edt_op_desc *desc, uint64_t seed, void *const *in)
     case EDT_OP_NORMALIZE: fill_normalize(desc, &d, in); break;
     case EDT_OP_BN_TRAIN:
     case EDT_OP_BN_INFER: fill_bn(desc, &d, 1, in); break;
+    case EDT_OP_BN_STATS: fill_uniform(&desc->in[1], in[1], &d, -0.2, 0.2); break;
+    case EDT_OP_BN_APPLY:
+        fill_bn(desc, &d, 2, in);
+        fill_bn_sums(desc, &d, in);
+        break;
+    case EDT_OP_BN_BWD_APPLY: {
+        const edt_shape *x = &desc->in[0].shape;
+        const double limit = 0.2 * (double)(x->dim[0] * x->dim[1] * x->dim[2]);
+        fill_bn(desc, &d, 2, in);
+        fill_uniform(&desc->in[6], in[6], &d, -limit, limit);
+        break;
+    }
     case EDT_OP_BN_TRAIN_BWD:
+    case EDT_OP_BN_BWD_STATS:
     case EDT_OP_BN_INFER_BWD:
     case EDT_OP_CONV2D_BN_ACT:
     case EDT_OP_DEPTHWISE_BN_ACT: fill_bn(desc, &d, 2, in); break;
@@ -162,7 +204,7 @@ void edt_op_fill(const edt_op_desc *desc, uint64_t seed, void *const *in)
         put(&desc->in[2], in[2], 0, 3.7);
         break;
     case EDT_OP_IOU_LOSS: {
-        const int n_levels = desc->n_in - 3;
+        const int n_levels = desc->n_in - (desc->attrs.loss.scaled ? 4 : 3);
         for (int l = 0; l < n_levels; ++l) {
             fill_uniform(&desc->in[l], in[l], &d, -0.5, 0.5);
         }
@@ -175,6 +217,10 @@ void edt_op_fill(const edt_op_desc *desc, uint64_t seed, void *const *in)
         if (desc->n_in > 3 && in[3] != NULL) { // Adam's second moment
             fill_uniform(&desc->in[3], in[3], &d, 0, 1);
         }
+        if (desc->n_in > 5) {
+            fill_uniform(&desc->in[1], in[1], &d, -1024, 1024);
+            fill_loss_scale(desc, seed % 2 == 0 ? 7 : EDT_LOSS_SCALE_PERIOD - 1, in);
+        }
         break;
     case EDT_OP_FUSE:
     case EDT_OP_FUSE_BWD:
@@ -184,5 +230,8 @@ void edt_op_fill(const edt_op_desc *desc, uint64_t seed, void *const *in)
         }
         break;
     default: break;
+    }
+    if (desc->attrs.loss.scaled) {
+        fill_loss_scale(desc, 7, in);
     }
 }

@@ -35,7 +35,7 @@ Test(backend, absent_and_unknown_ones_say_what_to_use, .timeout = 30)
     cr_expect_null(backend);
 }
 
-Test(backend, ref_refuses_what_is_not_real, .timeout = 30)
+Test(backend, ref_computes_in_32_and_64_bits_and_casts_all_types, .timeout = 30)
 {
     edt_error err = {0};
     edt_backend *ref = NULL;
@@ -46,8 +46,12 @@ Test(backend, ref_refuses_what_is_not_real, .timeout = 30)
     edt_kernel *kernel = NULL;
     size_t workspace_bytes;
     cr_expect_eq(ref->table->supports(ref, &desc, &err), EDT_ERR_UNSUPPORTED);
+    cr_expect_not_null(strstr(err.text, "act on f16; f32 and f64 are there"), "%s", err.text);
     cr_expect_eq(ref->table->prepare(ref, &desc, &err, &kernel, &workspace_bytes),
-                 EDT_ERR_INVALID);
+                 EDT_ERR_UNSUPPORTED);
     cr_expect_null(kernel);
+    desc.kind = EDT_OP_CAST;
+    desc.attrs.cast_dtype = EDT_DTYPE_BF16;
+    cr_expect_eq(ref->table->supports(ref, &desc, &err), EDT_OK, "%s", err.text);
     edt_backend_destroy(&ref);
 }
