@@ -327,7 +327,9 @@ int main(int argc, char **argv)
     remove_outputs(&b, "copy-");
     remove_outputs(&b, "out-");
     remove_outputs(&b, "list.json");
-    (void)rmdir(b.dir);
+    remove_outputs(&b, ".edt/out-"); // side indexes and the catalog
+    (void)rmdir(edt_path_join(&b.arena, b.dir, ".edt"));
+    (void)rmdir(b.dir); // stays when it holds what others have written
     for (int i = 0; i < MAX_THREADS; ++i) {
         edt_mem_free(b.worker[i].buffer);
     }

@@ -95,7 +95,10 @@ size_t edt_fuzz_seed(int i, uint8_t *out, size_t cap)
         "\"segmentation\": [[239.97, 260.24, 222.04]]}]}",
         "[NaN, Infinity, -Infinity, 9223372036854775807, 1e-400, 123456789012345678901.5]",
         "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041 long enough for a vector of sixteen bytes\"",
-        "  [true, false, null, {}, [], {\"a\": {\"b\": [[]]}}]                         \n"};
+        "  [true, false, null, {}, [], {\"a\": {\"b\": [[]]}}]                         \n",
+        // Long enough to be read over 64 bytes at a time.
+        "[[239.97, 260.24, -0.05, 0, 10, -7.25, 100, 0.0, 222.04, 300.5, 12, 13, 14.75, 1.5], "
+        "[1,2.5,-3,0.25,1,2.5,-3,0.25,1,2.5,-3,0.25,1,2.5,-3,0.25,1,2.5,-3,0.25,1,2.5,-3,7]]"};
     if (i >= (int)(sizeof seeds / sizeof seeds[0])) {
         return 0;
     }
