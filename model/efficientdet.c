@@ -49,7 +49,11 @@ static edt_value_id build_input(const edt_hparams *hp, const edt_model_options *
     const edt_shape shape =
         edt_shape_4(options->batch_size, hp->image_size.h, hp->image_size.w, 3);
     if (!options->u8_input) {
-        return edt_graph_input(graph, "image", graph->real, shape);
+        const edt_value_id image = edt_graph_input(graph, "image", graph->wide, shape);
+        const edt_op_attrs cast = {.cast_dtype = graph->real};
+        return graph->wide == graph->real
+                   ? image
+                   : edt_graph_op(graph, "image_cast", EDT_OP_CAST, &cast, 1, &image, 1);
     }
     edt_op_attrs attrs = {.norm_scale_range = hp->scale_range, .norm_dtype = graph->real};
     for (int i = 0; i < 3; i++) {
@@ -82,18 +86,21 @@ typedef struct loss_builder {
     const edt_hparams *hp;
     const edt_model_options *options;
     edt_model *model;
-    edt_value_id cls_targets, box_targets, norm, anchors;
+    edt_value_id cls_targets, box_targets, norm, anchors, scale;
     edt_iou_loss_kind iou_kind;
     int n_seeds;
     edt_grad_seed seeds[MAX_SEEDS];
 } loss_builder;
 
 // A loss op with its gradients as seeds (training only): outputs are the loss, then one
-// gradient for each of the first `n_pred` inputs.
+// gradient for each of the first `n_pred` inputs. `in` has room for the loss scale.
 static void add_loss(loss_builder *b, const char *name, edt_op_kind kind,
-                     const edt_op_attrs *attrs, int n_in, const edt_value_id *in, int n_pred)
+                     const edt_op_attrs *attrs, int n_in, edt_value_id *in, int n_pred)
 {
     edt_graph *graph = b->model->graph;
+    if (b->options->loss_scaled) {
+        in[n_in++] = b->scale;
+    }
     const bool gradients = b->options->mode == EDT_MODEL_TRAIN;
     const edt_value_id loss =
         edt_graph_op(graph, name, kind, attrs, n_in, in, gradients ? 1 + n_pred : 1);
@@ -113,8 +120,8 @@ static void build_losses(loss_builder *b, const edt_value_id *cls, const edt_val
     b->cls_targets =
         edt_graph_input(graph, "cls_targets", EDT_DTYPE_I32, edt_shape_2(n, model->n_anchors));
     b->box_targets =
-        edt_graph_input(graph, "box_targets", graph->real, edt_shape_3(n, model->n_anchors, 4));
-    b->norm = edt_graph_input(graph, "norm", graph->real, edt_shape_1(1));
+        edt_graph_input(graph, "box_targets", graph->wide, edt_shape_3(n, model->n_anchors, 4));
+    b->norm = edt_graph_input(graph, "norm", graph->wide, edt_shape_1(1));
     edt_op_attrs attrs = {.loss = {.alpha = hp->alpha,
                                    .gamma = hp->gamma,
                                    .label_smoothing = hp->label_smoothing,
@@ -125,15 +132,19 @@ static void build_losses(loss_builder *b, const edt_value_id *cls, const edt_val
                                    .misaligned_rows = hp->reference_defects,
                                    // What the reference computes, whatever its custom gradient
                                    // says: its stored CIoU gradients are the whole ones.
-                                   .ciou_v_gradient = true}};
+                                   .ciou_v_gradient = true,
+                                   .scaled = b->options->loss_scaled}};
+    if (b->options->loss_scaled) {
+        b->scale = edt_graph_input(graph, "loss_scale", EDT_DTYPE_F32, edt_shape_1(2));
+    }
     for (int l = model->min_level; l <= model->max_level; l++) {
         attrs.loss.weight = 1.0;
-        const edt_value_id cls_in[3] = {cls[l], b->cls_targets, b->norm};
+        edt_value_id cls_in[4] = {cls[l], b->cls_targets, b->norm};
         add_loss(b, edt_graph_printf(graph, "cls_loss_%d", l), EDT_OP_FOCAL_LOSS, &attrs, 3,
                  cls_in, 1);
         if (hp->box_loss_weight != 0.0) {
             attrs.loss.weight = hp->box_loss_weight;
-            const edt_value_id box_in[3] = {box[l], b->box_targets, b->norm};
+            edt_value_id box_in[4] = {box[l], b->box_targets, b->norm};
             add_loss(b, edt_graph_printf(graph, "box_loss_%d", l), EDT_OP_BOX_LOSS, &attrs, 3,
                      box_in, 1);
         }
@@ -144,7 +155,7 @@ static void build_losses(loss_builder *b, const edt_value_id *cls, const edt_val
         attrs.loss.weight = hp->iou_loss_weight;
         attrs.loss.anchor_offset = 0;
         b->anchors =
-            edt_graph_input(graph, "anchors", graph->real, edt_shape_2(model->n_anchors, 4));
+            edt_graph_input(graph, "anchors", graph->wide, edt_shape_2(model->n_anchors, 4));
         edt_value_id in[EDT_OP_MAX_IN];
         int n_in = 0;
         for (int l = model->min_level; l <= model->max_level; l++) {
@@ -179,7 +190,7 @@ static edt_status build(const edt_hparams *hp, const edt_model_options *options,
         model->n_drop_rows = backbone.n_drop_rows + edt_heads_drop_rows(hp);
     }
     if (model->n_drop_rows > 0) {
-        layers.drop_u = edt_graph_input(graph, "drop_u", graph->real,
+        layers.drop_u = edt_graph_input(graph, "drop_u", graph->wide,
                                         edt_shape_2(model->n_drop_rows, options->batch_size));
     }
 

@@ -13,21 +13,25 @@ typedef enum edt_model_mode {
 
 typedef struct edt_model_options {
     edt_model_mode mode;
-    edt_dtype real;       // EDT_DTYPE_F32, or EDT_DTYPE_F64 on `ref`
+    edt_dtype real;       // EDT_DTYPE_F32; BF16 and F16 on devices; F64 on `ref`
     int64_t batch_size;
-    bool u8_input;        // input "image_u8" [N,H,W,3] + "valid_hw" i32 [N,2]; else "image" real [N,H,W,3]
+    bool u8_input;        // input "image_u8" [N,H,W,3] + "valid_hw" i32 [N,2]; else "image" wide [N,H,W,3]
     bool drop_connect;    // training: backbone stochastic depth and heads' survival_prob
     bool losses;          // add losses (both modes; evaluation loss has no gradients)
     bool keep_features;   // outputs "reduction_1..5", "extra_P6..", "cell<c>_P<l>" too
     bool accumulate;      // gradients add up over micro-steps
+    bool loss_scaled;     // gradients of the losses are multiplied by input "loss_scale"
+    int bn_ranks;         // 0: batch norm by itself; else synchronised over so many ranks
     const bool *wants_grad; // per param index (frozen ones false), or NULL; training with losses only
 } edt_model_options;
 
 // Inputs of the graph by name:
 //   "image" | "image_u8" + "valid_hw"
-//   "drop_u"       real [R,N], R = edt_model.n_drop_rows draws in [0,1) (only with drop_connect and R > 0)
-//   "cls_targets"  i32 [N,T], T anchors over all levels; "box_targets" real [N,T,4]; "norm" real [1]
-//   "anchors"      real [T,4] (only with iou_loss_type)
+//   "drop_u"       wide [R,N], R = edt_model.n_drop_rows draws in [0,1) (only with drop_connect and R > 0)
+//   "cls_targets"  i32 [N,T], T anchors over all levels; "box_targets" wide [N,T,4]; "norm" wide [1]
+//   "anchors"      wide [T,4] (only with iou_loss_type)
+//   "loss_scale"   f32 [2] (only with loss_scaled): backend/op.h, OPTIMIZER
+// Logits are real, losses wide.
 // Outputs: "cls_<l>" [N,h,w,A*K], "box_<l>" [N,h,w,A*4]; with losses "cls_loss_<l>", "box_loss_<l>" [1]
 // (and "iou_loss" [1]).
 typedef struct edt_model {

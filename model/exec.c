@@ -1,4 +1,6 @@
-// The executor: kernels prepared once, pointers bound once, a run is a loop over nodes.
+// The executor: kernels prepared once, pointers bound once, a run is a loop over nodes. Graphs
+// with 16-bit activations read the weights of convolutions from a low copy of the parameter
+// arena, which one CAST over the whole arena renews when the parameters have changed.
 #include "model/exec.h"
 
 #include <string.h>
@@ -30,8 +32,15 @@ struct edt_exec {
     size_t workspace_bytes;
     bool use_ema;
     const void *bound_values, *bound_grads; // arenas that `pointers` were computed from
+    void **placed;        // by value: the caller's memory instead of ours, or NULL
+    edt_kernel *cast;     // arena -> low; NULL: the graph's real type is wide
+    void *low;            // copy of the arena in the graph's real type
+    uint64_t low_version; // arena_version of `low`, 0: not known
+    edt_exec_hook_fn *hook;
+    void *hook_user;
     bool timing;
     double *seconds;
+    edt_event **events; // by node and one more, where the backend has streams; made for timing
 };
 
 static int64_t align_up(int64_t bytes)
@@ -68,8 +77,10 @@ edt_status edt_plan_summarize(const edt_graph *graph, edt_error *err,
                                     .naive_bytes = plan.naive_bytes,
                                     .input_bytes = input_bytes(graph)};
         for (int i = 0; i < graph->n_params; i++) {
-            summary.param_bytes +=
-                (int64_t)edt_tensor_bytes(&graph->values[graph->params[i].value].desc);
+            const int64_t n = edt_shape_count(&graph->params[i].shape);
+            summary.param_bytes += n * (int64_t)edt_dtype_bytes(graph->wide);
+            summary.low_bytes +=
+                graph->real == graph->wide ? 0 : n * (int64_t)edt_dtype_bytes(graph->real);
         }
         for (int i = 0; i < graph->n_nodes; i++) {
             if (!dead[i]) {
@@ -90,9 +101,9 @@ edt_status edt_plan_summarize(const edt_graph *graph, edt_error *err,
 static edt_status match_params(edt_exec *exec, edt_error *err)
 {
     const edt_graph *graph = exec->graph;
-    if (exec->params->real != graph->real) {
-        EDT_FAIL(err, EDT_ERR_MISMATCH, "the graph computes in %s, the parameters are %s",
-                 edt_dtype_name(graph->real), edt_dtype_name(exec->params->real));
+    if (exec->params->real != graph->wide) {
+        EDT_FAIL(err, EDT_ERR_MISMATCH, "the graph's variables are %s, the parameters are %s",
+                 edt_dtype_name(graph->wide), edt_dtype_name(exec->params->real));
     }
     for (int i = 0; i < graph->n_params; i++) {
         const edt_param *param = &graph->params[i];
@@ -117,14 +128,14 @@ static edt_status match_params(edt_exec *exec, edt_error *err)
     return EDT_OK;
 }
 
-static void *param_pointer(const edt_exec *exec, const void *arena, int i_param)
+static void *param_pointer(const edt_exec *exec, const void *arena, edt_dtype dtype,
+                           int i_param)
 {
     if (arena == NULL) {
         return NULL;
     }
     const edt_param_entry *entry = &exec->params->entries[exec->entry_of[i_param]];
-    return (char *)(uintptr_t)arena +
-           (size_t)entry->offset * edt_dtype_bytes(exec->params->real);
+    return (char *)(uintptr_t)arena + (size_t)entry->offset * edt_dtype_bytes(dtype);
 }
 
 // Recomputes all operand pointers; cheap, and done only when an arena appeared or was switched.
@@ -143,15 +154,21 @@ static void bind(edt_exec *exec)
             input += align_up((int64_t)edt_tensor_bytes(&value->desc));
             break;
         case EDT_VALUE_PARAM:
-            exec->pointers[v] = param_pointer(exec, exec->bound_values, value->i_param);
+            exec->pointers[v] = param_pointer(
+                exec, value->desc.dtype == graph->wide ? exec->bound_values : exec->low,
+                value->desc.dtype, value->i_param);
             break;
         case EDT_VALUE_PARAM_GRAD:
-            exec->pointers[v] = param_pointer(exec, exec->bound_grads, value->i_param);
+            exec->pointers[v] =
+                param_pointer(exec, exec->bound_grads, graph->wide, value->i_param);
             break;
         case EDT_VALUE_ACTIVATION:
             exec->pointers[v] =
                 exec->plan.offset[v] < 0 ? NULL : (char *)exec->block + exec->plan.offset[v];
             break;
+        }
+        if (exec->placed[v] != NULL) {
+            exec->pointers[v] = exec->placed[v];
         }
     }
     for (int i = 0; i < graph->n_nodes; i++) {
@@ -184,6 +201,32 @@ static edt_status prepare_kernels(edt_exec *exec, edt_error *err)
         exec->workspace_bytes =
             workspace > exec->workspace_bytes ? workspace : exec->workspace_bytes;
     }
+    return EDT_OK;
+}
+
+static edt_status prepare_low_copy(edt_exec *exec, edt_error *err)
+{
+    const edt_graph *graph = exec->graph;
+    if (graph->real == graph->wide) {
+        return EDT_OK;
+    }
+    const edt_backend_table *table = exec->backend->table;
+    const int64_t n = exec->params->n_elements;
+    edt_op_desc desc = {.kind = EDT_OP_CAST,
+                        .attrs = {.cast_dtype = graph->real},
+                        .n_in = 1,
+                        .n_out = 1,
+                        .in = {{graph->wide, edt_shape_1(n)}}};
+    EDT_TRY(edt_op_infer(&desc, err));
+    size_t workspace = 0;
+    EDT_TRY_CTX(table->prepare(exec->backend, &desc, err, &exec->cast, &workspace), err,
+                "%s copy of the parameters on backend %s", edt_dtype_name(graph->real),
+                table->name);
+    exec->workspace_bytes =
+        workspace > exec->workspace_bytes ? workspace : exec->workspace_bytes;
+    const size_t n_bytes = (size_t)n * edt_dtype_bytes(graph->real);
+    EDT_TRY_CTX(table->alloc(exec->backend, EDT_MEM_PARAM, n_bytes, err, &exec->low), err,
+                "%s copy of the parameters (%zu bytes)", edt_dtype_name(graph->real), n_bytes);
     return EDT_OK;
 }
 
@@ -225,10 +268,13 @@ static edt_status build(edt_exec *exec, edt_error *err)
     exec->seconds = edt_mem_calloc(EDT_MEM_MISC, n_nodes, sizeof *exec->seconds);
     exec->pointers =
         edt_mem_calloc(EDT_MEM_MISC, (size_t)graph->n_values + 1, sizeof *exec->pointers);
+    exec->placed =
+        edt_mem_calloc(EDT_MEM_MISC, (size_t)graph->n_values + 1, sizeof *exec->placed);
     exec->entry_of =
         edt_mem_calloc(EDT_MEM_MISC, (size_t)graph->n_params + 1, sizeof *exec->entry_of);
-    if (exec->nodes == NULL || exec->dead == NULL || exec->execs == NULL ||
-        exec->seconds == NULL || exec->pointers == NULL || exec->entry_of == NULL) {
+    if (exec->nodes == NULL || exec->placed == NULL || exec->dead == NULL ||
+        exec->execs == NULL || exec->seconds == NULL || exec->pointers == NULL ||
+        exec->entry_of == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for an executor of %d nodes", graph->n_nodes);
     }
     memcpy(exec->nodes, graph->nodes, (size_t)graph->n_nodes * sizeof *exec->nodes);
@@ -241,6 +287,7 @@ static edt_status build(edt_exec *exec, edt_error *err)
     EDT_TRY(edt_plan_create(graph, exec->nodes, exec->dead, err, &exec->plan));
     exec->input_bytes = input_bytes(graph);
     EDT_TRY(prepare_kernels(exec, err));
+    EDT_TRY(prepare_low_copy(exec, err));
     EDT_TRY(alloc_blocks(exec, err));
     bind(exec);
     return EDT_OK;
@@ -277,6 +324,13 @@ void edt_exec_destroy(edt_exec *exec)
             table->release(exec->backend, exec->execs[i].kernel);
         }
     }
+    if (exec->cast != NULL) {
+        table->release(exec->backend, exec->cast);
+    }
+    for (int i = 0; exec->events != NULL && i <= exec->graph->n_nodes; i++) {
+        table->streams->event_destroy(exec->backend, exec->events[i]);
+    }
+    table->free(exec->backend, exec->low);
     table->free(exec->backend, exec->block);
     table->free(exec->backend, exec->inputs);
     table->free(exec->backend, exec->workspace);
@@ -285,7 +339,9 @@ void edt_exec_destroy(edt_exec *exec)
     edt_mem_free(exec->dead);
     edt_mem_free(exec->execs);
     edt_mem_free(exec->seconds);
+    edt_mem_free(exec->events);
     edt_mem_free(exec->pointers);
+    edt_mem_free(exec->placed);
     edt_mem_free(exec->entry_of);
     edt_mem_free(exec);
 }
@@ -328,7 +384,77 @@ static uint64_t arena_version(const edt_exec *exec, uint64_t version)
     return version == 0 ? 0 : 2 * version + (exec->use_ema ? 1 : 0);
 }
 
-edt_status edt_exec_run(edt_exec *exec, const edt_run_ctx *ctx, edt_error *err)
+static edt_status refresh_low(edt_exec *exec, const edt_run_ctx *run_ctx, const void *values,
+                              edt_error *err)
+{
+    const uint64_t version = run_ctx->params_version;
+    if (exec->cast == NULL || (version != 0 && version == exec->low_version)) {
+        return EDT_OK;
+    }
+    void *in[1] = {(void *)(uintptr_t)values};
+    void *out[1] = {exec->low};
+    EDT_TRY_CTX(exec->backend->table->run(exec->backend, exec->cast, run_ctx, in, out,
+                                          exec->workspace, err),
+                err, "%s copy of the parameters", edt_dtype_name(exec->graph->real));
+    exec->low_version = version;
+    return EDT_OK;
+}
+
+static edt_status call_hook(edt_exec *exec, int i, edt_error *err)
+{
+    const edt_node *node = &exec->nodes[i];
+    edt_exec_node_done done = {.i_node = i, .reduce_over_ranks = node->attrs.reduce_over_ranks};
+    if (node->out[0] != EDT_NO_VALUE) {
+        const edt_tensor_desc *desc = &exec->graph->values[node->out[0]].desc;
+        done.out = exec->execs[i].out[0];
+        done.n = edt_shape_count(&desc->shape);
+        done.dtype = desc->dtype;
+    }
+    EDT_TRY_CTX(exec->hook(exec->hook_user, &done, err), err, "after node '%s'", node->name);
+    return EDT_OK;
+}
+
+// Timing of a device: an event before each node and one at the end, read when all is done.
+static edt_status begin_node_timing(edt_exec *exec, int i, edt_error *err, double *out_start)
+{
+    if (exec->events == NULL) {
+        *out_start = edt_clock_now_s();
+        return EDT_OK;
+    }
+    return exec->backend->table->streams->event_record(exec->backend, exec->events[i],
+                                                       EDT_STREAM_COMPUTE, err);
+}
+
+static edt_status end_node_timing(edt_exec *exec, int i, double start, edt_error *err)
+{
+    if (exec->events != NULL) {
+        return EDT_OK;
+    }
+    EDT_TRY(exec->backend->table->synchronize(exec->backend, err));
+    exec->seconds[i] += edt_clock_now_s() - start;
+    return EDT_OK;
+}
+
+static edt_status read_events(edt_exec *exec, edt_error *err)
+{
+    const edt_stream_table *streams = exec->backend->table->streams;
+    const int n = exec->graph->n_nodes;
+    EDT_TRY(streams->event_record(exec->backend, exec->events[n], EDT_STREAM_COMPUTE, err));
+    EDT_TRY(streams->event_synchronize(exec->backend, exec->events[n], err));
+    int next = n;
+    for (int i = n - 1; i >= 0; i--) {
+        if (exec->execs[i].kernel != NULL) {
+            double seconds = 0.0;
+            EDT_TRY(streams->event_seconds(exec->backend, exec->events[i], exec->events[next],
+                                           err, &seconds));
+            exec->seconds[i] += seconds;
+            next = i;
+        }
+    }
+    return EDT_OK;
+}
+
+edt_status edt_exec_queue(edt_exec *exec, const edt_run_ctx *ctx, edt_error *err)
 {
     const edt_backend_table *table = exec->backend->table;
     const void *values =
@@ -345,21 +471,48 @@ edt_status edt_exec_run(edt_exec *exec, const edt_run_ctx *ctx, edt_error *err)
     }
     edt_run_ctx run_ctx = *ctx;
     run_ctx.params_version = arena_version(exec, ctx->params_version);
+    EDT_TRY(refresh_low(exec, &run_ctx, values, err));
     for (int i = 0; i < exec->graph->n_nodes; i++) {
         exec_node *node = &exec->execs[i];
         if (node->kernel == NULL) {
             continue;
         }
-        const double start = exec->timing ? edt_clock_now_s() : 0.0;
+        double start = 0.0;
+        if (exec->timing) {
+            EDT_TRY(begin_node_timing(exec, i, err, &start));
+        }
         EDT_TRY_CTX(table->run(exec->backend, node->kernel, &run_ctx, node->in, node->out,
                                exec->workspace, err),
                     err, "node '%s'", exec->nodes[i].name);
         if (exec->timing) {
-            EDT_TRY(table->synchronize(exec->backend, err));
-            exec->seconds[i] += edt_clock_now_s() - start;
+            EDT_TRY(end_node_timing(exec, i, start, err));
+        }
+        if (exec->hook != NULL) {
+            EDT_TRY(call_hook(exec, i, err));
         }
     }
-    return EDT_OK;
+    return exec->timing && exec->events != NULL ? read_events(exec, err) : EDT_OK;
+}
+
+edt_status edt_exec_run(edt_exec *exec, const edt_run_ctx *ctx, edt_error *err)
+{
+    const edt_backend_table *table = exec->backend->table;
+    if (table->begin != NULL) {
+        EDT_TRY(table->begin(exec->backend, ctx, err));
+    }
+    return edt_exec_queue(exec, ctx, err);
+}
+
+void edt_exec_set_hook(edt_exec *exec, edt_exec_hook_fn *hook, void *user)
+{
+    exec->hook = hook;
+    exec->hook_user = user;
+}
+
+void edt_exec_place(edt_exec *exec, edt_value_id value, void *device)
+{
+    exec->placed[value] = device;
+    bind(exec);
 }
 
 edt_status edt_exec_get(edt_exec *exec, edt_value_id value, void *host, size_t n_bytes,
@@ -385,9 +538,27 @@ void *edt_exec_pointer(const edt_exec *exec, edt_value_id value)
     return value < 0 || value >= exec->graph->n_values ? NULL : exec->pointers[value];
 }
 
-void edt_exec_enable_timing(edt_exec *exec, bool on)
+edt_status edt_exec_enable_timing(edt_exec *exec, bool on, edt_error *err)
 {
+    const edt_stream_table *streams = exec->backend->table->streams;
+    const int n = exec->graph->n_nodes;
+    edt_exec_reset_timing(exec);
+    exec->timing = false;
+    if (on && streams != NULL && exec->events == NULL) {
+        exec->events = edt_mem_calloc(EDT_MEM_MISC, (size_t)n + 1, sizeof *exec->events);
+        if (exec->events == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to time %d nodes", n);
+        }
+        for (int i = 0; i <= n; i++) {
+            EDT_TRY(streams->event_create(exec->backend, err, &exec->events[i]));
+        }
+    }
     exec->timing = on;
+    return EDT_OK;
+}
+
+void edt_exec_reset_timing(edt_exec *exec)
+{
     memset(exec->seconds, 0, (size_t)exec->graph->n_nodes * sizeof *exec->seconds);
 }
 

@@ -8,8 +8,9 @@
 
 edt_status edt_graph_create(edt_dtype real, edt_error *err, edt_graph **out_graph)
 {
-    if (real != EDT_DTYPE_F32 && real != EDT_DTYPE_F64) {
-        EDT_FAIL(err, EDT_ERR_INVALID, "a graph computes in f32 or f64, not in %s",
+    if (real != EDT_DTYPE_F32 && real != EDT_DTYPE_F64 && real != EDT_DTYPE_BF16 &&
+        real != EDT_DTYPE_F16) {
+        EDT_FAIL(err, EDT_ERR_INVALID, "a graph computes in f32, f64, bf16 or f16, not in %s",
                  edt_dtype_name(real));
     }
     edt_graph *graph = edt_mem_calloc(EDT_MEM_ARENA, 1, sizeof *graph);
@@ -18,6 +19,7 @@ edt_status edt_graph_create(edt_dtype real, edt_error *err, edt_graph **out_grap
     }
     edt_arena_init(&graph->arena, EDT_MEM_ARENA, (size_t)1 << 20);
     graph->real = real;
+    graph->wide = edt_dtype_wide(real);
     *out_graph = graph;
     return EDT_OK;
 }
@@ -121,8 +123,8 @@ static bool ends_with(const char *text, const char *end)
     return n >= n_end && strcmp(text + n - n_end, end) == 0;
 }
 
-edt_value_id edt_graph_param(edt_graph *graph, const char *name, const char *object_path,
-                             edt_shape shape, edt_init init, bool trainable)
+static edt_value_id add_param(edt_graph *graph, const char *name, const char *object_path,
+                              edt_dtype dtype, edt_shape shape, edt_init init, bool trainable)
 {
     if (graph->status != EDT_OK) {
         return EDT_NO_VALUE;
@@ -130,6 +132,14 @@ edt_value_id edt_graph_param(edt_graph *graph, const char *name, const char *obj
     const int known = edt_graph_find_param(graph, name);
     if (known >= 0) {
         const edt_param *param = &graph->params[known];
+        if (graph->values[param->value].desc.dtype != dtype) {
+            edt_graph_fail(graph, EDT_ERR_INTERNAL,
+                           "variable '%s' is read as %s and as %s: ask for it either by "
+                           "edt_graph_param or by edt_graph_weight",
+                           name, edt_dtype_name(graph->values[param->value].desc.dtype),
+                           edt_dtype_name(dtype));
+            return EDT_NO_VALUE;
+        }
         if (!edt_shape_equal(&param->shape, &shape)) {
             char was[EDT_SHAPE_TEXT_BYTES];
             char now[EDT_SHAPE_TEXT_BYTES];
@@ -147,7 +157,7 @@ edt_value_id edt_graph_param(edt_graph *graph, const char *name, const char *obj
     }
     graph->params = params;
     const edt_value_id value =
-        add_value(graph, name, (edt_tensor_desc){.dtype = graph->real, .shape = shape},
+        add_value(graph, name, (edt_tensor_desc){.dtype = dtype, .shape = shape},
                   EDT_VALUE_PARAM, -1, graph->n_params);
     const char *path = object_path == NULL ? NULL : edt_graph_printf(graph, "%s", object_path);
     if (graph->status != EDT_OK) {
@@ -167,6 +177,18 @@ edt_value_id edt_graph_param(edt_graph *graph, const char *name, const char *obj
     return value;
 }
 
+edt_value_id edt_graph_param(edt_graph *graph, const char *name, const char *object_path,
+                             edt_shape shape, edt_init init, bool trainable)
+{
+    return add_param(graph, name, object_path, graph->wide, shape, init, trainable);
+}
+
+edt_value_id edt_graph_weight(edt_graph *graph, const char *name, const char *object_path,
+                              edt_shape shape, edt_init init, bool trainable)
+{
+    return add_param(graph, name, object_path, graph->real, shape, init, trainable);
+}
+
 edt_value_id edt_graph_param_grad(edt_graph *graph, int i_param)
 {
     if (graph->status != EDT_OK) {
@@ -174,9 +196,9 @@ edt_value_id edt_graph_param_grad(edt_graph *graph, int i_param)
     }
     edt_param *param = &graph->params[i_param];
     if (param->grad == EDT_NO_VALUE) {
-        param->grad =
-            add_value(graph, edt_graph_printf(graph, "grad:%s", param->name),
-                      graph->values[param->value].desc, EDT_VALUE_PARAM_GRAD, -1, i_param);
+        param->grad = add_value(graph, edt_graph_printf(graph, "grad:%s", param->name),
+                                (edt_tensor_desc){.dtype = graph->wide, .shape = param->shape},
+                                EDT_VALUE_PARAM_GRAD, -1, i_param);
     }
     return param->grad;
 }
@@ -226,11 +248,12 @@ int edt_graph_op_into(edt_graph *graph, const char *name, edt_op_kind kind,
             out[i] =
                 add_value(graph, value_name, desc.out[i], EDT_VALUE_ACTIVATION, i_node, -1);
         } else if (out[i] != EDT_NO_VALUE &&
-                   edt_shape_count(&graph->values[out[i]].desc.shape) !=
-                       edt_shape_count(&desc.out[i].shape)) {
+                   (graph->values[out[i]].desc.dtype != desc.out[i].dtype ||
+                    edt_shape_count(&graph->values[out[i]].desc.shape) !=
+                        edt_shape_count(&desc.out[i].shape))) {
             edt_graph_fail(graph, EDT_ERR_INTERNAL,
-                           "node '%s': output %d has another size than value '%s'", name, i,
-                           graph->values[out[i]].name);
+                           "node '%s': output %d has another type or size than value '%s'",
+                           name, i, graph->values[out[i]].name);
         }
         node.out[i] = out[i];
     }

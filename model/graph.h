@@ -15,8 +15,9 @@ enum { EDT_NO_VALUE = -1 };
 
 typedef enum edt_value_role {
     EDT_VALUE_INPUT, // the caller binds memory: image, targets, normaliser, drop-connect draws
-    EDT_VALUE_PARAM, // lives in edt_params.values
-    EDT_VALUE_PARAM_GRAD, // lives in edt_params.grads
+    EDT_VALUE_PARAM, // lives in edt_params.values; of type `real` where that is 16 bits wide:
+                     // in the executor's low copy of them
+    EDT_VALUE_PARAM_GRAD, // lives in edt_params.grads; always wide
     EDT_VALUE_ACTIVATION, // planned memory
 } edt_value_role;
 
@@ -69,7 +70,8 @@ typedef struct edt_output {
 
 typedef struct edt_graph {
     edt_arena arena; // owns everything below
-    edt_dtype real;  // EDT_DTYPE_F32 or EDT_DTYPE_F64
+    edt_dtype real;  // of activations: f32, f64, bf16 or f16
+    edt_dtype wide;  // edt_dtype_wide(real): of variables, their gradients, statistics, losses
     edt_status status;
     edt_error error;
     int n_values, n_nodes, n_params, n_outputs;
@@ -88,10 +90,15 @@ edt_status edt_graph_status(const edt_graph *graph, edt_error *err);
 
 edt_value_id edt_graph_input(edt_graph *graph, const char *name, edt_dtype dtype,
                              edt_shape shape);
-// A variable; asking again for a name gives the same one (shape must agree): shared head
-// weights. `object_path` may be NULL.
+// A variable that ops read as it is stored, wide: norm parameters, fusion weights. Asking again
+// for a name gives the same one (shape must agree): shared head weights. `object_path` may be
+// NULL.
 edt_value_id edt_graph_param(edt_graph *graph, const char *name, const char *object_path,
                              edt_shape shape, edt_init init, bool trainable);
+// A variable that ops read as `real`: kernels and biases of convolutions. It is stored wide all
+// the same, and so is its gradient.
+edt_value_id edt_graph_weight(edt_graph *graph, const char *name, const char *object_path,
+                              edt_shape shape, edt_init init, bool trainable);
 // Appends a node with all its outputs (shapes by edt_op_infer; n_out_wanted of them, the rest
 // absent) and returns output 0. Further outputs: graph->nodes[graph->n_nodes - 1].out[i].
 edt_value_id edt_graph_op(edt_graph *graph, const char *name, edt_op_kind kind,

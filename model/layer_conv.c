@@ -36,6 +36,15 @@ static edt_value_id variable(edt_layers *layers, const char *name, const char *p
                            trainable);
 }
 
+// A kernel or a bias: convolutions read it as the graph's real type.
+static edt_value_id weight(edt_layers *layers, const char *name, const char *path,
+                           const char *suffix, edt_shape shape, edt_init init)
+{
+    edt_graph *graph = layers->graph;
+    return edt_graph_weight(graph, edt_graph_printf(graph, "%s/%s", name, suffix),
+                            edt_graph_printf(graph, "%s/%s", path, suffix), shape, init, true);
+}
+
 static edt_value_id conv_node(edt_layers *layers, const char *node_name, edt_value_id x,
                               edt_value_id kernel, edt_value_id bias, int size, int stride)
 {
@@ -54,13 +63,12 @@ edt_value_id edt_layer_conv(edt_layers *layers, const char *name, const char *pa
 {
     edt_graph *graph = layers->graph;
     const int64_t c_in = edt_graph_shape(graph, x).dim[3];
-    const edt_value_id kernel = variable(
-        layers, name, path, "kernel",
-        edt_shape_4(spec->kernel, spec->kernel, c_in, spec->c_out), spec->kernel_init, true);
-    const edt_value_id bias = spec->bias
-                                  ? variable(layers, name, path, "bias",
-                                             edt_shape_1(spec->c_out), (edt_init){0}, true)
-                                  : EDT_NO_VALUE;
+    const edt_value_id kernel =
+        weight(layers, name, path, "kernel",
+               edt_shape_4(spec->kernel, spec->kernel, c_in, spec->c_out), spec->kernel_init);
+    const edt_value_id bias =
+        spec->bias ? weight(layers, name, path, "bias", edt_shape_1(spec->c_out), (edt_init){0})
+                   : EDT_NO_VALUE;
     return conv_node(layers, edt_graph_printf(graph, "%s%s", name, at), x, kernel, bias,
                      spec->kernel, spec->stride);
 }
@@ -79,8 +87,8 @@ edt_value_id edt_layer_depthwise(edt_layers *layers, const char *name, const cha
 {
     edt_graph *graph = layers->graph;
     const int64_t c = edt_graph_shape(graph, x).dim[3];
-    const edt_value_id w = variable(layers, name, path, "depthwise_kernel",
-                                    edt_shape_4(kernel, kernel, c, 1), init, true);
+    const edt_value_id w =
+        weight(layers, name, path, "depthwise_kernel", edt_shape_4(kernel, kernel, c, 1), init);
     return depthwise_node(layers, edt_graph_printf(graph, "%s%s", name, at), x, w, kernel,
                           stride);
 }
@@ -90,16 +98,14 @@ edt_value_id edt_layer_separable(edt_layers *layers, const char *name, const cha
 {
     edt_graph *graph = layers->graph;
     const int64_t c_in = edt_graph_shape(graph, x).dim[3];
-    const edt_value_id depthwise =
-        variable(layers, name, path, "depthwise_kernel", edt_shape_4(3, 3, c_in, 1),
-                 spec->depthwise_init, true);
+    const edt_value_id depthwise = weight(layers, name, path, "depthwise_kernel",
+                                          edt_shape_4(3, 3, c_in, 1), spec->depthwise_init);
     const edt_value_id pointwise =
-        variable(layers, name, path, "pointwise_kernel", edt_shape_4(1, 1, c_in, spec->c_out),
-                 spec->pointwise_init, true);
-    const edt_value_id bias = spec->bias
-                                  ? variable(layers, name, path, "bias",
-                                             edt_shape_1(spec->c_out), spec->bias_init, true)
-                                  : EDT_NO_VALUE;
+        weight(layers, name, path, "pointwise_kernel", edt_shape_4(1, 1, c_in, spec->c_out),
+               spec->pointwise_init);
+    const edt_value_id bias = spec->bias ? weight(layers, name, path, "bias",
+                                                  edt_shape_1(spec->c_out), spec->bias_init)
+                                         : EDT_NO_VALUE;
     const edt_value_id mid = depthwise_node(
         layers, edt_graph_printf(graph, "%s/depthwise%s", name, at), x, depthwise, 3, 1);
     return conv_node(layers, edt_graph_printf(graph, "%s/pointwise%s", name, at), mid,

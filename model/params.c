@@ -52,7 +52,7 @@ edt_status edt_params_create(const edt_graph *graph, edt_backend *backend, edt_e
     }
     edt_arena_init(&params->arena, EDT_MEM_PARAM, 0);
     params->backend = backend;
-    params->real = graph->real;
+    params->real = graph->wide;
     params->version = 1;
     edt_status status = copy_table(graph, params, err);
     if (status == EDT_OK) {

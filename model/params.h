@@ -27,21 +27,22 @@ typedef struct edt_param_entry {
 typedef struct edt_params {
     edt_arena arena;
     edt_backend *backend; // borrowed
-    edt_dtype real;
+    edt_dtype real;       // of all arenas: the graph's wide type, f32 or f64
     int n_params;
-    edt_param_entry *entries; // same order and index as graph->params
-    int64_t n_elements;       // of one arena, padding included (padding stays 0)
+    edt_param_entry *entries;          // same order and index as graph->params
+    int64_t n_elements;                // of one arena, padding included (padding stays 0)
     void *memory[EDT_PARAMS_N_ARENAS]; // device; NULL: not allocated
     uint64_t version; // hand this to edt_run_ctx.params_version; bump on every change
 } edt_params;
 
-// Lays out and allocates VALUES (zeroed) for the graph's parameters. Other arenas: edt_params_add_arena.
-// The table depends on the graph's parameters only, so graphs of one network built for other
-// sizes or modes share one edt_params.
+// Lays out and allocates VALUES (zeroed) for the graph's parameters. Other arenas:
+// edt_params_add_arena. The table depends on the graph's parameters only, so graphs of one
+// network built for other sizes or modes share one edt_params.
 edt_status edt_params_create(const edt_graph *graph, edt_backend *backend, edt_error *err,
                              edt_params **out_params);
 void edt_params_destroy(edt_params *params);
-edt_status edt_params_add_arena(edt_params *params, edt_params_arena which, edt_error *err); // zeroed
+edt_status edt_params_add_arena(edt_params *params, edt_params_arena which,
+                                edt_error *err); // zeroed
 
 int edt_params_find(const edt_params *params, const char *name); // index or -1
 

@@ -196,7 +196,7 @@ static edt_status run_batch(pipeline *p, edt_error *err, double out_seconds[stat
 {
     const int n_threads = p->bench->n_threads;
     edt_exec *exec = edt_predictor_exec(p->predictor);
-    edt_exec_enable_timing(exec, true);
+    EDT_TRY(edt_exec_enable_timing(exec, true, err));
     const double start = edt_clock_now_s();
     EDT_TRY(edt_parallel_for(n_threads, p->batch.batch_size, prepare_row, p, err));
     const double prepared = edt_clock_now_s();

@@ -32,8 +32,7 @@ edt_status edt_bench_nodes_init(edt_bench_nodes *nodes, const edt_graph *graph, 
     if (nodes->seconds == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the times of %d nodes", graph->n_nodes);
     }
-    edt_exec_enable_timing(exec, true);
-    return EDT_OK;
+    return edt_exec_enable_timing(exec, true, err);
 }
 
 void edt_bench_nodes_deinit(edt_bench_nodes *nodes)
@@ -53,7 +52,7 @@ double edt_bench_nodes_update(edt_bench_nodes *nodes)
         sum += seconds;
     }
     ++nodes->n_runs;
-    edt_exec_enable_timing(nodes->exec, true); // starts again from zero
+    edt_exec_reset_timing(nodes->exec);
     return sum;
 }
 

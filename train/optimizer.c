@@ -18,8 +18,9 @@ struct edt_optimizer {
     double max_decay;
 };
 
-edt_status edt_freeze_select(const char *var_freeze_expr, int n_params, const char *const *names,
-                             const bool *trainable, edt_error *err, bool *out_frozen)
+edt_status edt_freeze_select(const char *var_freeze_expr, int n_params,
+                             const char *const *names, const bool *trainable, edt_error *err,
+                             bool *out_frozen)
 {
     for (int i = 0; i < n_params; ++i) {
         out_frozen[i] = false;
@@ -28,13 +29,15 @@ edt_status edt_freeze_select(const char *var_freeze_expr, int n_params, const ch
         return EDT_OK;
     }
     if (strstr(var_freeze_expr, "(?") != NULL || strchr(var_freeze_expr, '\\') != NULL) {
-        EDT_FAIL(err, EDT_ERR_USAGE,
-                 "var_freeze_expr '%s' uses Python-only syntax ('(?' or '\\'); write it as an "
-                 "extended regular expression, for example (efficientnet|fpn_cells|resample_p6)",
-                 var_freeze_expr);
+        EDT_FAIL(
+            err, EDT_ERR_USAGE,
+            "var_freeze_expr '%s' uses Python-only syntax ('(?' or '\\'); write it as an "
+            "extended regular expression, for example (efficientnet|fpn_cells|resample_p6)",
+            var_freeze_expr);
     }
     char anchored[1024];
-    if ((size_t)snprintf(anchored, sizeof anchored, "^(%s)", var_freeze_expr) >= sizeof anchored) {
+    if ((size_t)snprintf(anchored, sizeof anchored, "^(%s)", var_freeze_expr) >=
+        sizeof anchored) {
         EDT_FAIL(err, EDT_ERR_USAGE, "var_freeze_expr is longer than 1000 characters");
     }
     regex_t regex;
@@ -54,7 +57,8 @@ edt_status edt_freeze_select(const char *var_freeze_expr, int n_params, const ch
     }
     regfree(&regex);
     if (n_frozen == 0) {
-        EDT_WARN("var_freeze_expr '%s' matches no variable: nothing is frozen", var_freeze_expr);
+        EDT_WARN("var_freeze_expr '%s' matches no variable: nothing is frozen",
+                 var_freeze_expr);
     }
     return EDT_OK;
 }
@@ -73,13 +77,15 @@ static edt_status describe(const edt_optimizer *o, const edt_hparams *hp, edt_er
         a->beta2 = 0.999;
         a->epsilon = o->tf2 ? 1e-7 : 1e-8;
     } else {
-        EDT_FAIL(err, EDT_ERR_USAGE, "optimizer '%s' is not known; use sgd or adam", hp->optimizer);
+        EDT_FAIL(err, EDT_ERR_USAGE, "optimizer '%s' is not known; use sgd or adam",
+                 hp->optimizer);
     }
     a->segments = o->segments;
     a->n_segments = o->params->n_params;
-    // tf1 takes the absolute value of a negative limit, tf2 switches clipping off (train.md 5.1).
+    // tf1 takes the absolute value of a negative limit, tf2 switches clipping off
+    // (train.md 5.1).
     a->clip = hp->clip_gradients_norm < 0.0 && !o->tf2 ? -hp->clip_gradients_norm
-                                                      : hp->clip_gradients_norm;
+                                                       : hp->clip_gradients_norm;
     a->weight_decay = hp->weight_decay;
     a->l2_includes_frozen = !o->tf2;
     desc.n_in = o->has_ema ? 5 : o->has_slot1 ? 4 : 3;
@@ -137,8 +143,8 @@ edt_status edt_optimizer_create(edt_params *params, const edt_hparams *hp, const
     EDT_TRY_GOTO(describe(o, hp, err, &desc));
     size_t workspace_bytes;
     EDT_TRY_GOTO(backend->table->prepare(backend, &desc, err, &o->kernel, &workspace_bytes));
-    EDT_TRY_GOTO(backend->table->alloc(backend, EDT_MEM_WORKSPACE, workspace_bytes, err,
-                                       &o->workspace));
+    EDT_TRY_GOTO(
+        backend->table->alloc(backend, EDT_MEM_WORKSPACE, workspace_bytes, err, &o->workspace));
     EDT_TRY_GOTO(backend->table->alloc(backend, EDT_MEM_WORKSPACE,
                                        EDT_OPTIMIZER_STATS * edt_dtype_bytes(params->real), err,
                                        &o->stats));
@@ -164,17 +170,14 @@ void edt_optimizer_destroy(edt_optimizer *o)
     edt_mem_free(o);
 }
 
-edt_status edt_optimizer_run(edt_optimizer *o, double learning_rate, int64_t step, edt_error *err,
-                             double *out_stats)
+edt_status edt_optimizer_run(edt_optimizer *o, double learning_rate, int64_t step,
+                             edt_error *err, double *out_stats)
 {
     edt_params *p = o->params;
     edt_backend *backend = p->backend;
     void *in[5] = {
-        p->memory[EDT_PARAMS_VALUES],
-        p->memory[EDT_PARAMS_GRADS],
-        p->memory[EDT_PARAMS_SLOT0],
-        p->memory[EDT_PARAMS_SLOT1],
-        p->memory[EDT_PARAMS_EMA],
+        p->memory[EDT_PARAMS_VALUES], p->memory[EDT_PARAMS_GRADS], p->memory[EDT_PARAMS_SLOT0],
+        p->memory[EDT_PARAMS_SLOT1],  p->memory[EDT_PARAMS_EMA],
     };
     void *out[1] = {o->stats};
     const edt_run_ctx ctx = {
@@ -183,6 +186,9 @@ edt_status edt_optimizer_run(edt_optimizer *o, double learning_rate, int64_t ste
         .ema_decay = edt_ema_decay(o->max_decay, step, o->tf2),
         .adam_t = step + 1,
     };
+    if (backend->table->begin != NULL) {
+        EDT_TRY(backend->table->begin(backend, &ctx, err));
+    }
     EDT_TRY(backend->table->run(backend, o->kernel, &ctx, in, out, o->workspace, err));
     ++p->version;
     if (p->real == EDT_DTYPE_F64) {

@@ -225,10 +225,11 @@ static void bench(const char *mode, const options *o, const edt_hparams *hp, boo
         seconds[i] = 1e9;
     }
     for (int i = -2; i < o->passes; i++) {
-        edt_exec_enable_timing(exec, true);
         ctx.params_version += train;
+        edt_status status = edt_exec_enable_timing(exec, true, &err);
         const double start = edt_clock_now_s();
-        if (edt_exec_run(exec, &ctx, &err) != EDT_OK) {
+        status = status == EDT_OK ? edt_exec_run(exec, &ctx, &err) : status;
+        if (status != EDT_OK) {
             die(mode, &err);
         }
         if (i >= 0) {

@@ -136,7 +136,7 @@ Test(exec, a_run_allocates_nothing, .timeout = 60)
     const edt_run_ctx ctx = {.params_version = s.params->version};
     OK(edt_exec_run(exec, &ctx, &err));
     cr_expect_eq(edt_mem_get_total().n_total, before);
-    edt_exec_enable_timing(exec, true);
+    OK(edt_exec_enable_timing(exec, true, &err));
     OK(edt_exec_run(exec, &ctx, &err));
     cr_expect_eq(edt_mem_get_total().n_total, before);
     double seconds = 0;
