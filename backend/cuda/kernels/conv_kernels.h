@@ -1,0 +1,82 @@
+// Device code around the libraries' convolutions: what their epilogues and layouts lack. Arrays
+// are dense, activations [rows, c] with 16-byte-aligned bases; "real" is f32, bf16 or f16, w
+// and b are real, everything else float. Traffic per call, besides what the library moves:
+//   bias_act        reads y (and residual), writes y: 2 or 3 activations, one launch
+//   column_sum      reads dy once, writes and reads n_parts rows of c doubles; two launches
+//   scale, pack     reads and writes the weights once
+//   unpack          reads and writes dw once (reads twice when accumulating)
+//   pad, crop       reads and writes x once; only where the library refuses unequal paddings
+#ifndef EDT_BACKEND_CUDA_KERNELS_CONV_KERNELS_H
+#define EDT_BACKEND_CUDA_KERNELS_CONV_KERNELS_H
+
+#include <cuda_runtime_api.h>
+
+#include "backend/cuda/cuda_conv_shapes.h"
+#include "backend/op.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// y = act(y + bias) + residual, in place. Either of bias_real and bias (float) or none;
+// residual NULL: none.
+typedef struct edt_cuda_bias_act {
+    edt_dtype real;
+    void *y;
+    const void *bias_real;
+    const float *bias;
+    const void *residual;
+    edt_act act;
+    int64_t rows, c;
+    int64_t n_blocks;
+} edt_cuda_bias_act;
+cudaError_t edt_cuda_launch_bias_act(const edt_cuda_bias_act *p, cudaStream_t stream);
+
+// db[c] = or += sum over rows of dy[rows, c]; partial: n_parts * c doubles.
+cudaError_t edt_cuda_launch_column_sum(const edt_cuda_column_sum *geometry, edt_dtype real,
+                                       const void *dy, int64_t rows, int64_t c, double *partial,
+                                       float *db, bool accumulate, cudaStream_t stream);
+
+// Batch norm as a factor and an offset per channel: scale = gamma / sqrt(var + epsilon), bias =
+// beta + (b - mean) * scale; bias_real is the same as real, NULL: not wanted. b NULL: 0.
+typedef struct edt_cuda_bn_fold {
+    edt_dtype real;
+    const float *gamma, *beta, *mean, *var;
+    const void *b;
+    double epsilon;
+    int64_t c;
+    float *scale, *bias;
+    void *bias_real;
+} edt_cuda_bn_fold;
+cudaError_t edt_cuda_launch_bn_fold(const edt_cuda_bn_fold *p, cudaStream_t stream);
+
+// Weights w[rows, co] (HWIO, rows = kh * kw * ci) times scale[co] (NULL: 1), stored in the same
+// order, or transposed to [co, rows] (co, kh, kw, ci).
+cudaError_t edt_cuda_launch_pack_weights(edt_dtype real, const void *w, const float *scale,
+                                         int64_t rows, int64_t co, bool transpose, void *out,
+                                         cudaStream_t stream);
+
+// dw[rows, co] = or += from[co, rows], which is of type `from_type`.
+cudaError_t edt_cuda_launch_unpack_weights(edt_dtype from_type, const void *from, int64_t rows,
+                                           int64_t co, float *dw, bool accumulate,
+                                           cudaStream_t stream);
+
+// Between x [n,h,w,c] and the same with its padding around it: pad writes it, zeros included;
+// crop cuts x out of it.
+typedef struct edt_cuda_pad {
+    edt_dtype real;
+    const void *from;
+    void *to;
+    int64_t n, h, w, c; // without padding
+    int64_t padded_h, padded_w;
+    int64_t before_h, before_w;
+    bool crop;
+    int64_t n_blocks;
+} edt_cuda_pad;
+cudaError_t edt_cuda_launch_pad(const edt_cuda_pad *p, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
