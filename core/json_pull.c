@@ -1,20 +1,18 @@
 // The parser is one state and a stack of frames. Blanks, strings and long runs are scanned 16
 // bytes at a time where SSE2 exists (every x86-64), digits are gathered while they are scanned,
-// so that most conversions need no second look. Longer than most files, as the scanners must be
-// inlined into the state machine.
+// so that most conversions need no second look. Reading over values nobody asks for is in
+// json_pull_skip.c.
 #include "core/json_pull.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "core/json_pull_priv.h"
 #include "core/utf8.h"
 
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
-
-// What may come next.
-enum { VALUE, FIRST_ITEM, FIRST_KEY, AFTER_KEY, AFTER_VALUE, DONE };
 
 void edt_json_pull_init(edt_json_pull *pull, edt_span text, edt_json_pull_options options)
 {
@@ -25,7 +23,7 @@ void edt_json_pull_init(edt_json_pull *pull, edt_span text, edt_json_pull_option
         .p = data,
         .end = data + text.n_bytes,
         .value = data,
-        .state = VALUE,
+        .state = EDT_JSON_STATE_VALUE,
         .allow_nan = options.allow_nan,
         .arena = options.arena,
     };
@@ -40,7 +38,7 @@ void edt_json_pull_init_items(edt_json_pull *pull, edt_span text, edt_json_pull_
     pull->p = pull->begin; // no byte-order mark in the middle
     pull->depth = 1;
     pull->frames[0] = (edt_json_frame){.index = -1};
-    pull->state = FIRST_ITEM;
+    pull->state = EDT_JSON_STATE_FIRST_ITEM;
 }
 
 void edt_json_pull_deinit(edt_json_pull *pull)
@@ -321,16 +319,11 @@ static edt_status read_string(edt_json_pull *pull, edt_error *err, edt_text *out
     return EDT_OK;
 }
 
-static inline bool is_digit(const uint8_t *p, const uint8_t *end)
-{
-    return p < end && (uint8_t)(*p - '0') < 10;
-}
-
 // Gathers digits; `n_digits` counts from the first that is not zero.
 static inline const uint8_t *gather(const uint8_t *p, const uint8_t *end, uint64_t *mantissa)
 {
     uint64_t m = *mantissa;
-    for (; is_digit(p, end); ++p) {
+    for (; edt_json_is_digit(p, end); ++p) {
         m = m * 10 + (uint64_t)(*p - '0');
     }
     *mantissa = m;
@@ -353,7 +346,7 @@ static edt_status read_number(edt_json_pull *pull, edt_error *err)
             return unexpected(pull, p, err, "a digit");
         }
     }
-    if (is_digit(p, end)) {
+    if (edt_json_is_digit(p, end)) {
         return syntax(pull, begin, err, "a number must not begin with 0");
     }
     int64_t n_digits = p - digits, exponent = 0;
@@ -374,7 +367,7 @@ static edt_status read_number(edt_json_pull *pull, edt_error *err)
         p += p < end && (*p == '-' || *p == '+');
         const uint8_t *first = p;
         int64_t e = 0;
-        for (; is_digit(p, end); ++p) {
+        for (; edt_json_is_digit(p, end); ++p) {
             e = e < 100000000 ? e * 10 + (*p - '0') : e;
         }
         if (p == first) {
@@ -412,7 +405,7 @@ static edt_status open_frame(edt_json_pull *pull, edt_error *err, bool is_object
                       EDT_JSON_MAX_DEPTH);
     }
     pull->frames[pull->depth++] = (edt_json_frame){.is_object = is_object, .index = -1};
-    pull->state = is_object ? FIRST_KEY : FIRST_ITEM;
+    pull->state = is_object ? EDT_JSON_STATE_FIRST_KEY : EDT_JSON_STATE_FIRST_ITEM;
     ++pull->p;
     return EDT_OK;
 }
@@ -421,7 +414,7 @@ static void close_frame(edt_json_pull *pull)
 {
     ++pull->p;
     --pull->depth;
-    pull->state = pull->depth > 0 ? AFTER_VALUE : DONE;
+    pull->state = pull->depth > 0 ? EDT_JSON_STATE_AFTER_VALUE : EDT_JSON_STATE_DONE;
 }
 
 size_t edt_json_pull_tell(const edt_json_pull *pull)
@@ -485,7 +478,7 @@ static edt_status read_value(edt_json_pull *pull, edt_error *err, edt_json_event
         EDT_TRY(read_special_number(pull, err));
         event = EDT_JSON_NUMBER;
     }
-    pull->state = pull->depth > 0 ? AFTER_VALUE : DONE;
+    pull->state = pull->depth > 0 ? EDT_JSON_STATE_AFTER_VALUE : EDT_JSON_STATE_DONE;
     *out_event = event;
     return EDT_OK;
 }
@@ -498,7 +491,7 @@ static edt_status read_key(edt_json_pull *pull, edt_error *err)
     }
     pull->value = pull->p++;
     EDT_TRY(read_string(pull, err, &frame->key));
-    pull->state = AFTER_KEY;
+    pull->state = EDT_JSON_STATE_AFTER_KEY;
     return EDT_OK;
 }
 
@@ -508,7 +501,7 @@ edt_status edt_json_pull_next(edt_json_pull *pull, edt_error *err, edt_json_even
     const bool is_object = pull->depth > 0 && pull->frames[pull->depth - 1].is_object;
     const uint8_t c = pull->p < pull->end ? *pull->p : 0;
     switch (pull->state) {
-    case AFTER_VALUE:
+    case EDT_JSON_STATE_AFTER_VALUE:
         if (c == ',') {
             pull->p = skip_blanks(pull->p + 1, pull->end);
             break;
@@ -519,21 +512,21 @@ edt_status edt_json_pull_next(edt_json_pull *pull, edt_error *err, edt_json_even
             return EDT_OK;
         }
         return unexpected(pull, pull->p, err, is_object ? "',' or '}'" : "',' or ']'");
-    case FIRST_KEY:
-    case FIRST_ITEM:
+    case EDT_JSON_STATE_FIRST_KEY:
+    case EDT_JSON_STATE_FIRST_ITEM:
         if (c == (is_object ? '}' : ']')) {
             close_frame(pull);
             *out_event = is_object ? EDT_JSON_OBJECT_END : EDT_JSON_ARRAY_END;
             return EDT_OK;
         }
         break;
-    case AFTER_KEY:
+    case EDT_JSON_STATE_AFTER_KEY:
         if (c != ':') {
             return unexpected(pull, pull->p, err, "':'");
         }
         pull->p = skip_blanks(pull->p + 1, pull->end);
         return read_value(pull, err, out_event);
-    case DONE:
+    case EDT_JSON_STATE_DONE:
         if (pull->p < pull->end) {
             return unexpected(pull, pull->p, err, "the end of the file");
         }
@@ -546,152 +539,6 @@ edt_status edt_json_pull_next(edt_json_pull *pull, edt_error *err, edt_json_even
         return read_key(pull, err);
     }
     return read_value(pull, err, out_event);
-}
-
-#ifdef __SSE2__
-// One bit for each of 64 bytes: which kind it is.
-typedef struct number_bits {
-    uint64_t digit, zero, dot, comma, blank, minus;
-} number_bits;
-
-static inline uint64_t equal_bits(__m128i x, __m128i y)
-{
-    return (uint64_t)(unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(x, y));
-}
-
-static inline number_bits classify(const uint8_t *p)
-{
-    number_bits bits = {0};
-    for (int i = 0; i < 64; i += 16) {
-        const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
-        const __m128i digit = _mm_sub_epi8(x, _mm_set1_epi8('0'));
-        bits.digit |= equal_bits(_mm_min_epu8(digit, _mm_set1_epi8(9)), digit) << i;
-        bits.zero |= equal_bits(x, _mm_set1_epi8('0')) << i;
-        bits.dot |= equal_bits(x, _mm_set1_epi8('.')) << i;
-        bits.comma |= equal_bits(x, _mm_set1_epi8(',')) << i;
-        bits.blank |= equal_bits(x, _mm_set1_epi8(' ')) << i;
-        bits.minus |= equal_bits(x, _mm_set1_epi8('-')) << i;
-    }
-    return bits;
-}
-
-// Of the 64 bytes where an item begins: reads over all items with a comma behind them, checking
-// 64 bytes at once by which kind may follow which. Returns their number and the offset of the
-// last comma; 0 also when a look at each byte is needed.
-static int skip_number_block(const uint8_t *p, int *out_comma)
-{
-    number_bits b = classify(p);
-    const uint64_t other = ~(b.digit | b.dot | b.comma | b.blank | b.minus);
-    const uint64_t known = other != 0 ? (other & (0 - other)) - 1 : ~UINT64_C(0);
-    b.comma &= known;
-    if (b.comma == 0) {
-        return 0;
-    }
-    const int last = 63 - __builtin_clzll(b.comma);
-    const uint64_t range = ~UINT64_C(0) >> (63 - last);
-    b.digit &= range;
-    b.zero &= range;
-    b.dot &= range;
-    b.blank &= range;
-    b.minus &= range;
-    const uint64_t after_digit = b.digit << 1;
-    const uint64_t after_comma = b.comma << 1 | 1;
-    uint64_t bad = (b.dot | b.comma) & ~after_digit;
-    bad |= b.blank & ~after_comma;
-    bad |= b.minus & ~(after_comma | b.blank << 1);
-    // A leading zero with a digit behind it.
-    bad |= (b.zero & ~(after_digit | b.dot << 1)) << 1 & b.digit;
-    // The sum carries each dot's bit to the end of the digits behind it: no second dot there.
-    bad |= ((b.dot << 1) + b.digit) & ~b.digit & b.dot;
-    *out_comma = last;
-    return bad == 0 ? __builtin_popcountll(b.comma) : 0;
-}
-#endif
-
-// Reads over "1.5, -2, 3" at the begin of the rest of an array: the bulk of annotation files
-// are polygons nobody asks for. Stops before the first item that is no plain number, or before
-// the blanks and the comma that lead to it, so that the parser's state stays true.
-static void skip_numbers(edt_json_pull *pull)
-{
-    const uint8_t *p = pull->p, *end = pull->end;
-    int64_t n = 0;
-    for (;;) {
-        const uint8_t *q = p;
-        if (n > 0 || pull->state == AFTER_VALUE) {
-            if (q == end || *q != ',') {
-                break;
-            }
-            ++q;
-        }
-#ifdef __SSE2__
-        int comma;
-        const int n_block = end - q >= 64 ? skip_number_block(q, &comma) : 0;
-        if (n_block > 0) {
-            n += n_block;
-            p = q + comma;
-            continue;
-        }
-#endif
-        q += q < end && *q == ' ';
-        q += q < end && *q == '-';
-        const uint8_t *digits = q;
-        while (is_digit(q, end)) {
-            ++q;
-        }
-        if (q == digits || (*digits == '0' && q - digits > 1)) {
-            break;
-        }
-        if (q < end && *q == '.') {
-            const uint8_t *fraction = ++q;
-            while (is_digit(q, end)) {
-                ++q;
-            }
-            if (q == fraction) {
-                break;
-            }
-        }
-        if (q < end && (*q | 0x20) == 'e') {
-            break;
-        }
-        p = q;
-        ++n;
-    }
-    if (n > 0) {
-        pull->p = p;
-        pull->frames[pull->depth - 1].index += n;
-        pull->state = AFTER_VALUE;
-    }
-}
-
-edt_status edt_json_pull_skip_rest(edt_json_pull *pull, edt_error *err)
-{
-    const int depth = pull->depth;
-    while (pull->depth >= depth) {
-        if (pull->depth > 0 && !pull->frames[pull->depth - 1].is_object) {
-            skip_numbers(pull);
-        }
-        edt_json_event event;
-        EDT_TRY(edt_json_pull_next(pull, err, &event));
-    }
-    return EDT_OK;
-}
-
-edt_status edt_json_pull_skip_value(edt_json_pull *pull, edt_error *err, edt_span *out_raw)
-{
-    edt_json_event event;
-    EDT_TRY(edt_json_pull_next(pull, err, &event));
-    const uint8_t *begin = pull->value;
-    if (event == EDT_JSON_OBJECT_BEGIN || event == EDT_JSON_ARRAY_BEGIN) {
-        EDT_TRY(edt_json_pull_skip_rest(pull, err));
-    } else if (event == EDT_JSON_KEY || event == EDT_JSON_OBJECT_END ||
-               event == EDT_JSON_ARRAY_END || event == EDT_JSON_END) {
-        return edt_json_pull_fail(pull, EDT_ERR_FORMAT, err, "expected a value, found %s",
-                                  edt_json_event_name(event));
-    }
-    if (out_raw != NULL) {
-        *out_raw = (edt_span){begin, (size_t)(pull->p - begin)};
-    }
-    return EDT_OK;
 }
 
 edt_status edt_json_pull_next_key(edt_json_pull *pull, edt_error *err, edt_text *out_key,
@@ -714,7 +561,8 @@ edt_status edt_json_pull_next_item(edt_json_pull *pull, edt_error *err, bool *ou
     pull->p = skip_blanks(pull->p, pull->end);
     const uint8_t c = pull->p < pull->end ? *pull->p : 0;
     if (pull->depth == 0 || pull->frames[pull->depth - 1].is_object ||
-        (pull->state != AFTER_VALUE && pull->state != FIRST_ITEM)) {
+        (pull->state != EDT_JSON_STATE_AFTER_VALUE &&
+         pull->state != EDT_JSON_STATE_FIRST_ITEM)) {
         return edt_json_pull_fail(pull, EDT_ERR_INTERNAL, err, "next_item outside an array");
     }
     if (c == ']') {
@@ -722,14 +570,14 @@ edt_status edt_json_pull_next_item(edt_json_pull *pull, edt_error *err, bool *ou
         *out_more = false;
         return EDT_OK;
     }
-    if (pull->state == AFTER_VALUE) {
+    if (pull->state == EDT_JSON_STATE_AFTER_VALUE) {
         if (c != ',') {
             return unexpected(pull, pull->p, err, "',' or ']'");
         }
         ++pull->p;
     }
     pull->p = skip_blanks(pull->p, pull->end);
-    pull->state = VALUE;
+    pull->state = EDT_JSON_STATE_VALUE;
     *out_more = true;
     return EDT_OK;
 }
