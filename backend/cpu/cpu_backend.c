@@ -23,6 +23,10 @@ static edt_cpu_prepare_fn *prepare_of(edt_op_kind kind)
     case EDT_OP_BN_TRAIN:
     case EDT_OP_BN_INFER:
     case EDT_OP_BN_TRAIN_BWD:
+    case EDT_OP_BN_STATS:
+    case EDT_OP_BN_APPLY:
+    case EDT_OP_BN_BWD_STATS:
+    case EDT_OP_BN_BWD_APPLY:
     case EDT_OP_BN_INFER_BWD: return edt_cpu_prepare_norm;
     case EDT_OP_MAX_POOL:
     case EDT_OP_MAX_POOL_BWD:
@@ -42,11 +46,7 @@ static edt_cpu_prepare_fn *prepare_of(edt_op_kind kind)
     case EDT_OP_CONV2D_DATA:
     case EDT_OP_CONV2D_WEIGHT:
     case EDT_OP_CONV2D_BN_ACT: return edt_cpu_prepare_conv;
-    case EDT_OP_CAST:
-    case EDT_OP_BN_STATS:
-    case EDT_OP_BN_APPLY:
-    case EDT_OP_BN_BWD_STATS:
-    case EDT_OP_BN_BWD_APPLY:
+    case EDT_OP_CAST: return edt_cpu_prepare_cast;
     case EDT_OP_N_KINDS: break;
     }
     return NULL;
@@ -57,7 +57,11 @@ static edt_status cpu_supports(const edt_backend *backend, const edt_op_desc *de
 {
     (void)backend;
     if (prepare_of(desc->kind) == NULL) {
-        EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "cpu: %s is not there", edt_op_get_info(desc->kind)->name);
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "cpu: %s is not there",
+                 edt_op_get_info(desc->kind)->name);
+    }
+    if (desc->kind == EDT_OP_CAST) {
+        return edt_cpu_cast_supports(desc, err);
     }
     const edt_dtype real = desc->kind != EDT_OP_NORMALIZE             ? desc->in[0].dtype
                            : desc->attrs.norm_dtype == EDT_DTYPE_NONE ? EDT_DTYPE_F32
@@ -251,7 +255,8 @@ edt_status edt_cpu_backend_create_variant(int n_threads, const char *variant, ed
         backend->base.n_threads = omp_get_thread_limit();
     }
 #ifdef __SANITIZE_THREAD__
-    // libgomp's and oneDNN's hand-overs are invisible to ThreadSanitizer, which calls every one a race.
+    // libgomp's and oneDNN's hand-overs are invisible to ThreadSanitizer, which calls every one
+    // a race.
     backend->base.n_threads = 1;
 #endif
     backend->simd = simd;

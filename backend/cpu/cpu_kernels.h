@@ -56,15 +56,16 @@ typedef struct edt_cpu_gemm {
 
 typedef struct edt_cpu_focal {
     float alpha, gamma, smoothing;
-    float grad_scale; // 1 / n times the gradient's weight
+    float grad_scale; // of the gradient: 1 / n times the loss scale
 } edt_cpu_focal;
 
 // One piece of a parameter segment for the optimizer; pointers may be NULL where absent.
 typedef struct edt_cpu_update {
     float *v, *g, *slot0, *slot1, *ema;
     int64_t n;
-    float decay; // added to g: decay * v
-    float scale; // of g + decay * v (clipping)
+    float decay;   // added to g: decay * v
+    float unscale; // of g: 1 / loss scale
+    float scale;   // of unscale * g + decay * v (clipping)
     float lr, momentum, momentum_rest, beta2, beta2_rest, epsilon; // rest: 1 - it
     float ema_keep;                                                // 1 - ema_decay
     edt_optimizer_kind kind;
@@ -119,10 +120,15 @@ typedef struct edt_cpu_update {
                     int64_t n, double *sum))                                                   \
     X(huber, (const float *box, const float *target, float delta, float grad_scale,            \
               float *dbox, int64_t n, double *sum))                                            \
-    /* adds the sums of squares of v and of g + decay * v */                                   \
-    X(optimizer_norms,                                                                         \
-      (const float *v, const float *g, float decay, int64_t n, double *sum_v, double *sum_g))  \
+    /* adds the sums of squares of v and of unscale * g + decay * v */                         \
+    X(optimizer_norms, (const float *v, const float *g, float unscale, float decay, int64_t n, \
+                        double *sum_v, double *sum_g))                                         \
     X(optimizer_update, (const edt_cpu_update *update))                                        \
+    /* nearest, ties to even */                                                                \
+    X(to_bf16, (const float *x, uint16_t *y, int64_t n))                                       \
+    X(from_bf16, (const uint16_t *x, float *y, int64_t n))                                     \
+    X(to_f16, (const float *x, uint16_t *y, int64_t n))                                        \
+    X(from_f16, (const uint16_t *x, float *y, int64_t n))                                      \
     /* y = (x - mean[c]) / std[c], then y * 2 / 255 - 1 when `range` */                        \
     X(normalize, (const uint8_t *x, const float mean[3], const float std[3], bool range,       \
                   float *y, int64_t n_pixels))

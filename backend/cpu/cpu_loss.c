@@ -26,6 +26,14 @@ static cut cut_of(const edt_kernel *kernel)
     };
 }
 
+// What multiplies the gradients: the first value of the last input with loss.scaled.
+static double scale_of(const edt_kernel *kernel, const edt_cpu_run *run)
+{
+    return kernel->desc.attrs.loss.scaled
+               ? (double)*(const float *)run->in[kernel->desc.n_in - 1]
+               : 1;
+}
+
 static double add_up(const double *sums, int64_t n)
 {
     double total = 0;
@@ -51,14 +59,14 @@ static double focal_positive(const edt_loss_attrs *loss, double x, double *out_s
 
 // Anchors [0, n) of one image: runs of logits with target 0 go to the vector kernel.
 static double focal_piece(const edt_cpu_kernels *simd, const edt_loss_attrs *loss,
-                          double n_norm, const float *logits, const int32_t *targets,
+                          double grad_scale, const float *logits, const int32_t *targets,
                           float *dlogits, int64_t n)
 {
     const edt_cpu_focal focal = {
         .alpha = (float)loss->alpha,
         .gamma = (float)loss->gamma,
         .smoothing = (float)loss->label_smoothing,
-        .grad_scale = (float)(1 / n_norm),
+        .grad_scale = (float)grad_scale,
     };
     const int64_t k = loss->num_classes;
     double sum = 0;
@@ -77,7 +85,7 @@ static double focal_piece(const edt_cpu_kernels *simd, const edt_loss_attrs *los
             double slope;
             sum += focal_positive(loss, (double)logits[end], &slope);
             if (dlogits != NULL) {
-                dlogits[end] = (float)(slope / n_norm);
+                dlogits[end] = (float)(slope * grad_scale);
             }
             start = end + 1;
         } else if (ignored) {
@@ -97,6 +105,7 @@ static edt_status run_focal(edt_kernel *kernel, const edt_cpu_run *run)
     const float *logits = run->in[0];
     const int32_t *targets = run->in[1];
     const double n_norm = (double)*(const float *)run->in[2];
+    const double grad_scale = scale_of(kernel, run) / n_norm;
     float *dlogits = kernel->desc.n_out > 1 ? run->out[1] : NULL;
     double *sums = (double *)(void *)run->workspace;
     const int64_t n_pieces = c.n_pieces * kernel->desc.in[0].shape.dim[0];
@@ -109,7 +118,7 @@ static edt_status run_focal(edt_kernel *kernel, const edt_cpu_run *run)
         const int64_t n =
             c.n_level - first < ANCHORS_PER_PIECE ? c.n_level - first : ANCHORS_PER_PIECE;
         const int64_t at = (image * c.n_level + first) * k;
-        sums[piece] = focal_piece(run->backend->simd, loss, n_norm, logits + at,
+        sums[piece] = focal_piece(run->backend->simd, loss, grad_scale, logits + at,
                                   targets + image * c.n_total + loss->anchor_offset + first,
                                   dlogits == NULL ? NULL : dlogits + at, n);
     }
@@ -124,6 +133,7 @@ static edt_status run_box(edt_kernel *kernel, const edt_cpu_run *run)
     const float *box = run->in[0];
     const float *targets = run->in[1];
     const double n_norm = 4 * (double)*(const float *)run->in[2];
+    const float grad_scale = (float)(loss->weight * scale_of(kernel, run) / n_norm);
     float *dbox = kernel->desc.n_out > 1 ? run->out[1] : NULL;
     double *sums = (double *)(void *)run->workspace;
     const int64_t n_pieces = c.n_pieces * kernel->desc.in[0].shape.dim[0];
@@ -138,8 +148,8 @@ static edt_status run_box(edt_kernel *kernel, const edt_cpu_run *run)
         sums[piece] = 0;
         run->backend->simd->huber(
             box + at, targets + (image * c.n_total + loss->anchor_offset + first) * 4,
-            (float)loss->delta, (float)(loss->weight / n_norm), dbox == NULL ? NULL : dbox + at,
-            n * 4, &sums[piece]);
+            (float)loss->delta, grad_scale, dbox == NULL ? NULL : dbox + at, n * 4,
+            &sums[piece]);
     }
     *(float *)run->out[0] = (float)(add_up(sums, n_pieces) / n_norm);
     return EDT_OK;
@@ -191,10 +201,11 @@ static double iou_row(const edt_loss_attrs *loss, const float *code, const float
 static edt_status run_iou(edt_kernel *kernel, const edt_cpu_run *run)
 {
     const edt_loss_attrs *loss = &kernel->desc.attrs.loss;
-    const int n_levels = kernel->desc.n_in - 3;
+    const int n_levels = kernel->desc.n_in - (loss->scaled ? 4 : 3);
     const float *anchors = run->in[n_levels];
     const float *targets = run->in[n_levels + 1];
     const double n_norm = 4 * (double)*(const float *)run->in[n_levels + 2];
+    const double grad_scale = loss->weight * scale_of(kernel, run) / n_norm;
     const int64_t n_total = kernel->desc.in[n_levels].shape.dim[0];
     double sum = 0;
     int64_t offset = 0;   // first anchor of the level
@@ -220,7 +231,7 @@ static edt_status run_iou(edt_kernel *kernel, const edt_cpu_run *run)
             double code_grad[4];
             sum += iou_row(loss, box + row * 4, target, anchors + i_used * 4, code_grad);
             for (int i = 0; gradient != NULL && i < 4; i++) {
-                gradient[row * 4 + i] = (float)(loss->weight * code_grad[i] / n_norm);
+                gradient[row * 4 + i] = (float)(code_grad[i] * grad_scale);
             }
         }
         offset += n_level;

@@ -1,7 +1,7 @@
 // Batch normalisation (+ activation). Training: statistics per thread in double, added in
-// thread order, then the normalising pass, in one parallel region. The backward ops recompute
-// the activation's slope from x instead of reading a stored copy: memory traffic is what they
-// cost.
+// thread order, then the normalising pass, in one parallel region; or either half of it alone,
+// when sums over ranks come between (synchronised batch norm). The backward ops recompute the
+// activation's slope from x instead of reading a stored copy: memory traffic is what they cost.
 #include <math.h>
 #include <omp.h>
 #include <string.h>
@@ -35,6 +35,58 @@ static double gather(const work *w, int n_parts, int64_t c, int64_t i)
     return total;
 }
 
+// The statistics of training on their way into outputs: `origin` of each channel, from which
+// the sums were taken, and the n rows that they cover.
+typedef struct finish {
+    const edt_bn_attrs *bn;
+    double n, unbiased;
+    const float *origin, *gamma;
+    float *moving_mean, *moving_var;
+    float *mean, *scale;          // of the normalising pass
+    float *out_mean, *out_invstd; // NULL: not wanted
+} finish;
+
+static finish begin_finish(const edt_kernel *kernel, const edt_cpu_run *run, int i_gamma,
+                           double n)
+{
+    const edt_bn_attrs *bn = &kernel->desc.attrs.bn;
+    const work w = split_workspace(run, kernel->desc.in[0].shape.dim[3]);
+    return (finish){
+        .bn = bn,
+        .n = n,
+        .unbiased = bn->biased_moving_variance || n < 2 ? 1 : n / (n - 1),
+        .gamma = run->in[i_gamma],
+        .moving_mean = run->in[i_gamma + 2],
+        .moving_var = run->in[i_gamma + 3],
+        .mean = w.vec[0],
+        .scale = w.vec[1],
+        .out_mean = kernel->desc.n_out > 1 ? run->out[1] : NULL,
+        .out_invstd = kernel->desc.n_out > 2 ? run->out[2] : NULL,
+    };
+}
+
+static void finish_channel(const finish *f, int64_t i, double sum, double square)
+{
+    const double offset = sum / f->n;
+    const double spread = square / f->n - offset * offset;
+    const double var = spread > 0 ? spread : spread <= 0 ? 0 : spread; // NaN stays
+    const double m = (double)f->origin[i] + offset;
+    const double invstd = 1 / sqrt(var + f->bn->epsilon);
+    const double rest = 1 - f->bn->momentum;
+    const double old_mean = (double)f->moving_mean[i];
+    const double old_var = (double)f->moving_var[i];
+    f->mean[i] = (float)m;
+    f->scale[i] = (float)((double)f->gamma[i] * invstd);
+    f->moving_mean[i] = (float)(old_mean - (old_mean - m) * rest);
+    f->moving_var[i] = (float)(old_var - (old_var - var * f->unbiased) * rest);
+    if (f->out_mean != NULL) {
+        f->out_mean[i] = (float)m;
+    }
+    if (f->out_invstd != NULL) {
+        f->out_invstd[i] = (float)invstd;
+    }
+}
+
 static edt_status run_train(edt_kernel *kernel, const edt_cpu_run *run)
 {
     const edt_cpu_kernels *simd = run->backend->simd;
@@ -42,18 +94,11 @@ static edt_status run_train(edt_kernel *kernel, const edt_cpu_run *run)
     const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.in[0]);
     const int64_t c = rows.c;
     const float *x = run->in[0];
-    const float *gamma = run->in[1];
     const float *beta = run->in[2];
-    float *moving_mean = run->in[3];
-    float *moving_var = run->in[4];
     float *y = run->out[0];
-    float *out_mean = kernel->desc.n_out > 1 ? run->out[1] : NULL;
-    float *out_invstd = kernel->desc.n_out > 2 ? run->out[2] : NULL;
     const work w = split_workspace(run, c);
-    float *mean = w.vec[0];
-    float *scale = w.vec[1];
-    const double n = (double)rows.rows;
-    const double unbiased = bn->biased_moving_variance || rows.rows < 2 ? 1 : n / (n - 1);
+    finish f = begin_finish(kernel, run, 1, (double)rows.rows);
+    f.origin = x;
     const int n_threads = edt_cpu_threads(run->backend, rows.rows * c);
 #pragma omp parallel num_threads(n_threads)
     {
@@ -70,28 +115,70 @@ static edt_status run_train(edt_kernel *kernel, const edt_cpu_run *run)
         int64_t c_end;
         edt_cpu_split(c, n_parts, part, &c_begin, &c_end);
         for (int64_t i = c_begin; i < c_end; i++) {
-            const double offset = gather(&w, n_parts, c, i) / n;
-            const double spread = gather(&w, n_parts, c, c + i) / n - offset * offset;
-            const double var = spread > 0 ? spread : spread <= 0 ? 0 : spread; // NaN stays
-            const double m = (double)x[i] + offset;
-            const double invstd = 1 / sqrt(var + bn->epsilon);
-            mean[i] = (float)m;
-            scale[i] = (float)((double)gamma[i] * invstd);
-            moving_mean[i] = (float)((double)moving_mean[i] -
-                                     ((double)moving_mean[i] - m) * (1 - bn->momentum));
-            moving_var[i] =
-                (float)((double)moving_var[i] -
-                        ((double)moving_var[i] - var * unbiased) * (1 - bn->momentum));
-            if (out_mean != NULL) {
-                out_mean[i] = (float)m;
-            }
-            if (out_invstd != NULL) {
-                out_invstd[i] = (float)invstd;
-            }
+            finish_channel(&f, i, gather(&w, n_parts, c, i), gather(&w, n_parts, c, c + i));
         }
 #pragma omp barrier
-        simd->bn_apply(bn->act, x + begin * c, mean, scale, beta, y + begin * c, end - begin,
-                       c);
+        simd->bn_apply(bn->act, x + begin * c, f.mean, f.scale, beta, y + begin * c,
+                       end - begin, c);
+    }
+    return EDT_OK;
+}
+
+static edt_status run_stats(edt_kernel *kernel, const edt_cpu_run *run)
+{
+    const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.in[0]);
+    const int64_t c = rows.c;
+    const float *x = run->in[0];
+    const float *origin = run->in[1];
+    double *sums = run->out[0];
+    const work w = split_workspace(run, c);
+    const int n_threads = edt_cpu_threads(run->backend, rows.rows * c);
+#pragma omp parallel num_threads(n_threads)
+    {
+        const int n_parts = omp_get_num_threads();
+        const int part = omp_get_thread_num();
+        double *mine = w.partial + part * 2 * c;
+        int64_t begin;
+        int64_t end;
+        edt_cpu_split(rows.rows, n_parts, part, &begin, &end);
+        memset(mine, 0, (size_t)(2 * c) * sizeof(double));
+        run->backend->simd->bn_stats(x + begin * c, origin, end - begin, c, mine, mine + c);
+#pragma omp barrier
+        edt_cpu_split(2 * c, n_parts, part, &begin, &end);
+        for (int64_t i = begin; i < end; i++) {
+            sums[i] = gather(&w, n_parts, c, i);
+        }
+    }
+    return EDT_OK;
+}
+
+// y may lie over x.
+static edt_status run_apply(edt_kernel *kernel, const edt_cpu_run *run)
+{
+    const edt_bn_attrs *bn = &kernel->desc.attrs.bn;
+    const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.in[0]);
+    const int64_t c = rows.c;
+    const float *x = run->in[0];
+    const double *sums = run->in[1];
+    const float *beta = run->in[3];
+    float *y = run->out[0];
+    finish f = begin_finish(kernel, run, 2, (double)rows.rows * bn->n_ranks);
+    f.origin = f.moving_mean;
+    const int n_threads = edt_cpu_threads(run->backend, rows.rows * c);
+#pragma omp parallel num_threads(n_threads)
+    {
+        const int n_parts = omp_get_num_threads();
+        const int part = omp_get_thread_num();
+        int64_t begin;
+        int64_t end;
+        edt_cpu_split(c, n_parts, part, &begin, &end);
+        for (int64_t i = begin; i < end; i++) {
+            finish_channel(&f, i, sums[i], sums[c + i]);
+        }
+#pragma omp barrier
+        edt_cpu_split(rows.rows, n_parts, part, &begin, &end);
+        run->backend->simd->bn_apply(bn->act, x + begin * c, f.mean, f.scale, beta,
+                                     y + begin * c, end - begin, c);
     }
     return EDT_OK;
 }
@@ -123,12 +210,14 @@ static edt_status run_infer(edt_kernel *kernel, const edt_cpu_run *run)
     return EDT_OK;
 }
 
+// BN_TRAIN_BWD, BN_INFER_BWD and, without dx, BN_BWD_STATS.
 static edt_status run_bwd(edt_kernel *kernel, const edt_cpu_run *run)
 {
     const edt_cpu_kernels *simd = run->backend->simd;
     const edt_op_desc *desc = &kernel->desc;
     const edt_bn_attrs *bn = &desc->attrs.bn;
     const bool batch = desc->kind == EDT_OP_BN_TRAIN_BWD;
+    const bool stats = desc->kind == EDT_OP_BN_BWD_STATS;
     const edt_cpu_rows rows = edt_cpu_rows_of(&desc->in[0]);
     const int64_t c = rows.c;
     const float *dy = run->in[0];
@@ -136,14 +225,15 @@ static edt_status run_bwd(edt_kernel *kernel, const edt_cpu_run *run)
     const float *gamma = run->in[2];
     const float *beta = run->in[3];
     const float *mean = run->in[4];
-    float *dx = run->out[0];
+    double *sums = stats ? run->out[0] : NULL;
+    float *dx = stats ? NULL : run->out[0];
     float *dgamma = desc->n_out > 1 ? run->out[1] : NULL;
     float *dbeta = desc->n_out > 2 ? run->out[2] : NULL;
     const work w = split_workspace(run, c);
     float *mean_dz = w.vec[0];
     float *mean_dz_xhat = w.vec[1];
     const float *invstd = run->in[5];
-    if (!batch) {
+    if (desc->kind == EDT_OP_BN_INFER_BWD) {
         float *own = w.vec[2];
         const float *var = run->in[5];
         for (int64_t i = 0; i < c; i++) {
@@ -151,7 +241,7 @@ static edt_status run_bwd(edt_kernel *kernel, const edt_cpu_run *run)
         }
         invstd = own;
     }
-    const bool wants_sums = batch || dgamma != NULL || dbeta != NULL;
+    const bool wants_sums = batch || sums != NULL || dgamma != NULL || dbeta != NULL;
     const int n_threads = edt_cpu_threads(run->backend, rows.rows * c);
 #pragma omp parallel num_threads(n_threads)
     {
@@ -176,6 +266,10 @@ static edt_status run_bwd(edt_kernel *kernel, const edt_cpu_run *run)
             const double sum_dz_xhat = gather(&w, n_parts, c, c + i);
             mean_dz[i] = batch ? (float)(sum_dz / (double)rows.rows) : 0;
             mean_dz_xhat[i] = batch ? (float)(sum_dz_xhat / (double)rows.rows) : 0;
+            if (sums != NULL) {
+                sums[i] = sum_dz;
+                sums[c + i] = sum_dz_xhat;
+            }
             if (dgamma != NULL) {
                 edt_cpu_put(&dgamma[i], sum_dz_xhat, desc->attrs.accumulate);
             }
@@ -192,14 +286,50 @@ static edt_status run_bwd(edt_kernel *kernel, const edt_cpu_run *run)
     return EDT_OK;
 }
 
+static edt_status run_bwd_apply(edt_kernel *kernel, const edt_cpu_run *run)
+{
+    const edt_bn_attrs *bn = &kernel->desc.attrs.bn;
+    const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.in[0]);
+    const int64_t c = rows.c;
+    const float *dy = run->in[0];
+    const float *x = run->in[1];
+    const double *sums = run->in[6];
+    float *dx = run->out[0];
+    if (dx == NULL) {
+        return EDT_OK;
+    }
+    const work w = split_workspace(run, c);
+    const double n = (double)rows.rows * bn->n_ranks;
+    for (int64_t i = 0; i < c; i++) {
+        w.vec[0][i] = (float)(sums[i] / n);
+        w.vec[1][i] = (float)(sums[c + i] / n);
+    }
+    const int n_threads = edt_cpu_threads(run->backend, rows.rows * c);
+#pragma omp parallel num_threads(n_threads)
+    {
+        int64_t begin;
+        int64_t end;
+        edt_cpu_split(rows.rows, omp_get_num_threads(), omp_get_thread_num(), &begin, &end);
+        run->backend->simd->bn_bwd_apply(bn->act, dy + begin * c, x + begin * c, run->in[4],
+                                         run->in[5], run->in[2], run->in[3], w.vec[0], w.vec[1],
+                                         dx + begin * c, end - begin, c);
+    }
+    return EDT_OK;
+}
+
 edt_status edt_cpu_prepare_norm(edt_cpu_backend *backend, edt_kernel *kernel, edt_error *err)
 {
     (void)err;
     const size_t c = (size_t)kernel->desc.in[0].shape.dim[3];
     kernel->workspace_bytes =
         (size_t)backend->base.n_threads * 2 * c * sizeof(double) + 4 * c * sizeof(float);
-    kernel->run = kernel->desc.kind == EDT_OP_BN_TRAIN   ? run_train
-                  : kernel->desc.kind == EDT_OP_BN_INFER ? run_infer
-                                                         : run_bwd;
+    switch (kernel->desc.kind) {
+    case EDT_OP_BN_TRAIN: kernel->run = run_train; break;
+    case EDT_OP_BN_STATS: kernel->run = run_stats; break;
+    case EDT_OP_BN_APPLY: kernel->run = run_apply; break;
+    case EDT_OP_BN_INFER: kernel->run = run_infer; break;
+    case EDT_OP_BN_BWD_APPLY: kernel->run = run_bwd_apply; break;
+    default: kernel->run = run_bwd; break;
+    }
     return EDT_OK;
 }

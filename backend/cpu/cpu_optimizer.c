@@ -28,6 +28,8 @@ static edt_status run_optimizer(edt_kernel *kernel, const edt_cpu_run *run)
     float *slot0 = run->in[2];
     float *slot1 = kernel->desc.n_in > 3 ? run->in[3] : NULL;
     float *ema = kernel->desc.n_in > 4 ? run->in[4] : NULL;
+    float *loss_scale = kernel->desc.n_in > 5 ? run->in[5] : NULL;
+    const float unscale = loss_scale != NULL ? 1 / loss_scale[0] : 1;
     float *stats = run->out[0];
     double *sum_v = (double *)(void *)run->workspace; // per piece
     double *sum_g = sum_v + s->n_pieces;
@@ -42,8 +44,8 @@ static edt_status run_optimizer(edt_kernel *kernel, const edt_cpu_run *run)
         sum_g[i] = 0;
         if (segment->update || (segment->decay && a->l2_includes_frozen)) {
             const float decay = segment->decay ? (float)a->weight_decay : 0;
-            simd->optimizer_norms(params + p->offset, grads + p->offset, decay, p->n, &sum_v[i],
-                                  &sum_g[i]);
+            simd->optimizer_norms(params + p->offset, grads + p->offset, unscale, decay, p->n,
+                                  &sum_v[i], &sum_g[i]);
         }
     }
 
@@ -69,6 +71,9 @@ static edt_status run_optimizer(edt_kernel *kernel, const edt_cpu_run *run)
     stats[EDT_OPTIMIZER_STAT_RAW_NORM] = (float)sqrt(raw_square);
     stats[EDT_OPTIMIZER_STAT_NORM] = finite ? (float)(norm * global_factor) : NAN;
     stats[EDT_OPTIMIZER_STAT_FINITE] = finite ? 1 : 0;
+    if (loss_scale != NULL) {
+        edt_loss_scale_step(finite, loss_scale);
+    }
     if (!finite) {
         return EDT_OK;
     }
@@ -90,6 +95,7 @@ static edt_status run_optimizer(edt_kernel *kernel, const edt_cpu_run *run)
             .slot1 = slot1 == NULL ? NULL : slot1 + p->offset,
             .ema = ema != NULL && segment->average ? ema + p->offset : NULL,
             .n = p->n,
+            .unscale = unscale,
             .decay = segment->decay ? (float)a->weight_decay : 0,
             .scale = (float)(factors[p->segment] * global_factor),
             .lr = (float)lr_t,

@@ -3,15 +3,15 @@
 
 #include "backend/cpu/kernels_vec.h"
 
-void EDT_K(optimizer_norms)(const float *v, const float *g, float decay, int64_t n,
-                            double *sum_v, double *sum_g)
+void EDT_K(optimizer_norms)(const float *v, const float *g, float unscale, float decay,
+                            int64_t n, double *sum_v, double *sum_g)
 {
     double vv = 0;
     double gg = 0;
 #pragma omp simd reduction(+ : vv, gg)
     for (int64_t i = 0; i < n; i++) {
         const double value = (double)v[i];
-        const double gradient = (double)(g[i] + decay * v[i]);
+        const double gradient = (double)(unscale * g[i] + decay * v[i]);
         vv += value * value;
         gg += gradient * gradient;
     }
@@ -25,6 +25,7 @@ EDT_INLINE void update_loop(edt_optimizer_kind kind, const edt_cpu_update *u)
     const float *restrict g = u->g;
     float *restrict slot0 = u->slot0;
     float *restrict slot1 = u->slot1;
+    const float unscale = u->unscale;
     const float decay = u->decay;
     const float scale = u->scale;
     const float lr = u->lr;
@@ -33,7 +34,7 @@ EDT_INLINE void update_loop(edt_optimizer_kind kind, const edt_cpu_update *u)
     const float epsilon = u->epsilon;
 #pragma omp simd
     for (int64_t i = 0; i < u->n; i++) {
-        const float gradient = (g[i] + decay * v[i]) * scale;
+        const float gradient = (unscale * g[i] + decay * v[i]) * scale;
         if (kind == EDT_OPTIMIZER_SGD_TF1) {
             const float a = momentum * slot0[i] + gradient;
             slot0[i] = a;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backend/cpu/cpu_priv.h"
+#include "backend/ref/ref_cast.h"
 #include "tests/support/op_cases.h"
 
 static const char *const variants[] = {"avx512", "avx2", "base"};
@@ -224,6 +225,105 @@ Test(cpu_ops, packed_weights_follow_the_version, .timeout = 60)
         cr_expect_eq(edt_mem_get_total().n_total, n_before, "a run allocated memory");
         edt_mem_free(workspace);
         backend->table->release(backend, kernel);
+    }
+    edt_backend_destroy(&backend);
+}
+
+static void cast(edt_backend *backend, edt_dtype from, edt_dtype to, int64_t n, void *x,
+                 void *y)
+{
+    edt_error err = {0};
+    edt_op_desc desc = {.kind = EDT_OP_CAST, .n_in = 1, .n_out = 1};
+    desc.attrs.cast_dtype = to;
+    desc.in[0] = (edt_tensor_desc){from, edt_shape_1(n)};
+    cr_assert_eq(edt_op_infer(&desc, &err), EDT_OK, "%s", err.text);
+    const edt_run_ctx ctx = {0};
+    cr_assert_eq(edt_op_execute(backend, &desc, &ctx, &x, &y, &err), EDT_OK, "%s", err.text);
+}
+
+// Every 16-bit pattern widened; narrowed: every pattern's value, its neighbours in f32, the
+// middle between it and the next and the middle's neighbours.
+Test(cpu_ops, casts_agree_with_ref_on_every_16_bit_pattern, .timeout = 120)
+{
+    enum { N = 1 << 16, N_NEAR = 6 };
+    static const edt_dtype types[2] = {EDT_DTYPE_BF16, EDT_DTYPE_F16};
+    static uint16_t patterns[N];
+    static float wide[N];
+    static float near[N * N_NEAR];
+    static uint16_t got[N * N_NEAR];
+    for (int i = 0; i < N; i++) {
+        patterns[i] = (uint16_t)i;
+    }
+    for (int v = 0; v < N_VARIANTS; v++) {
+        edt_error err = {0};
+        edt_backend *backend = NULL;
+        if (edt_cpu_backend_create_variant(2, variants[v], &err, &backend) != EDT_OK) {
+            continue;
+        }
+        for (int t = 0; t < 2; t++) {
+            cast(backend, types[t], EDT_DTYPE_F32, N, patterns, wide);
+            for (int i = 0; i < N; i++) {
+                const double want = edt_ref_real_get(types[t], patterns, i);
+                cr_assert(isnan(want)
+                              ? isnan(wide[i])
+                              : (double)wide[i] == want && !signbit(wide[i]) == !signbit(want),
+                          "%s %s: pattern %04x gives %g, want %g", variants[v],
+                          edt_dtype_name(types[t]), (unsigned)i, (double)wide[i], want);
+                const float next = wide[(i + 1) % N];
+                const float middle = 0.5F * wide[i] + 0.5F * next;
+                float *to = near + i * N_NEAR;
+                to[0] = wide[i];
+                to[1] = nextafterf(wide[i], INFINITY);
+                to[2] = nextafterf(wide[i], -INFINITY);
+                to[3] = middle;
+                to[4] = nextafterf(middle, INFINITY);
+                to[5] = nextafterf(middle, -INFINITY);
+            }
+            cast(backend, EDT_DTYPE_F32, types[t], (int64_t)N * N_NEAR, near, got);
+            for (int i = 0; i < N * N_NEAR; i++) {
+                uint16_t want;
+                edt_ref_real_put(types[t], &want, 0, (double)near[i]);
+                cr_assert_eq(got[i], want, "%s %s: %a gives %04x, want %04x", variants[v],
+                             edt_dtype_name(types[t]), (double)near[i], (unsigned)got[i],
+                             (unsigned)want);
+            }
+        }
+        edt_backend_destroy(&backend);
+    }
+}
+
+// A gradient that is not finite: nothing moves but the loss scale.
+Test(cpu_ops, a_scaled_gradient_that_is_not_finite_halves_the_scale, .timeout = 60)
+{
+    enum { N = 40 };
+    static const edt_param_segment segment = {.n = N, .update = true, .average = true};
+    edt_error err = {0};
+    edt_backend *backend = NULL;
+    cr_assert_eq(edt_backend_cpu_create(1, &err, &backend), EDT_OK, "%s", err.text);
+    edt_op_desc desc = {.kind = EDT_OP_OPTIMIZER, .n_in = 6, .n_out = 1};
+    desc.attrs.optimizer = (edt_optimizer_attrs){
+        .segments = &segment, .n_segments = 1, .momentum = 0.9, .clip = 1};
+    for (int i = 0; i < 5; i++) {
+        desc.in[i] = real1(N);
+    }
+    desc.in[3].dtype = EDT_DTYPE_NONE;
+    desc.in[5] = real1(2);
+    cr_assert_eq(edt_op_infer(&desc, &err), EDT_OK, "%s", err.text);
+    float arenas[5][N];
+    float scale[2];
+    float stats[EDT_OPTIMIZER_STATS];
+    void *const in[6] = {arenas[0], arenas[1], arenas[2], NULL, arenas[4], scale};
+    void *const out[1] = {stats};
+    edt_op_fill(&desc, 1, in);
+    float before[5][N];
+    memcpy(before, arenas, sizeof before);
+    arenas[1][17] = INFINITY;
+    const edt_run_ctx ctx = {.learning_rate = 0.1, .ema_decay = 0.5};
+    cr_assert_eq(edt_op_execute(backend, &desc, &ctx, in, out, &err), EDT_OK, "%s", err.text);
+    cr_expect_eq(stats[EDT_OPTIMIZER_STAT_FINITE], 0);
+    cr_expect(scale[0] == 512 && scale[1] == 0, "{%g, %g}", (double)scale[0], (double)scale[1]);
+    for (int i = 0; i < 5; i += 2) {
+        cr_expect_eq(memcmp(arenas[i], before[i], sizeof before[i]), 0, "operand %d moved", i);
     }
     edt_backend_destroy(&backend);
 }

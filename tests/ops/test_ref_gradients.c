@@ -290,6 +290,168 @@ Test(ref_gradients, batch_norm_with_every_activation)
     }
 }
 
+// Synchronised batch norm over two ranks that hold half of the images each: both halves'
+// results must be those of plain batch norm on all images, whose gradients are checked above.
+typedef struct rank_half {
+    bench stats, apply, bwd_stats, bwd_apply;
+} rank_half;
+
+static bench half_of(edt_op_kind kind, int n_out, const bench *whole, bool sums_first,
+                     bool sums_last, int n_large)
+{
+    edt_op_desc desc = describe(kind, n_out);
+    desc.attrs.bn = whole->desc.attrs.bn;
+    desc.attrs.bn.n_ranks = 2;
+    edt_shape shape = whole->desc.in[0].shape;
+    shape.dim[0] /= 2;
+    const int64_t c = shape.dim[3];
+    for (int i = 0; i < n_large; ++i) {
+        add_in(&desc, (edt_tensor_desc){EDT_DTYPE_F64, shape});
+    }
+    if (sums_first) {
+        add_in(&desc, vector_of(2 * c));
+    }
+    for (int i = 0; i < (kind == EDT_OP_BN_STATS ? 1 : 4); ++i) {
+        add_in(&desc, vector_of(c));
+    }
+    if (sums_last) {
+        add_in(&desc, vector_of(2 * c));
+    }
+    return make(&desc, 1);
+}
+
+// Half r of operand i of `whole` into operand j.
+static void copy_half(bench *to, int j, const bench *whole, int i, int r)
+{
+    const size_t n_bytes = edt_tensor_bytes(&to->desc.in[j]);
+    memcpy(to->in[j], (const char *)whole->in[i] + (size_t)r * n_bytes, n_bytes);
+}
+
+static void expect_close(const double *got, const double *want, int64_t n, const char *what)
+{
+    for (int64_t i = 0; i < n; ++i) {
+        cr_assert_float_eq(got[i], want[i], 1e-11 * (1 + fabs(want[i])),
+                           "%s[%ld]: %.17g, want %.17g", what, (long)i, got[i], want[i]);
+    }
+}
+
+static void sync_bn(const int64_t *d, edt_act act, uint64_t seed)
+{
+    edt_op_desc forward = describe(EDT_OP_BN_TRAIN, 3);
+    forward.attrs.bn.act = act;
+    forward.attrs.bn.biased_moving_variance = true;
+    edt_op_desc backward = describe(EDT_OP_BN_TRAIN_BWD, 3);
+    backward.attrs = forward.attrs;
+    add_in(&forward, real_of(d[0], d[1], d[2], d[3]));
+    add_in(&backward, forward.in[0]);
+    add_in(&backward, forward.in[0]);
+    for (int i = 0; i < 4; ++i) {
+        add_in(&forward, vector_of(d[3]));
+        add_in(&backward, vector_of(d[3]));
+    }
+    const int64_t c = d[3];
+    bench f = make(&forward, seed);
+    bench b = make(&backward, seed + 1);
+    rank_half half[2];
+    double sums[2 * 64] = {0};
+    for (int r = 0; r < 2; ++r) {
+        half[r].stats = half_of(EDT_OP_BN_STATS, 1, &f, false, false, 1);
+        copy_half(&half[r].stats, 0, &f, 0, r);
+        copy_in(&half[r].stats, 1, f.in[3]);
+        run(&half[r].stats);
+        for (int64_t i = 0; i < 2 * c; ++i) {
+            sums[i] += ((double *)half[r].stats.out[0])[i];
+        }
+    }
+    // The moving statistics that the ops leave, which run() puts back.
+    double moving[3][2][64];
+    for (int r = 0; r < 3; ++r) {
+        bench *one = &f;
+        const int first = r < 2 ? 2 : 1;
+        if (r < 2) {
+            one = &half[r].apply;
+            *one = half_of(EDT_OP_BN_APPLY, 3, &f, true, false, 1);
+            copy_half(one, 0, &f, 0, r);
+            copy_in(one, 1, sums);
+            for (int i = 1; i < 5; ++i) {
+                copy_in(one, i + 1, f.in[i]);
+            }
+        }
+        const edt_run_ctx ctx = {0};
+        edt_error err = {0};
+        double saved[2][64];
+        for (int i = 0; i < 2; ++i) {
+            memcpy(saved[i], one->in[first + 2 + i], (size_t)c * sizeof(double));
+        }
+        cr_assert_eq(edt_op_execute(ref, &one->desc, &ctx, one->in, one->out, &err), EDT_OK);
+        for (int i = 0; i < 2; ++i) {
+            memcpy(moving[r][i], one->in[first + 2 + i], (size_t)c * sizeof(double));
+            memcpy(one->in[first + 2 + i], saved[i], (size_t)c * sizeof(double));
+        }
+    }
+    const int64_t n_half = edt_shape_count(&half[0].apply.desc.in[0].shape);
+    for (int r = 0; r < 2; ++r) {
+        expect_close(half[r].apply.out[0], (double *)f.out[0] + r * n_half, n_half, "y");
+        expect_close(half[r].apply.out[1], f.out[1], c, "mean");
+        expect_close(half[r].apply.out[2], f.out[2], c, "invstd");
+        expect_close(moving[r][0], moving[2][0], c, "moving mean");
+        expect_close(moving[r][1], moving[2][1], c, "moving variance");
+    }
+
+    copy_in(&b, 1, f.in[0]);
+    copy_in(&b, 2, f.in[1]);
+    copy_in(&b, 3, f.in[2]);
+    copy_in(&b, 4, f.out[1]);
+    copy_in(&b, 5, f.out[2]);
+    run(&b);
+    double both[2][64] = {{0}};
+    memset(sums, 0, sizeof sums);
+    for (int r = 0; r < 2; ++r) {
+        half[r].bwd_stats = half_of(EDT_OP_BN_BWD_STATS, 3, &f, false, false, 2);
+        half[r].bwd_apply = half_of(EDT_OP_BN_BWD_APPLY, 1, &f, false, true, 2);
+        for (int i = 0; i < 2; ++i) {
+            copy_half(&half[r].bwd_stats, i, &b, i, r);
+            copy_half(&half[r].bwd_apply, i, &b, i, r);
+        }
+        for (int i = 2; i < 6; ++i) {
+            copy_in(&half[r].bwd_stats, i, b.in[i]);
+            copy_in(&half[r].bwd_apply, i, b.in[i]);
+        }
+        run(&half[r].bwd_stats);
+        for (int64_t i = 0; i < c; ++i) {
+            both[0][i] += ((double *)half[r].bwd_stats.out[1])[i];
+            both[1][i] += ((double *)half[r].bwd_stats.out[2])[i];
+        }
+        for (int64_t i = 0; i < 2 * c; ++i) {
+            sums[i] += ((double *)half[r].bwd_stats.out[0])[i];
+        }
+        check_accumulate(&half[r].bwd_stats, 1, "bn_bwd_stats");
+    }
+    expect_close(both[0], b.out[1], c, "dgamma");
+    expect_close(both[1], b.out[2], c, "dbeta");
+    for (int r = 0; r < 2; ++r) {
+        copy_in(&half[r].bwd_apply, 6, sums);
+        run(&half[r].bwd_apply);
+        expect_close(half[r].bwd_apply.out[0], (double *)b.out[0] + r * n_half, n_half, "dx");
+        drop(&half[r].stats);
+        drop(&half[r].apply);
+        drop(&half[r].bwd_stats);
+        drop(&half[r].bwd_apply);
+    }
+    drop(&f);
+    drop(&b);
+}
+
+Test(ref_gradients, synchronised_batch_norm_of_two_halves_is_that_of_the_whole)
+{
+    static const int64_t shapes[][4] = {{2, 3, 5, 4}, {4, 4, 4, 3}, {6, 2, 1, 7}};
+    for (int i = 0; i < 3; ++i) {
+        for (int act = EDT_ACT_NONE; act <= EDT_ACT_SIGMOID; ++act) {
+            sync_bn(shapes[i], (edt_act)act, (uint64_t)(i * 100 + act));
+        }
+    }
+}
+
 Test(ref_gradients, activations)
 {
     for (int act = EDT_ACT_NONE; act <= EDT_ACT_SIGMOID; ++act) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/ref/ref_cast.h"
 #include "backend/ref/ref_iou_pair.h"
 #include "tests/support/op_compare.h"
 
@@ -592,4 +593,138 @@ Test(ref_ops, a_gradient_that_is_not_finite_updates_nothing)
     runner *r = optimizer(EDT_OPTIMIZER_SGD_TF1, frozen);
     run(r, EDT_DTYPE_F32);
     cr_expect_eq(r->out[0][EDT_OPTIMIZER_STAT_FINITE], 1);
+}
+
+Test(ref_ops, gradients_are_unscaled_before_decay_and_clipping)
+{
+    static const double scale[2] = {4, 1999};
+    double four_times[5];
+    for (int i = 0; i < 5; ++i) {
+        four_times[i] = 4 * grads[i];
+    }
+    double want[2][5];
+    double stats[EDT_OPTIMIZER_STATS];
+    for (int scaled = 0; scaled < 2; ++scaled) {
+        runner *r = optimizer(EDT_OPTIMIZER_SGD_TF1, scaled != 0 ? four_times : grads);
+        r->desc.attrs.optimizer.clip = 5;
+        if (scaled == 0) {
+            run(r, EDT_DTYPE_F64);
+            memcpy(want[0], r->inout[0], sizeof want[0]);
+            memcpy(want[1], r->inout[2], sizeof want[1]);
+            memcpy(stats, r->out[0], sizeof stats);
+            continue;
+        }
+        give(r, edt_shape_1(2), scale);
+        run(r, EDT_DTYPE_F64);
+        expect(r->inout[0], 5, want[0], 0, "params");
+        expect(r->inout[2], 5, want[1], 0, "slots");
+        expect(r->out[0], EDT_OPTIMIZER_STATS, stats, 0, "stats");
+        expect(r->inout[5], 2, (const double[]){8, 0}, 0, "scale");
+    }
+}
+
+Test(ref_ops, the_loss_scale_follows_its_rule)
+{
+    static const struct {
+        bool finite;
+        float before[2], after[2];
+    } rows[] = {
+        {true, {1024, 0}, {1024, 1}},
+        {true, {1024, 1998}, {1024, 1999}},
+        {true, {1024, 1999}, {2048, 0}},
+        {false, {1024, 1999}, {512, 0}},
+        {false, {1.5F, 3}, {1, 0}},
+        {false, {1, 3}, {1, 0}},
+        {true, {0x1p127F, 1999}, {0x1p127F, 0}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; ++i) {
+        float scale[2] = {rows[i].before[0], rows[i].before[1]};
+        edt_loss_scale_step(rows[i].finite, scale);
+        cr_expect(scale[0] == rows[i].after[0] && scale[1] == rows[i].after[1],
+                  "row %zu: {%g, %g}", i, (double)scale[0], (double)scale[1]);
+    }
+}
+
+Test(ref_ops, the_loss_scale_multiplies_gradients_only)
+{
+    static const double box[4] = {0.55, 1, 5, -0.2};
+    static const double target[4] = {0.5, 0.5, 0, -0.2};
+    static const double n[1] = {2};
+    static const double scale[2] = {16, 0};
+    runner *r = begin(EDT_OP_BOX_LOSS, 2);
+    r->desc.attrs.loss =
+        (edt_loss_attrs){.delta = 0.1, .weight = 50, .anchors_per_cell = 1, .scaled = true};
+    give(r, edt_shape_4(1, 1, 1, 4), box);
+    give(r, edt_shape_3(1, 1, 4), target);
+    give(r, edt_shape_1(1), n);
+    give(r, edt_shape_1(2), scale);
+    run(r, EDT_DTYPE_F64);
+    const double loss = (0.5 * 0.05 * 0.05 + 0.1 * 0.5 - 0.005) / 8;
+    expect(r->out[0], 1, &loss, 1e-12, "loss");
+    expect(r->out[1], 4, (const double[]){16 * 50 * 0.05 / 8, 16 * 50 * 0.1 / 8, 0, 0}, 1e-12,
+           "dbox");
+}
+
+Test(ref_ops, casts_round_once_to_nearest_even)
+{
+    // 2^-24 is half of the last place of a f16 at 2^-13 and its least subnormal.
+    static const struct {
+        edt_dtype dtype;
+        double value;
+        unsigned bits;
+    } rows[] = {
+        {EDT_DTYPE_BF16, 1, 0x3f80},
+        {EDT_DTYPE_BF16, 1 + 0x1p-8, 0x3f80},           // tie to even, down
+        {EDT_DTYPE_BF16, 1 + 3 * 0x1p-8, 0x3f82},       // up
+        {EDT_DTYPE_BF16, 1 + 0x1p-8 + 0x1p-40, 0x3f81}, // by way of float a tie
+        {EDT_DTYPE_BF16, -0x1p-133, 0x8001},
+        {EDT_DTYPE_BF16, 0x1p-134, 0x0000},
+        {EDT_DTYPE_BF16, 0x1.8p-134, 0x0001},
+        {EDT_DTYPE_BF16, 3.4e38, 0x7f80},
+        {EDT_DTYPE_BF16, -INFINITY, 0xff80},
+        {EDT_DTYPE_F16, -2, 0xc000},
+        {EDT_DTYPE_F16, 65504, 0x7bff},
+        {EDT_DTYPE_F16, 65519.996, 0x7bff},
+        {EDT_DTYPE_F16, 65520, 0x7c00},
+        {EDT_DTYPE_F16, 0x1p-14, 0x0400},
+        {EDT_DTYPE_F16, 0x1p-14 - 0x1p-25, 0x0400}, // a carry into the normal numbers
+        {EDT_DTYPE_F16, 0x1p-24, 0x0001},
+        {EDT_DTYPE_F16, 0x1p-25, 0x0000},
+        {EDT_DTYPE_F16, -0x1.0000001p-25, 0x8001},
+        {EDT_DTYPE_F16, -0.0, 0x8000},
+        {EDT_DTYPE_F16, INFINITY, 0x7c00},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; ++i) {
+        uint16_t bits;
+        edt_ref_real_put(rows[i].dtype, &bits, 0, rows[i].value);
+        cr_expect_eq(bits, rows[i].bits, "%a gives %04x, want %04x", rows[i].value,
+                     (unsigned)bits, rows[i].bits);
+    }
+    static const edt_dtype types[] = {EDT_DTYPE_F32, EDT_DTYPE_F64, EDT_DTYPE_BF16,
+                                      EDT_DTYPE_F16};
+    static const double values[4] = {NAN, INFINITY, -1.5, 0.0999755859375}; // f16's 0.1
+    for (int from = 0; from < 4; ++from) {
+        for (int to = 0; to < 4; ++to) {
+            edt_error err = {0};
+            edt_op_desc desc = {.kind = EDT_OP_CAST, .n_in = 1, .n_out = 1};
+            desc.in[0] = (edt_tensor_desc){types[from], edt_shape_1(4)};
+            desc.attrs.cast_dtype = types[to];
+            cr_assert_eq(edt_op_infer(&desc, &err), EDT_OK, "%s", err.text);
+            double x[4];
+            double y[4];
+            void *const in[1] = {x};
+            void *const out[1] = {y};
+            for (int i = 0; i < 4; ++i) {
+                edt_ref_real_put(types[from], x, i, values[i]);
+            }
+            cr_assert_eq(edt_op_execute(ref, &desc, &(edt_run_ctx){0}, in, out, &err), EDT_OK,
+                         "%s", err.text);
+            const bool bf16 = types[from] == EDT_DTYPE_BF16 || types[to] == EDT_DTYPE_BF16;
+            cr_expect(isnan(edt_ref_real_get(types[to], y, 0)));
+            cr_expect_eq(edt_ref_real_get(types[to], y, 1), (double)INFINITY);
+            cr_expect_eq(edt_ref_real_get(types[to], y, 2), -1.5);
+            cr_expect_eq(edt_ref_real_get(types[to], y, 3), bf16 ? 0.10009765625 : values[3],
+                         "%s to %s", edt_dtype_name(types[from]), edt_dtype_name(types[to]));
+        }
+    }
 }
