@@ -9,11 +9,12 @@
 #include "core/tensor.h"
 
 // Sizes of one run over rows. `sums`: the kernel leaves a sum per part behind, so that a part
-// has to be worth one; otherwise as many parts as keep the device busy.
+// has to be worth one; otherwise as many parts as keep the device busy. `whole`: one part, in
+// narrow blocks, for kernels whose threads want the sums of all rows at once.
 typedef struct edt_cuda_rows_want {
     edt_dtype real;
     int64_t n_images, n_rows, n_channels; // each at least 1
-    bool sums;
+    bool sums, whole;
 } edt_cuda_rows_want;
 
 // EDT_ERR_UNSUPPORTED where the channels do not fit a grid.
@@ -25,6 +26,15 @@ edt_cuda_rows_want edt_cuda_rows_of(const edt_tensor_desc *x, bool by_image, boo
 
 // Bytes of n_sums sums in double per channel, part and image.
 size_t edt_cuda_rows_sum_bytes(const edt_cuda_rows *rows, int n_sums);
+
+// Layout for a kernel that makes `to` from `from`, N,H,W,C tensors of equal N and C.
+// EDT_ERR_UNSUPPORTED for images of 2^31 threads' worth of work or more.
+edt_status edt_cuda_pixels_plan(const edt_cuda_limits *limits, const edt_tensor_desc *from,
+                                const edt_tensor_desc *to, edt_error *err,
+                                edt_cuda_pixels *out_pixels);
+
+// divisor in 1..2^31.
+edt_cuda_divisor edt_cuda_divisor_of(uint32_t divisor);
 
 // Blocks for n_items threads, of which each may take several; n_items of 0 gives 1.
 int edt_cuda_blocks_for(const edt_cuda_limits *limits, int64_t n_items);

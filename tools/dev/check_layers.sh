@@ -49,7 +49,7 @@ vendor() { # $1 pattern, rest: allowed prefixes
     [ $ok = 1 ] || offend "$file:$line: vendor header not allowed here"
   done < <(grep -rnE "^[[:space:]]*#[[:space:]]*include[[:space:]]*[<\"]([a-z0-9_/-]*/)?($pattern)[>\"]" \
              core augment dataio backend dist model eval train tools --include='*.[ch]' --include='*.cu' --include='*.cuh' 2>/dev/null \
-             | grep -vF '"core/yaml.h"')
+             | grep -vE '"(core/yaml\.h|backend/cuda/)')
 }
 vendor 'dnnl[a-z_]*\.h|oneapi/dnnl/.*' backend/cpu/
 vendor 'omp\.h' backend/cpu/

@@ -125,8 +125,8 @@ __global__ void scale_kernel(edt_cuda_rows rows, const T *x, const T *s, T *y)
 }
 
 template <typename T, int V>
-__global__ void scale_bwd_kernel(edt_cuda_rows rows, const T *dy, const T *x, const T *s,
-                                 double *partial, T *dx, T *ds)
+EDT_CUDA_ROW_KERNEL scale_bwd_kernel(edt_cuda_rows rows, const T *dy, const T *x, const T *s,
+                                     double *partial, T *dx, T *ds)
 {
     const row_place place = place_in<V>(rows);
     for (int64_t n = blockIdx.z; n < rows.n_images; n += gridDim.z) {

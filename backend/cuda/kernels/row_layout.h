@@ -10,6 +10,7 @@
 enum {
     EDT_CUDA_ROW_THREADS = 256, // of a block
     EDT_CUDA_PACKET_BYTES = 16, // read and written at once by a thread
+    EDT_CUDA_WHOLE_GROUPS = 2,  // at most, of a block that has all rows to itself
     EDT_CUDA_SUM_CHANNELS = 8,  // of a block that adds partial sums
     EDT_CUDA_SUM_LANES = EDT_CUDA_ROW_THREADS / EDT_CUDA_SUM_CHANNELS,
 };
@@ -25,5 +26,21 @@ typedef struct edt_cuda_rows {
     int chunks; // blocks side by side over the channels
     int grid_images;
 } edt_cuda_rows;
+
+// n / divisor for n below 2^31 without a division: (n * multiplier / 2^32 + n) >> shift.
+typedef struct edt_cuda_divisor {
+    uint32_t divisor, multiplier;
+    int shift;
+} edt_cuda_divisor;
+
+// Pixels of the tensor that a kernel writes and of the one it reads, image by image.
+typedef struct edt_cuda_pixels {
+    int64_t n_images, n_channels;
+    int vec; // channels of a thread: a packet, or 1
+    int h, w, from_h, from_w;
+    uint32_t n_items;               // threads' worth of work of an image
+    edt_cuda_divisor groups, width; // of the written pixels: channel groups, pixels of a row
+    int grid_x, grid_images;
+} edt_cuda_pixels;
 
 #endif

@@ -37,6 +37,10 @@
         }                                                                                      \
     }()
 
+// Kernels that hold sums or much per channel: two blocks per multiprocessor keep enough reads
+// under way, one would not.
+#define EDT_CUDA_ROW_KERNEL __global__ void __launch_bounds__(EDT_CUDA_ROW_THREADS, 2)
+
 namespace edt
 {
 
