@@ -10,19 +10,26 @@ find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 
 add_library(edt_flags INTERFACE)
-target_compile_options(edt_flags INTERFACE
-  -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes
+# Of C only: kernels of the cuda backend have flags of their own (EdtCuda.cmake).
+function(edt_c_options)
+  foreach(option ${ARGN})
+    target_compile_options(edt_flags INTERFACE $<$<COMPILE_LANGUAGE:C>:${option}>)
+  endforeach()
+endfunction()
+edt_c_options(-Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes
   -ffp-contract=off -fno-math-errno -fno-omit-frame-pointer)
 if(EDT_WERROR)
-  target_compile_options(edt_flags INTERFACE -Werror)
+  edt_c_options(-Werror)
 endif()
+# Plug-ins hold copies of the lower layers.
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 if(EDT_SANITIZE)
-  target_compile_options(edt_flags INTERFACE -fsanitize=${EDT_SANITIZE} -fno-sanitize-recover=all)
+  edt_c_options(-fsanitize=${EDT_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(edt_flags INTERFACE -fsanitize=${EDT_SANITIZE})
 endif()
 if(EDT_FUZZ_LIBFUZZER)
   # The coverage that libFuzzer steers by must see the code under test.
-  target_compile_options(edt_flags INTERFACE -fsanitize=fuzzer-no-link)
+  edt_c_options(-fsanitize=fuzzer-no-link)
   target_link_options(edt_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 target_compile_definitions(edt_flags INTERFACE _GNU_SOURCE EDT_VERSION="${PROJECT_VERSION}")
