@@ -72,10 +72,11 @@ typedef struct edt_stream_table {
     void (*capture_destroy)(edt_backend *backend, edt_capture *capture); // NULL is fine
 } edt_stream_table;
 
-// Ceilings of a device, measured on the backend's threads.
+// Ceilings of a device, measured with the backend's threads and options.
 typedef struct edt_backend_peak {
-    double gflops;       // f32 matrix product, 2 per multiply-add
-    double gbytes_per_s; // memory: a[i] = b[i] + s * c[i] over arrays far larger than any cache
+    double gflops;       // f32 matrix product, 2 per multiply-add; TF32 where the backend may
+    double gflops_16bit; // of bf16 matrices; 0 where the backend has no such type
+    double gbytes_per_s; // memory: a[i] = b[i] + s * c[i] (cuda: s is 1) over arrays far larger than any cache
 } edt_backend_peak;
 
 typedef struct edt_backend_table {

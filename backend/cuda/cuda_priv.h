@@ -8,11 +8,14 @@
 #include <cuda_runtime_api.h>
 
 #include "backend/backend.h"
+#include "backend/cuda/cuda_pool.h"
 #include "backend/cuda/kernels/cuda_kernels.h"
 
-typedef struct edt_cuda_pool edt_cuda_pool; // caching allocator, cuda_pool.c
 typedef struct edt_cuda_cudnn
     edt_cuda_cudnn; // cuDNN handle, made when first wanted, cuda_cudnn.c
+
+// Runs that may have begun before the first of them has read its values.
+enum { EDT_CUDA_RING = 8 };
 
 typedef struct edt_cuda_backend {
     edt_backend base;
@@ -26,6 +29,10 @@ typedef struct edt_cuda_backend {
     // What changes from run to run, read by kernels from device memory so that a captured graph
     // sees the values of its replay (backend.h, begin).
     edt_cuda_control *control;
+    // Values on their way to `control`, each with the event after its copy.
+    edt_cuda_control *ring; // pinned
+    cudaEvent_t ring_events[EDT_CUDA_RING];
+    uint64_t n_begun;
     bool capturing;
 } edt_cuda_backend;
 
@@ -77,6 +84,25 @@ edt_status edt_cuda_check(cudaError_t code, const char *what, edt_error *err);
             return edt_cuda_check(code_, #call, err);                                          \
         }                                                                                      \
     } while (0)
+
+// The calling thread uses the backend's device from here on.
+edt_status edt_cuda_enter(const edt_cuda_backend *backend, edt_error *err);
+
+// cuda_machine.c: EDT_ERR_UNSUPPORTED where there is no device, no driver or one that is too old.
+edt_status edt_cuda_count_devices(edt_error *err, int *out_n_devices);
+void edt_cuda_describe_machine(char *out_text, size_t n_bytes);
+void edt_cuda_describe(const edt_backend *backend, char *out_text, size_t n_bytes);
+edt_status edt_cuda_read_limits(int device, edt_error *err, edt_cuda_limits *out_limits);
+
+// cuda_streams.c
+extern const edt_stream_table edt_cuda_stream_table;
+// EDT_ERR_USAGE while a capture is recorded.
+edt_status edt_cuda_refuse_capturing(const edt_cuda_backend *backend, const char *what,
+                                     edt_error *err);
+
+// cuda_peak.c
+edt_status edt_cuda_measure_peak(edt_backend *backend, edt_error *err,
+                                 edt_backend_peak *out_peak);
 
 // Rounds up to a multiple of `to`, a power of two.
 static inline size_t edt_cuda_align(size_t n_bytes, size_t to)

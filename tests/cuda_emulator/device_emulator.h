@@ -1,8 +1,8 @@
-// Device code on the host, for tests on machines without a GPU: what kernels/device.cuh includes
-// when the .cu files are compiled as C++ with EDT_CUDA_EMULATED. Blocks run one after another;
-// the threads of a block are fibers that change places at barriers and shuffles only. Stricter
-// than a device: a barrier must be reached by all threads of its block on the same line, a
-// shuffle by all lanes of a whole warp.
+// Device code on the host, for tests on machines without a GPU: what kernels/device.cuh
+// includes when the .cu files are compiled as C++ with EDT_CUDA_EMULATED. Blocks run one after
+// another; the threads of a block are fibers that change places at barriers and shuffles only.
+// Stricter than a device: a barrier must be reached by all threads of its block on the same
+// line, a shuffle by all lanes of a whole warp.
 #ifndef EDT_TESTS_CUDA_EMULATOR_DEVICE_EMULATOR_H
 #define EDT_TESTS_CUDA_EMULATOR_DEVICE_EMULATOR_H
 
@@ -39,18 +39,21 @@ typedef unsigned char slot[16];
 void sync_block(const char *file, int line);
 // All lanes of the warp arrive before one goes on.
 void sync_warp(unsigned mask, const char *file, int line);
-// Where the 32 lanes leave values for the next sync_warp; stays readable until the one after it.
+// Where the 32 lanes leave values for the next sync_warp; stays readable until the one after
+// it.
 slot *warp_slots();
 
 // Queues a grid on the stream; `work` runs one thread. See emulator.h.
-cudaError_t launch_grid(const char *name, const void *kernel, dim3 grid, dim3 block, size_t shared_bytes,
-                        cudaStream_t stream, std::function<void()> work);
-// Fails where an argument is, or holds, the address of host memory that a device could not read.
-bool argument_fits(const char *name, int index, const void *value, size_t n_bytes, bool is_pointer);
+cudaError_t launch_grid(const char *name, const void *kernel, dim3 grid, dim3 block,
+                        size_t shared_bytes, cudaStream_t stream, std::function<void()> work);
+// Fails where an argument is, or holds, the address of host memory that a device could not
+// read.
+bool argument_fits(const char *name, int index, const void *value, size_t n_bytes,
+                   bool is_pointer);
 
 template <typename... P, typename... A>
-cudaError_t launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
-                   cudaStream_t stream, A &&...arguments)
+cudaError_t launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block,
+                   size_t shared_bytes, cudaStream_t stream, A &&...arguments)
 {
     std::tuple<std::decay_t<P>...> values(static_cast<std::decay_t<P>>(arguments)...);
     int index = 0;
@@ -64,8 +67,8 @@ cudaError_t launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block
     if (!fit) {
         return cudaErrorIllegalAddress;
     }
-    return launch_grid(name, reinterpret_cast<const void *>(kernel), grid, block, shared_bytes, stream,
-                       [kernel, values] { std::apply(kernel, values); });
+    return launch_grid(name, reinterpret_cast<const void *>(kernel), grid, block, shared_bytes,
+                       stream, [kernel, values] { std::apply(kernel, values); });
 }
 
 inline unsigned lane()
@@ -73,7 +76,8 @@ inline unsigned lane()
     return now.linear % 32;
 }
 
-template <typename V> V exchange(unsigned mask, V value, unsigned from, const char *file, int line)
+template <typename V>
+V exchange(unsigned mask, V value, unsigned from, const char *file, int line)
 {
     static_assert(sizeof(V) <= sizeof(slot) && std::is_trivially_copyable_v<V>);
     slot *slots = warp_slots();
@@ -155,8 +159,12 @@ V shuffle_from(unsigned mask, V value, int from, const char *file, int line, int
 }
 } // namespace edt_emulator
 
-inline void __threadfence() {}
-inline void __threadfence_block() {}
+inline void __threadfence()
+{
+}
+inline void __threadfence_block()
+{
+}
 
 // Integers only: additions of floats in no fixed order are not allowed in this program.
 #define EDT_EMULATED_ATOMICS(V)                                                                \
@@ -399,16 +407,18 @@ inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b)
 
 // nvcc's headers have these for kernels; a host compiler sees the ones for const void * only.
 template <typename... P>
-inline cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), cudaFuncAttribute attribute, int value)
+inline cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), cudaFuncAttribute attribute,
+                                        int value)
 {
     return cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel), attribute, value);
 }
 template <typename... P>
-inline cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *out_n_blocks, void (*kernel)(P...),
-                                                                 int n_threads, size_t shared_bytes)
+inline cudaError_t
+cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *out_n_blocks, void (*kernel)(P...),
+                                              int n_threads, size_t shared_bytes)
 {
-    return cudaOccupancyMaxActiveBlocksPerMultiprocessor(out_n_blocks, reinterpret_cast<const void *>(kernel),
-                                                         n_threads, shared_bytes);
+    return cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+        out_n_blocks, reinterpret_cast<const void *>(kernel), n_threads, shared_bytes);
 }
 
 #endif

@@ -1,7 +1,8 @@
-// Runs a grid: see device_emulator.h. A fiber takes the threads of a block one after another and
-// keeps the one that stops at a barrier until it is released; kernels without barriers therefore
-// run on one fiber as a plain loop. EDT_EMULATOR_ORDER=reverse starts threads and blocks from the
-// last: results that then differ show a missing barrier or a dependence between blocks.
+// Runs a grid: see device_emulator.h. A fiber takes the threads of a block one after another
+// and keeps the one that stops at a barrier until it is released; kernels without barriers
+// therefore run on one fiber as a plain loop. EDT_EMULATOR_ORDER=reverse starts threads and
+// blocks from the last: results that then differ show a missing barrier or a dependence between
+// blocks.
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -315,7 +316,8 @@ void run_grid(const char *name, dim3 grid, dim3 block_dim, size_t shared_bytes,
     block.warps.assign((block.n_threads + 31) / 32, warp());
     now.block_dim = block_dim;
     now.grid_dim = grid;
-    now.shared = reinterpret_cast<void *>((reinterpret_cast<uintptr_t>(shared.data()) + 127) / 128 * 128);
+    now.shared = reinterpret_cast<void *>((reinterpret_cast<uintptr_t>(shared.data()) + 127) /
+                                          128 * 128);
     const uint64_t n_blocks = (uint64_t)grid.x * grid.y * grid.z;
     for (uint64_t i = 0; i < n_blocks && !block.failed; ++i) {
         const uint64_t index = block.reverse ? n_blocks - 1 - i : i;

@@ -1,6 +1,6 @@
-// Stand-in for the CUDA runtime: devices, memory, attributes of kernels, errors. A stream carries
-// its work out at once (emulate_streams.cpp). EDT_EMULATED_DEVICES gives the number of devices
-// (1), EDT_EMULATED_DRIVER the version of the driver (that of the headers).
+// Stand-in for the CUDA runtime: devices, memory, attributes of kernels, errors. A stream
+// carries its work out at once (emulate_streams.cpp). EDT_EMULATED_DEVICES gives the number of
+// devices (1), EDT_EMULATED_DRIVER the version of the driver (that of the headers).
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +37,8 @@ cudaError_t ready()
     if (driver_version() == 0 || n_devices() == 0) {
         return cudaErrorNoDevice;
     }
-    return driver_version() / 1000 < CUDART_VERSION / 1000 ? cudaErrorInsufficientDriver : sticky;
+    return driver_version() / 1000 < CUDART_VERSION / 1000 ? cudaErrorInsufficientDriver
+                                                           : sticky;
 }
 
 } // namespace
@@ -53,8 +54,8 @@ cudaError_t note(cudaError_t code)
     return code;
 }
 
-cudaError_t launch_grid(const char *name, const void *kernel, dim3 grid, dim3 block, size_t shared_bytes,
-                        cudaStream_t stream, std::function<void()> work)
+cudaError_t launch_grid(const char *name, const void *kernel, dim3 grid, dim3 block,
+                        size_t shared_bytes, cudaStream_t stream, std::function<void()> work)
 {
     const std::lock_guard<std::recursive_mutex> guard(device_lock);
     const uint64_t n_threads = (uint64_t)block.x * block.y * block.z;
@@ -68,7 +69,8 @@ cudaError_t launch_grid(const char *name, const void *kernel, dim3 grid, dim3 bl
     const auto allowed = shared_allowed.find(kernel);
     const int most = allowed == shared_allowed.end() ? shared_default : allowed->second;
     if (shared_bytes > (size_t)most) {
-        fprintf(stderr, "cuda emulator: kernel %s: %zu bytes of dynamic shared memory, %d allowed\n",
+        fprintf(stderr,
+                "cuda emulator: kernel %s: %zu bytes of dynamic shared memory, %d allowed\n",
                 name, shared_bytes, most);
         return note(cudaErrorInvalidValue);
     }
@@ -259,7 +261,8 @@ static bool copy_side_fits(const void *at, size_t n_bytes, bool device)
 {
     if (device) {
         if (memory_kind_of(at) == memory_kind::pinned) {
-            fail(cudaErrorInvalidValue, "a copy takes %p for device memory; it is the host's", at);
+            fail(cudaErrorInvalidValue, "a copy takes %p for device memory; it is the host's",
+                 at);
             return false;
         }
         return check_device("a copy", at, n_bytes);
@@ -278,11 +281,14 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n_bytes, cudaMemc
     if (n_bytes == 0) {
         return note(ready());
     }
-    const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice ||
-                           (kind == cudaMemcpyDefault && memory_kind_of(to) == memory_kind::device);
-    const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice ||
-                             (kind == cudaMemcpyDefault && memory_kind_of(from) == memory_kind::device);
-    if (!copy_side_fits(to, n_bytes, to_device) || !copy_side_fits(from, n_bytes, from_device)) {
+    const bool to_device =
+        kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice ||
+        (kind == cudaMemcpyDefault && memory_kind_of(to) == memory_kind::device);
+    const bool from_device =
+        kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice ||
+        (kind == cudaMemcpyDefault && memory_kind_of(from) == memory_kind::device);
+    if (!copy_side_fits(to, n_bytes, to_device) ||
+        !copy_side_fits(from, n_bytes, from_device)) {
         return note(cudaErrorInvalidValue);
     }
     return note(enqueue(stream, [=] {
@@ -328,8 +334,8 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute attribute
     return note(ready());
 }
 
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *out_n_blocks, const void *, int n_threads,
-                                                          size_t shared_bytes)
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *out_n_blocks, const void *,
+                                                          int n_threads, size_t shared_bytes)
 {
     int n = 2048 / n_threads;
     if (shared_bytes > 0 && (size_t)n > 228 * 1024 / (shared_bytes + 1024)) {
@@ -356,7 +362,8 @@ cudaError_t cudaPeekAtLastError(void)
     X(cudaErrorInvalidValue, "invalid argument")                                               \
     X(cudaErrorMemoryAllocation, "out of memory")                                              \
     X(cudaErrorInvalidConfiguration, "invalid configuration argument")                         \
-    X(cudaErrorInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version") \
+    X(cudaErrorInsufficientDriver,                                                             \
+      "CUDA driver version is insufficient for CUDA runtime version")                          \
     X(cudaErrorNoDevice, "no CUDA-capable device is detected")                                 \
     X(cudaErrorInvalidDevice, "invalid device ordinal")                                        \
     X(cudaErrorInvalidResourceHandle, "invalid resource handle")                               \
@@ -364,19 +371,21 @@ cudaError_t cudaPeekAtLastError(void)
     X(cudaErrorIllegalAddress, "an illegal memory access was encountered")                     \
     X(cudaErrorLaunchFailure, "unspecified launch failure")                                    \
     X(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing")   \
-    X(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture") \
+    X(cudaErrorStreamCaptureInvalidated,                                                       \
+      "operation failed due to a previous error during capture")                               \
     X(cudaErrorStreamCaptureUnmatched, "capture was not ended in the same stream as it began") \
     X(cudaErrorStreamCaptureUnjoined, "capturing stream has unjoined work")                    \
     X(cudaErrorStreamCaptureIsolation,                                                         \
       "dependency created on uncaptured work in another stream")                               \
     X(cudaErrorStreamCaptureImplicit,                                                          \
       "operation would make the legacy stream depend on a capturing blocking stream")          \
-    X(cudaErrorCapturedEvent, "operation not permitted on an event last recorded in a capturing stream")
+    X(cudaErrorCapturedEvent,                                                                  \
+      "operation not permitted on an event last recorded in a capturing stream")
 
 const char *cudaGetErrorString(cudaError_t code)
 {
     switch (code) {
-#define EDT_EMULATED_ERROR_TEXT(name, text) \
+#define EDT_EMULATED_ERROR_TEXT(name, text)                                                    \
     case name: return text;
         EDT_EMULATED_ERRORS(EDT_EMULATED_ERROR_TEXT)
     default: return "unrecognized error code";
@@ -386,7 +395,7 @@ const char *cudaGetErrorString(cudaError_t code)
 const char *cudaGetErrorName(cudaError_t code)
 {
     switch (code) {
-#define EDT_EMULATED_ERROR_NAME(name, text) \
+#define EDT_EMULATED_ERROR_NAME(name, text)                                                    \
     case name: return #name;
         EDT_EMULATED_ERRORS(EDT_EMULATED_ERROR_NAME)
     default: return "cudaErrorUnknown";

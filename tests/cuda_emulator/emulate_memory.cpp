@@ -1,5 +1,5 @@
-// Memory of the emulated device: each block has its own pages with closed pages before and after
-// it and known bytes around its edges. The host can touch it only while queued work runs.
+// Memory of the emulated device: each block has its own pages with closed pages before and
+// after it and known bytes around its edges. The host can touch it only while queued work runs.
 #include "tests/cuda_emulator/emulator_state.h"
 
 #include <stdarg.h>
@@ -21,16 +21,16 @@ cudaError_t sticky = cudaSuccess;
 namespace
 {
 
-constexpr size_t align = 256;    // of cudaMalloc
-constexpr size_t edge = 256;     // watched bytes on either side
+constexpr size_t align = 256; // of cudaMalloc
+constexpr size_t edge = 256;  // watched bytes on either side
 constexpr unsigned char mark = 0xa5;
 constexpr size_t device_bytes = (size_t)8 << 30;
 
 struct block {
-    char *map;         // with the closed page on either side
-    size_t map_bytes;  // all of it
-    size_t n_bytes;    // as asked for
-    bool pinned;       // host memory
+    char *map;        // with the closed page on either side
+    size_t map_bytes; // all of it
+    size_t n_bytes;   // as asked for
+    bool pinned;      // host memory
 };
 std::map<uintptr_t, block> blocks; // by address
 size_t used_bytes = 0;
@@ -135,8 +135,8 @@ cudaError_t memory_alloc(size_t n_bytes, bool pinned, void **out_at)
     if (!pinned && used_bytes + inner > device_bytes) {
         return cudaErrorMemoryAllocation;
     }
-    void *map = mmap(nullptr, inner + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                     -1, 0);
+    void *map = mmap(nullptr, inner + 2 * page, PROT_NONE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (map == MAP_FAILED) {
         return cudaErrorMemoryAllocation;
     }
@@ -184,7 +184,8 @@ memory_kind memory_kind_of(const void *at)
     uintptr_t start;
     const block *found = find(at, 0, &start);
     return found == nullptr ? memory_kind::other
-                            : found->pinned ? memory_kind::pinned : memory_kind::device;
+           : found->pinned  ? memory_kind::pinned
+                            : memory_kind::device;
 }
 
 bool check_device(const char *what, const void *at, size_t n_bytes)
@@ -203,7 +204,8 @@ bool check_device(const char *what, const void *at, size_t n_bytes)
     return false;
 }
 
-bool argument_fits(const char *name, int index, const void *value, size_t n_bytes, bool is_pointer)
+bool argument_fits(const char *name, int index, const void *value, size_t n_bytes,
+                   bool is_pointer)
 {
     const std::lock_guard<std::recursive_mutex> guard(device_lock);
     for (size_t i = 0; i + sizeof(uintptr_t) <= n_bytes; i += sizeof(uintptr_t)) {
@@ -219,10 +221,12 @@ bool argument_fits(const char *name, int index, const void *value, size_t n_byte
         // A word of a structure may be anything; only what is mapped is taken for an address.
         unsigned char there;
         const uintptr_t page = page_bytes();
-        if (is_pointer || (word >> 47 == 0 && word >> 40 != 0 &&
-                           mincore(reinterpret_cast<void *>(word / page * page), 1, &there) == 0)) {
-            fail(cudaErrorIllegalAddress, "kernel %s: argument %d holds %p, an address of the host",
-                 name, index, reinterpret_cast<void *>(word));
+        if (is_pointer ||
+            (word >> 47 == 0 && word >> 40 != 0 &&
+             mincore(reinterpret_cast<void *>(word / page * page), 1, &there) == 0)) {
+            fail(cudaErrorIllegalAddress,
+                 "kernel %s: argument %d holds %p, an address of the host", name, index,
+                 reinterpret_cast<void *>(word));
             return false;
         }
     }

@@ -1,6 +1,7 @@
-// Streams, events and captures of the emulated device. Outside of a capture a stream carries its
-// work out at once. A capture keeps the work in the order of the calls, with who waits for whom:
-// cudaStreamEndCapture fails where a stream that joined was not waited for, as the real one does.
+// Streams, events and captures of the emulated device. Outside of a capture a stream carries
+// its work out at once. A capture keeps the work in the order of the calls, with who waits for
+// whom: cudaStreamEndCapture fails where a stream that joined was not waited for, as the real
+// one does.
 #include <stdlib.h>
 
 #include <chrono>
@@ -376,7 +377,8 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *out_graph)
         open.pop_back();
         if (!reached[at]) {
             reached[at] = true;
-            open.insert(open.end(), ended->nodes[at].after.begin(), ended->nodes[at].after.end());
+            open.insert(open.end(), ended->nodes[at].after.begin(),
+                        ended->nodes[at].after.end());
         }
     }
     bool joined = true;
@@ -416,13 +418,15 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus *
     if (!known(stream)) {
         return note(cudaErrorInvalidResourceHandle);
     }
-    *out_status = stream == nullptr || stream->recording == nullptr ? cudaStreamCaptureStatusNone
+    *out_status = stream == nullptr || stream->recording == nullptr
+                      ? cudaStreamCaptureStatusNone
                   : stream->recording->invalid ? cudaStreamCaptureStatusInvalidated
                                                : cudaStreamCaptureStatusActive;
     return cudaSuccess;
 }
 
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out_exec, cudaGraph_t graph, unsigned long long)
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out_exec, cudaGraph_t graph,
+                                 unsigned long long)
 {
     *out_exec = new CUgraphExec_st{graph->works};
     return note(sticky);

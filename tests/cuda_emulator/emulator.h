@@ -19,16 +19,18 @@ namespace edt_emulator
 // and write device memory; it reports misuse with fail.
 cudaError_t enqueue(cudaStream_t stream, std::function<void()> work);
 
-// Whether [at, at + n_bytes) is inside one block of cudaMalloc or of pinned host memory. Where it
-// is not, says so on stderr with `what` and fails the device as an illegal address does.
+// Whether [at, at + n_bytes) is inside one block of cudaMalloc or of pinned host memory. Where
+// it is not, says so on stderr with `what` and fails the device as an illegal address does.
 bool check_device(const char *what, const void *at, size_t n_bytes);
 
-// Says what is wrong on stderr and makes every later call fail with `code`, as a real device does
-// after a fault.
-cudaError_t fail(cudaError_t code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+// Says what is wrong on stderr and makes every later call fail with `code`, as a real device
+// does after a fault.
+cudaError_t fail(cudaError_t code, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 // Runs all threads of all blocks; what launch_grid queues.
-void run_grid(const char *name, dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &work);
+void run_grid(const char *name, dim3 grid, dim3 block, size_t shared_bytes,
+              const std::function<void()> &work);
 
 } // namespace edt_emulator
 

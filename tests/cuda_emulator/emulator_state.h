@@ -18,8 +18,8 @@ enum class memory_kind { other, device, pinned };
 memory_kind memory_kind_of(const void *at);
 cudaError_t memory_alloc(size_t n_bytes, bool pinned, void **out_at);
 cudaError_t memory_free(void *at, bool pinned); // cudaErrorInvalidValue: not such a block
-cudaError_t note(cudaError_t code);  // of the calling thread, for cudaGetLastError
-cudaError_t forbid_in_capture();     // what a call that allocates returns while one captures
+cudaError_t note(cudaError_t code);             // of the calling thread, for cudaGetLastError
+cudaError_t forbid_in_capture(); // what a call that allocates returns while one captures
 void memory_sizes(size_t *out_free, size_t *out_total);
 
 // While one lives the host can touch device memory. The last one looks for writes outside of
