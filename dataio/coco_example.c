@@ -2,68 +2,15 @@
 #include "dataio/coco_example.h"
 
 #include <inttypes.h>
-#include <stdbool.h>
 #include <string.h>
 
 #include "dataio/coco_segmentation.h"
+#include "dataio/object_columns.h"
 #include "dataio/png_mask.h"
-
-enum { MAX_FEATURES = 17 };
-
-typedef struct feature_list {
-    edt_feature items[MAX_FEATURES];
-    size_t n;
-} feature_list;
-
-static void add(feature_list *list, const char *key, edt_feature_kind kind, size_t n,
-                const void *values)
-{
-    edt_feature *feature = &list->items[list->n++];
-    *feature =
-        (edt_feature){.key = {.data = key, .n_bytes = strlen(key)}, .kind = kind, .n = n};
-    switch (kind) {
-    case EDT_FEATURE_BYTES: feature->value.bytes = values; break;
-    case EDT_FEATURE_FLOAT: feature->value.floats = values; break;
-    case EDT_FEATURE_INT64: feature->value.ints = values; break;
-    case EDT_FEATURE_NONE: break;
-    }
-}
 
 static edt_span as_span(const char *data, size_t n_bytes)
 {
     return (edt_span){.data = (const uint8_t *)data, .n_bytes = n_bytes};
-}
-
-typedef struct box_columns {
-    size_t n;
-    float *xmin, *xmax, *ymin, *ymax, *area;
-    int64_t *label, *is_crowd;
-    edt_span *text, *mask;
-} box_columns;
-
-static bool allocate_columns(edt_arena *arena, size_t n, box_columns *out)
-{
-    float *floats = edt_arena_calloc(arena, n + 1, 5 * sizeof *floats);
-    int64_t *ints = edt_arena_calloc(arena, n + 1, 2 * sizeof *ints);
-    edt_span *texts = edt_arena_calloc(arena, n + 1, 2 * sizeof *texts);
-    if (floats == NULL || ints == NULL || texts == NULL) {
-        return false;
-    }
-    *out = (box_columns){.xmin = floats,
-                         .xmax = floats + n,
-                         .ymin = floats + 2 * n,
-                         .ymax = floats + 3 * n,
-                         .area = floats + 4 * n,
-                         .label = ints,
-                         .is_crowd = ints + n,
-                         .text = texts,
-                         .mask = texts + n};
-    return true;
-}
-
-static double clamp(double value, double high)
-{
-    return value < 0 ? 0 : value > high ? high : value;
 }
 
 static double area_scale(const edt_coco_example_input *in)
@@ -95,7 +42,7 @@ static edt_status make_mask(const edt_coco_example_input *in, const edt_coco_ann
 
 static edt_status take_annotation(const edt_coco_example_input *in,
                                   const edt_coco_annotation *a, edt_arena *arena,
-                                  box_columns *columns, edt_coco_example_counts *counts,
+                                  edt_object_columns *columns, edt_coco_example_counts *counts,
                                   edt_error *err)
 {
     const double width = (double)in->image->width;
@@ -113,10 +60,10 @@ static edt_status take_annotation(const edt_coco_example_input *in,
     bool clipped = false;
     bool kept_negative = false;
     if (in->clip_boxes && (outside || negative)) {
-        xmin = clamp(xmin, width);
-        ymin = clamp(ymin, height);
-        xmax = clamp(xmax, width);
-        ymax = clamp(ymax, height);
+        xmin = edt_object_clamp(xmin, width);
+        ymin = edt_object_clamp(ymin, height);
+        xmax = edt_object_clamp(xmax, width);
+        ymax = edt_object_clamp(ymax, height);
         if (xmax <= xmin || ymax <= ymin) {
             ++counts->n_outside;
             return EDT_OK;
@@ -130,7 +77,7 @@ static edt_status take_annotation(const edt_coco_example_input *in,
     }
     if (in->include_masks) {
         bool good;
-        EDT_TRY(make_mask(in, a, arena, err, &good, &columns->mask[columns->n]));
+        EDT_TRY(make_mask(in, a, arena, err, &good, &columns->detail[columns->n]));
         if (!good) {
             return EDT_OK;
         }
@@ -142,7 +89,7 @@ static edt_status take_annotation(const edt_coco_example_input *in,
     columns->ymax[i] = (float)(ymax / height);
     columns->area[i] = (float)(a->area * area_scale(in));
     columns->label[i] = a->category_id;
-    columns->is_crowd[i] = a->is_crowd;
+    columns->flag[0][i] = a->is_crowd;
     const edt_text name = edt_coco_json_category(in->categories, a->i_category)->name;
     columns->text[i] = as_span(name.data, name.n_bytes);
     counts->n_clipped += clipped;
@@ -158,11 +105,11 @@ edt_status edt_coco_example_write(const edt_coco_example_input *input, edt_arena
     const edt_coco_image *image = input->image;
     const size_t n_captions = (size_t)input->n_captions;
     edt_coco_example_counts counts = {0};
-    box_columns boxes = {0};
+    edt_object_columns boxes = {0};
     const char *source_id = edt_arena_printf(arena, "%" PRId64, image->id);
     edt_span *captions = edt_arena_calloc(arena, n_captions + 1, sizeof *captions);
     if (source_id == NULL || captions == NULL ||
-        !allocate_columns(arena, (size_t)input->n_annotations, &boxes)) {
+        !edt_object_columns_create(arena, (size_t)input->n_annotations, &boxes)) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %" PRId64 " annotations",
                  input->n_annotations);
     }
@@ -177,29 +124,29 @@ edt_status edt_coco_example_write(const edt_coco_example_input *input, edt_arena
     const edt_span id = as_span(source_id, strlen(source_id));
     const edt_span sha = as_span(input->sha256, strlen(input->sha256));
     const edt_span format = as_span("jpeg", 4);
-    feature_list list = {.n = 0};
-    add(&list, "image/height", EDT_FEATURE_INT64, 1, &input->stored_height);
-    add(&list, "image/width", EDT_FEATURE_INT64, 1, &input->stored_width);
-    add(&list, "image/filename", EDT_FEATURE_BYTES, 1, &name);
-    add(&list, "image/source_id", EDT_FEATURE_BYTES, 1, &id);
-    add(&list, "image/key/sha256", EDT_FEATURE_BYTES, 1, &sha);
-    add(&list, "image/encoded", EDT_FEATURE_BYTES, 1, &input->encoded);
-    add(&list, "image/format", EDT_FEATURE_BYTES, 1, &format);
+    edt_feature_list list = {.n = 0};
+    edt_feature_list_add_ints(&list, "image/height", 1, &input->stored_height);
+    edt_feature_list_add_ints(&list, "image/width", 1, &input->stored_width);
+    edt_feature_list_add_bytes(&list, "image/filename", 1, &name);
+    edt_feature_list_add_bytes(&list, "image/source_id", 1, &id);
+    edt_feature_list_add_bytes(&list, "image/key/sha256", 1, &sha);
+    edt_feature_list_add_bytes(&list, "image/encoded", 1, &input->encoded);
+    edt_feature_list_add_bytes(&list, "image/format", 1, &format);
     if (input->n_annotations > 0) {
-        add(&list, "image/object/bbox/xmin", EDT_FEATURE_FLOAT, boxes.n, boxes.xmin);
-        add(&list, "image/object/bbox/xmax", EDT_FEATURE_FLOAT, boxes.n, boxes.xmax);
-        add(&list, "image/object/bbox/ymin", EDT_FEATURE_FLOAT, boxes.n, boxes.ymin);
-        add(&list, "image/object/bbox/ymax", EDT_FEATURE_FLOAT, boxes.n, boxes.ymax);
-        add(&list, "image/object/class/text", EDT_FEATURE_BYTES, boxes.n, boxes.text);
-        add(&list, "image/object/class/label", EDT_FEATURE_INT64, boxes.n, boxes.label);
-        add(&list, "image/object/is_crowd", EDT_FEATURE_INT64, boxes.n, boxes.is_crowd);
-        add(&list, "image/object/area", EDT_FEATURE_FLOAT, boxes.n, boxes.area);
+        edt_feature_list_add_floats(&list, "image/object/bbox/xmin", boxes.n, boxes.xmin);
+        edt_feature_list_add_floats(&list, "image/object/bbox/xmax", boxes.n, boxes.xmax);
+        edt_feature_list_add_floats(&list, "image/object/bbox/ymin", boxes.n, boxes.ymin);
+        edt_feature_list_add_floats(&list, "image/object/bbox/ymax", boxes.n, boxes.ymax);
+        edt_feature_list_add_bytes(&list, "image/object/class/text", boxes.n, boxes.text);
+        edt_feature_list_add_ints(&list, "image/object/class/label", boxes.n, boxes.label);
+        edt_feature_list_add_ints(&list, "image/object/is_crowd", boxes.n, boxes.flag[0]);
+        edt_feature_list_add_floats(&list, "image/object/area", boxes.n, boxes.area);
         if (input->include_masks) {
-            add(&list, "image/object/mask", EDT_FEATURE_BYTES, boxes.n, boxes.mask);
+            edt_feature_list_add_bytes(&list, "image/object/mask", boxes.n, boxes.detail);
         }
     }
     if (n_captions > 0) {
-        add(&list, "image/caption", EDT_FEATURE_BYTES, n_captions, captions);
+        edt_feature_list_add_bytes(&list, "image/caption", n_captions, captions);
     }
     EDT_TRY(edt_tfexample_write(list.items, list.n, arena, err, out_pieces));
     *out_counts = counts;

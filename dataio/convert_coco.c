@@ -2,7 +2,6 @@
 #include "dataio/convert_coco.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 
 #include "core/log.h"
 #include "core/path.h"
@@ -31,7 +30,7 @@ static edt_status make_record(void *ctx, edt_convert_worker *worker, int64_t i, 
     const coco_source *c = ctx;
     const edt_coco_image *image = edt_coco_json_image(c->list, i);
     edt_coco_example_input input = {.image = image,
-                                    .clip_boxes = c->options->clip_boxes,
+                                    .clip_boxes = c->options->run.clip_boxes,
                                     .include_masks = c->options->include_masks,
                                     .categories_path = c->options->object_annotations_file,
                                     .report = worker->report};
@@ -45,7 +44,7 @@ static edt_status make_record(void *ctx, edt_convert_worker *worker, int64_t i, 
         .order = image->i_entry,
         .height = image->height,
         .width = image->width,
-        .reencode = &c->options->reencode};
+        .reencode = &c->options->run.reencode};
     edt_reencoded picture;
     if (file.path == NULL || file.where == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a path");
@@ -94,22 +93,15 @@ static edt_status add_identity(edt_strbuf *out, const char *flag, const char *pa
     return EDT_OK;
 }
 
-// Everything that the records depend on besides the image files.
-static edt_status make_identity(const edt_convert_coco_options *o, edt_strbuf *out,
-                                edt_error *err)
+// See edt_convert_spec.
+static edt_status write_identity(void *ctx, edt_strbuf *out, edt_error *err)
 {
+    const coco_source *c = ctx;
+    const edt_convert_coco_options *o = c->options;
     EDT_TRY(add_identity(out, "image_info", o->image_info_file, err));
     EDT_TRY(add_identity(out, "objects", o->object_annotations_file, err));
     EDT_TRY(add_identity(out, "captions", o->caption_annotations_file, err));
-    edt_strbuf_printf(out,
-                      "images %s\nskip_bad %d clip_boxes %d include_masks %d quality %d "
-                      "half_chroma %d max_side %" PRId64 " verify %d\n",
-                      o->image_dir, o->skip_bad, o->clip_boxes, o->include_masks,
-                      o->reencode.quality, o->reencode.half_chroma, o->reencode.max_side,
-                      o->reencode.verify);
-    if (out->failed) {
-        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the options");
-    }
+    edt_strbuf_printf(out, "images %s\ninclude_masks %d\n", o->image_dir, o->include_masks);
     return EDT_OK;
 }
 
@@ -182,49 +174,31 @@ static edt_status convert(coco_source *c, edt_error *err, edt_convert_stats *out
 {
     const edt_convert_coco_options *o = c->options;
     edt_convert_spec spec = {
+        .options = &o->run,
         .program = "create_coco_records",
-        .output_file_prefix = o->output_file_prefix,
         .prefix_flag = "--output_file_prefix",
-        .num_shards = o->num_shards,
-        .compression = o->compression,
-        .rank = o->rank,
-        .world_size = o->world_size,
-        .num_threads = o->num_threads,
-        .report_file = o->report_file,
-        .show_progress = o->show_progress,
+        .image_flag = "--image_dir",
+        .image_dir = o->image_dir,
         .ctx = c,
         .make_record = make_record,
         .hash_inputs = hash_inputs,
+        .write_identity = write_identity,
     };
     EDT_TRY(check_options(o, err));
     EDT_TRY(edt_convert_check(&spec, err));
-    EDT_INFO("writing to output path: %s", o->output_file_prefix);
-    EDT_TRY(edt_convert_report_create(o->skip_bad, err, &c->report));
+    EDT_INFO("writing to output path: %s", o->run.output_file_prefix);
+    EDT_TRY(edt_convert_report_create(o->run.skip_bad, err, &c->report));
     EDT_TRY(open_annotations(c, err));
-    char hint[256];
-    (void)snprintf(hint, sizeof hint, "--image_dir='%s'", o->image_dir);
-    spec.image_source = hint;
     spec.report = c->report;
     spec.n_images = edt_coco_json_n_images(c->list);
-    edt_strbuf identity = {0};
-    edt_status status = make_identity(o, &identity, err);
-    if (status == EDT_OK) {
-        spec.identity = identity.text;
-        status = edt_convert_run(&spec, err, out_stats);
-    }
-    edt_strbuf_deinit(&identity);
-    return status;
+    return edt_convert_run(&spec, err, out_stats);
 }
 
 edt_status edt_convert_coco(const edt_convert_coco_options *options, edt_error *err,
-                            edt_convert_coco_stats *out_stats)
+                            edt_convert_stats *out_stats)
 {
     coco_source c = {.options = options};
-    edt_convert_stats stats;
-    const edt_status status = convert(&c, err, &stats);
-    if (status == EDT_OK && out_stats != NULL) {
-        *out_stats = stats;
-    }
+    const edt_status status = convert(&c, err, out_stats);
     edt_coco_json_close(c.info);
     edt_coco_json_close(c.objects);
     edt_coco_json_close(c.captions);

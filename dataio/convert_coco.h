@@ -17,26 +17,15 @@ typedef struct edt_convert_coco_options {
     const char *image_info_file; // the first of these three that is given lists the images
     const char *object_annotations_file;
     const char *caption_annotations_file;
-    const char *output_file_prefix;
-    int64_t num_shards;
-    edt_shard_compression compression;
-    int rank, world_size; // of several processes that share the work; world_size 0 is 1
-    int num_threads;      // 0: one per processor
-    bool skip_bad; // bad input (dataio/convert_report.h) is left out instead of ending the run
-    bool include_masks; // store each annotation's segmentation as PNG
-    bool clip_boxes;    // cut boxes to the image instead of dropping those that stick out
-    edt_reencode_options reencode; // zeroed: the files' bytes are stored
-    const char *report_file;
-    bool show_progress;
+    bool include_masks;      // store each annotation's segmentation as PNG
+    edt_convert_options run; // clip_boxes false: boxes that stick out are dropped
 } edt_convert_coco_options;
-
-typedef edt_convert_stats edt_convert_coco_stats;
 
 // `out_stats` may be NULL. On any error, and when the user interrupts, nothing appears under
 // the final names. EDT_ERR_USAGE for missing options, EDT_ERR_INVALID for bad input (always the
 // first in the order of conversion), EDT_ERR_MISMATCH for a prefix that another set has,
 // EDT_ERR_NOT_FOUND, EDT_ERR_FORMAT, EDT_ERR_IO, EDT_ERR_CANCELLED.
 edt_status edt_convert_coco(const edt_convert_coco_options *options, edt_error *err,
-                            edt_convert_coco_stats *out_stats);
+                            edt_convert_stats *out_stats);
 
 #endif

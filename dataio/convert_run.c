@@ -57,14 +57,14 @@ static bool is_given(const char *text)
 
 static int world_size_of(const edt_convert_spec *spec)
 {
-    return spec->world_size > 0 ? spec->world_size : 1;
+    return spec->options->world_size > 0 ? spec->options->world_size : 1;
 }
 
 // Shards per group: few, so that much of a killed conversion is kept and ranks get equal
 // shares, and several, so that threads do not wait for each other in a shard.
 static int64_t count_groups(const edt_convert_spec *spec)
 {
-    const int64_t n = spec->num_shards;
+    const int64_t n = spec->options->num_shards;
     int64_t size = n < 8 ? 1 : n < 16 ? 2 : n < 1024 ? 4 : n / 256;
     while (size > 1 && n / size < 2 * (int64_t)world_size_of(spec)) {
         size /= 2;
@@ -88,7 +88,7 @@ static int64_t part_first(const edt_convert_spec *spec, int part)
 
 static int64_t shard_of(const edt_convert_spec *spec, int64_t i)
 {
-    return (i - part_first(spec, part_of(spec, i))) % spec->num_shards;
+    return (i - part_first(spec, part_of(spec, i))) % spec->options->num_shards;
 }
 
 // The first image of shard i_shard in `part` or a later one; n_images when there is none.
@@ -110,8 +110,9 @@ static int64_t next_in_shard(const edt_convert_spec *spec, int64_t i)
 {
     const int part = part_of(spec, i);
     const int64_t end = part + 1 < spec->n_parts ? part_first(spec, part + 1) : spec->n_images;
-    return i + spec->num_shards < end ? i + spec->num_shards
-                                      : first_from_part(spec, part + 1, shard_of(spec, i));
+    return i + spec->options->num_shards < end
+               ? i + spec->options->num_shards
+               : first_from_part(spec, part + 1, shard_of(spec, i));
 }
 
 static int64_t group_of(const converter *c, int64_t i)
@@ -172,7 +173,7 @@ static bool count_image(converter *c, group *g, bool good, const edt_convert_cou
     g->kept.digest += digest;
     ++c->n_done;
     const bool is_last = --g->n_left == 0;
-    if (c->spec->show_progress) {
+    if (c->spec->options->show_progress) {
         edt_progress_update(&c->progress, c->n_done, "%" PRId64 " boxes", c->n_boxes);
     }
     (void)pthread_mutex_unlock(&c->lock);
@@ -183,8 +184,8 @@ static edt_status open_group(converter *c, int64_t g, edt_error *err)
 {
     const edt_convert_spec *spec = c->spec;
     const edt_shard_writer_options shards = {.prefix = edt_convert_state_prefix(c->state),
-                                             .n_shards = spec->num_shards,
-                                             .compression = spec->compression,
+                                             .n_shards = spec->options->num_shards,
+                                             .compression = spec->options->compression,
                                              .rank = g,
                                              .world_size = c->n_groups,
                                              .no_catalog = true};
@@ -284,21 +285,23 @@ static edt_status convert_image(void *ctx, int i_worker, void *unit, edt_error *
 
 edt_status edt_convert_check(const edt_convert_spec *spec, edt_error *err)
 {
-    if (!is_given(spec->output_file_prefix)) {
+    if (!is_given(spec->options->output_file_prefix)) {
         EDT_FAIL(err, EDT_ERR_USAGE, "%s is empty: give a path such as out/train",
                  spec->prefix_flag);
     }
-    if (spec->num_shards < 1 || spec->num_shards > EDT_SHARD_MAX_SHARDS) {
+    if (spec->options->num_shards < 1 || spec->options->num_shards > EDT_SHARD_MAX_SHARDS) {
         EDT_FAIL(err, EDT_ERR_USAGE, "--num_shards=%" PRId64 ": allowed are 1 to %d",
-                 spec->num_shards, EDT_SHARD_MAX_SHARDS);
+                 spec->options->num_shards, EDT_SHARD_MAX_SHARDS);
     }
-    if (spec->num_threads < 0) {
+    if (spec->options->num_threads < 0) {
         EDT_FAIL(err, EDT_ERR_USAGE,
                  "--num_threads=%d: give 1 or more, or 0 for one per processor",
-                 spec->num_threads);
+                 spec->options->num_threads);
     }
-    if (spec->world_size < 0 || spec->rank < 0 || spec->rank >= world_size_of(spec)) {
-        EDT_FAIL(err, EDT_ERR_USAGE, "rank %d of %d processes", spec->rank, spec->world_size);
+    if (spec->options->world_size < 0 || spec->options->rank < 0 ||
+        spec->options->rank >= world_size_of(spec)) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "rank %d of %d processes", spec->options->rank,
+                 spec->options->world_size);
     }
     return EDT_OK;
 }
@@ -325,7 +328,8 @@ static edt_status run_workers(converter *c, edt_error *err)
 
 static edt_status create_workers(converter *c, edt_error *err)
 {
-    c->n_workers = c->spec->num_threads > 0 ? c->spec->num_threads : edt_thread_cpu_count();
+    c->n_workers = c->spec->options->num_threads > 0 ? c->spec->options->num_threads
+                                                     : edt_thread_cpu_count();
     c->workers = edt_mem_calloc(EDT_MEM_MISC, (size_t)c->n_workers, sizeof *c->workers);
     if (c->workers == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %d workers", c->n_workers);
@@ -354,13 +358,13 @@ static edt_status find_finished(converter *c, edt_error *err)
     }
     for (int64_t i = 0; i < c->spec->n_images && status == EDT_OK; ++i) {
         const int64_t g = group_of(c, i);
-        if (c->groups[g].is_done && g % world_size_of(c->spec) == c->spec->rank) {
+        if (c->groups[g].is_done && g % world_size_of(c->spec) == c->spec->options->rank) {
             digests[g] += hash_inputs(c, &arena, i);
             edt_arena_reset(&arena);
         }
     }
     for (int64_t g = 0; g < c->n_groups && status == EDT_OK; ++g) {
-        const bool mine = g % world_size_of(c->spec) == c->spec->rank;
+        const bool mine = g % world_size_of(c->spec) == c->spec->options->rank;
         if (mine && c->groups[g].is_done && c->groups[g].kept.digest != digests[g]) {
             EDT_INFO("input files have changed: group %" PRId64 " is converted again", g);
             c->groups[g].is_done = false;
@@ -381,8 +385,8 @@ static edt_status plan(converter *c, edt_error *err)
     const int world_size = world_size_of(spec);
     c->groups = edt_mem_calloc(EDT_MEM_MISC, (size_t)c->n_groups, sizeof *c->groups);
     c->order = edt_mem_calloc(EDT_MEM_MISC, (size_t)spec->n_images + 1, sizeof *c->order);
-    c->next_of_shard =
-        edt_mem_calloc(EDT_MEM_MISC, (size_t)spec->num_shards, sizeof *c->next_of_shard);
+    c->next_of_shard = edt_mem_calloc(EDT_MEM_MISC, (size_t)spec->options->num_shards,
+                                      sizeof *c->next_of_shard);
     int64_t *begin = edt_mem_calloc(EDT_MEM_MISC, (size_t)c->n_groups + 1, sizeof *begin);
     edt_status status = EDT_OK;
     if (c->groups == NULL || c->order == NULL || c->next_of_shard == NULL || begin == NULL) {
@@ -391,7 +395,7 @@ static edt_status plan(converter *c, edt_error *err)
         goto fail;
     }
     EDT_TRY_GOTO(find_finished(c, err));
-    for (int64_t i = 0; i < spec->num_shards; ++i) {
+    for (int64_t i = 0; i < spec->options->num_shards; ++i) {
         c->next_of_shard[i] = first_from_part(spec, 0, i);
     }
     for (int64_t g = 0; g < c->n_groups; ++g) {
@@ -402,7 +406,7 @@ static edt_status plan(converter *c, edt_error *err)
     for (int pass = 0; pass < 2; ++pass) {
         for (int64_t i = 0; i < spec->n_images; ++i) {
             const int64_t g = group_of(c, i);
-            if (c->groups[g].is_done || g % world_size != spec->rank) {
+            if (c->groups[g].is_done || g % world_size != spec->options->rank) {
                 continue;
             }
             if (pass == 0) {
@@ -426,7 +430,7 @@ fail:
 // Shards without images are files of zero bytes.
 static edt_status finish_empty_groups(converter *c, edt_error *err)
 {
-    for (int64_t g = c->spec->rank; g < c->n_groups; g += world_size_of(c->spec)) {
+    for (int64_t g = c->spec->options->rank; g < c->n_groups; g += world_size_of(c->spec)) {
         if (!c->groups[g].is_done && c->groups[g].kept.n_images == 0) {
             EDT_TRY(open_group(c, g, err));
             EDT_TRY(finish_group(c, g, err));
@@ -457,7 +461,7 @@ static edt_status sum_groups(converter *c, bool all, edt_error *err,
                              edt_convert_stats *out_stats)
 {
     edt_convert_stats stats = {.n_resumed = c->n_resumed, .published = all};
-    const int64_t first = all ? 0 : c->spec->rank;
+    const int64_t first = all ? 0 : c->spec->options->rank;
     const int64_t step = all ? 1 : world_size_of(c->spec);
     for (int64_t g = first; g < c->n_groups; g += step) {
         edt_convert_group kept = c->groups[g].kept;
@@ -468,7 +472,7 @@ static edt_status sum_groups(converter *c, bool all, edt_error *err,
         }
         if (!is_done) {
             EDT_FAIL(err, EDT_ERR_IO, "'%s.converting' was changed by another program",
-                     c->spec->output_file_prefix);
+                     c->spec->options->output_file_prefix);
         }
         stats.n_images += kept.n_images;
         stats.n_records += kept.n_records;
@@ -483,19 +487,19 @@ static edt_status sum_groups(converter *c, bool all, edt_error *err,
 
 static edt_status write_report(converter *c, const edt_convert_stats *stats, edt_error *err)
 {
-    if (!is_given(c->spec->report_file)) {
+    if (!is_given(c->spec->options->report_file)) {
         return EDT_OK;
     }
     const edt_report_number numbers[] = {
         {"images", stats->n_images},
         {"records", stats->n_records},
         {"boxes", stats->n_boxes},
-        {"shards", c->spec->num_shards},
+        {"shards", c->spec->options->num_shards},
         {"output_bytes", (int64_t)stats->output_bytes},
     };
     return edt_convert_report_write(c->spec->report, c->spec->program, numbers,
-                                    sizeof numbers / sizeof *numbers, c->spec->report_file,
-                                    err);
+                                    sizeof numbers / sizeof *numbers,
+                                    c->spec->options->report_file, err);
 }
 
 static void log_summary(const converter *c, const edt_convert_stats *stats)
@@ -519,7 +523,7 @@ static void log_summary(const converter *c, const edt_convert_stats *stats)
     }
     EDT_INFO("%" PRId64 " records with %" PRId64 " boxes in %" PRId64
              " shards, %.1f MB in %.2f s (%.0f images/s)",
-             stats->n_records, stats->n_boxes, c->spec->num_shards,
+             stats->n_records, stats->n_boxes, c->spec->options->num_shards,
              (double)stats->output_bytes / 1e6, seconds,
              seconds > 0 ? (double)c->n_todo / seconds : 0);
 }
@@ -533,7 +537,7 @@ static edt_status publish(converter *c, edt_error *err, edt_convert_stats *out_s
     EDT_TRY(sum_groups(c, is_last, err, out_stats));
     if (!is_last) {
         EDT_INFO("rank %d of %d: its shards are finished; the last rank names them all",
-                 spec->rank, world_size_of(spec));
+                 spec->options->rank, world_size_of(spec));
         return EDT_OK;
     }
     EDT_TRY(write_report(c, out_stats, err));
@@ -542,8 +546,9 @@ static edt_status publish(converter *c, edt_error *err, edt_convert_stats *out_s
             EDT_TRY(edt_convert_state_drop_group(c->state, g, err));
         }
         EDT_FAIL(err, EDT_ERR_INVALID,
-                 "none of the %" PRId64 " images could be used; is %s the right directory?",
-                 spec->n_images, spec->image_source);
+                 "none of the %" PRId64
+                 " images could be used; is %s='%s' the right directory?",
+                 spec->n_images, spec->image_flag, spec->image_dir);
     }
     if (spec->finish != NULL) {
         EDT_TRY(spec->finish(spec->ctx, err));
@@ -551,6 +556,34 @@ static edt_status publish(converter *c, edt_error *err, edt_convert_stats *out_s
     EDT_TRY(edt_convert_state_publish(c->state, err));
     log_summary(c, out_stats);
     return EDT_OK;
+}
+
+// Finds what an earlier run of the same conversion has left, or begins anew.
+static edt_status open_state(converter *c, edt_error *err)
+{
+    const edt_convert_options *o = c->spec->options;
+    edt_strbuf identity = {0};
+    edt_strbuf_printf(
+        &identity,
+        "%s 2\nshards %" PRId64 " in %" PRId64 " groups, compression %s\n"
+        "skip_bad %d clip_boxes %d quality %d half_chroma %d max_side %" PRId64 " verify %d\n",
+        c->spec->program, o->num_shards, c->n_groups,
+        edt_shard_compression_suffix(o->compression), o->skip_bad, o->clip_boxes,
+        o->reencode.quality, o->reencode.half_chroma, o->reencode.max_side, o->reencode.verify);
+    edt_status status = c->spec->write_identity(c->spec->ctx, &identity, err);
+    if (status == EDT_OK && identity.failed) {
+        status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for the list of inputs");
+    }
+    if (status == EDT_OK) {
+        const edt_convert_state_options options = {.prefix = o->output_file_prefix,
+                                                   .n_shards = o->num_shards,
+                                                   .compression = o->compression,
+                                                   .n_groups = c->n_groups,
+                                                   .identity = identity.text};
+        status = edt_convert_state_open(&options, err, &c->state);
+    }
+    edt_strbuf_deinit(&identity);
+    return status;
 }
 
 static edt_status convert(converter *c, edt_error *err, edt_convert_stats *out_stats)
@@ -561,34 +594,20 @@ static edt_status convert(converter *c, edt_error *err, edt_convert_stats *out_s
         EDT_WARN("the list of images is empty: all shards will be empty files");
     }
     c->n_groups = count_groups(spec);
-    edt_strbuf identity = {0};
-    if (spec->identity != NULL) {
-        edt_strbuf_printf(
-            &identity, "%s 1\nshards %" PRId64 " in %" PRId64 " groups, compression %s\n%s\n",
-            spec->program, spec->num_shards, c->n_groups,
-            edt_shard_compression_suffix(spec->compression), spec->identity);
-    }
-    const edt_convert_state_options options = {.prefix = spec->output_file_prefix,
-                                               .n_shards = spec->num_shards,
-                                               .compression = spec->compression,
-                                               .n_groups = c->n_groups,
-                                               .identity = identity.text};
-    const edt_status opened = edt_convert_state_open(&options, err, &c->state);
-    edt_strbuf_deinit(&identity);
-    EDT_TRY(opened);
+    EDT_TRY(open_state(c, err));
     EDT_TRY(plan(c, err));
     EDT_TRY(create_workers(c, err));
     if (c->n_resumed > 0) {
         EDT_INFO("going on with a conversion that was ended early: %" PRId64 " images are done",
                  c->n_resumed);
     }
-    if (spec->show_progress) {
+    if (spec->options->show_progress) {
         const edt_progress_spec progress = {
             .what = "convert", .unit = "images", .total = c->n_todo};
         edt_progress_begin(&c->progress, &progress);
     }
     const edt_status status = run_workers(c, err);
-    if (spec->show_progress) {
+    if (spec->options->show_progress) {
         edt_progress_end(&c->progress);
     }
     EDT_TRY(status);
@@ -602,11 +621,15 @@ edt_status edt_convert_run(const edt_convert_spec *spec, edt_error *err,
     converter c = {.spec = spec, .stop_at = INT64_MAX, .begin_s = edt_clock_now_s()};
     (void)pthread_mutex_init(&c.lock, NULL);
     (void)pthread_cond_init(&c.turn, NULL);
-    const edt_status status = convert(&c, err, out_stats);
+    edt_convert_stats stats = {0};
+    const edt_status status = convert(&c, err, &stats);
+    if (status == EDT_OK && out_stats != NULL) {
+        *out_stats = stats;
+    }
     if (status != EDT_OK && c.state != NULL && edt_convert_state_has_groups(c.state)) {
         EDT_INFO("finished shards are kept in '%s.converting': the same command goes on from "
                  "there",
-                 spec->output_file_prefix);
+                 spec->options->output_file_prefix);
     }
     destroy(&c);
     return status;

@@ -16,33 +16,40 @@
 #include "dataio/shard_writer.h"
 #include "dataio/tfexample.h"
 
-// Everything is borrowed until edt_convert_run returns. The callbacks share `ctx`.
-typedef struct edt_convert_spec {
-    const char *program;            // named by the report
-    const char *output_file_prefix; // NULL or "": EDT_ERR_USAGE naming `prefix_flag`
-    const char *prefix_flag;        // "--output_path"
+// What every converter can be told. NULL or "" stands for "not given".
+typedef struct edt_convert_options {
+    const char *output_file_prefix; // EDT_ERR_USAGE when not given
     int64_t num_shards;
     edt_shard_compression compression;
     // Of several processes each converts its own groups of shards, g % world_size == rank, and
     // the last to finish gives all shards their names; world_size 0 is 1.
     int rank, world_size;
-    // Inputs and options as text: everything that the bytes depend on besides what is in this
-    // struct. NULL: the conversion always begins anew, and is for one process only.
-    const char *identity;
+    int num_threads; // 0: one per processor
+    bool skip_bad;   // bad input (convert_report.h) is left out instead of ending the run
+    bool clip_boxes; // cut boxes to the image; the converter says what happens otherwise
+    edt_reencode_options reencode; // zeroed: the files' bytes are stored
+    const char *report_file;
+    bool show_progress;
+} edt_convert_options;
+
+// Everything is borrowed until edt_convert_run returns. The callbacks share `ctx`.
+typedef struct edt_convert_spec {
+    const edt_convert_options *options;
+    const char *program;     // named by the report
+    const char *prefix_flag; // the program's name of output_file_prefix: "--output_path"
+    // Appends inputs and options as text: everything that the bytes depend on besides
+    // `options`. A conversion goes on from the finished groups of another of the same text.
+    edt_status (*write_identity)(void *ctx, edt_strbuf *out, edt_error *err);
     // Hash of the files that image `i` is made of (edt_convert_state_hash_file): a finished
     // group whose files have changed is converted again. Any thread. May be NULL.
     uint64_t (*hash_inputs)(void *ctx, edt_arena *arena, int64_t i);
-    int num_threads;         // 0: one per processor
-    const char *report_file; // NULL or "": none
-    bool show_progress;
     edt_convert_report *report; // of what comes before images; the groups' are merged into it
     int64_t n_images;
     // The round robin starts anew at these images (begin of each year of VOC): ascending, the
     // first is 0. n_parts 0 stands for a single part.
     const int64_t *part_begin;
     int n_parts;
-    const char
-        *image_source; // words of the hint when no image could be used: "--image_dir='x'"
+    const char *image_flag, *image_dir; // for the hint when no image could be used
     void *ctx;
     // Image `i` as a record, in parallel. `*out_good` false: it is left out (the report knows
     // why). Pieces live in the worker's arena or buffer, or longer.
@@ -71,7 +78,8 @@ typedef struct edt_convert_stats {
 edt_status edt_convert_check(const edt_convert_spec *spec, edt_error *err);
 
 // Checks and runs. On any error, and when the user interrupts, nothing appears under the final
-// names; of several errors the first in the order of conversion is returned.
+// names; of several errors the first in the order of conversion is returned. `out_stats` may be
+// NULL.
 edt_status edt_convert_run(const edt_convert_spec *spec, edt_error *err,
                            edt_convert_stats *out_stats);
 

@@ -2,7 +2,6 @@
 #include "dataio/convert_voc.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 
 #include "core/log.h"
 #include "core/path.h"
@@ -50,7 +49,7 @@ static edt_status read_picture(const voc_source *c, edt_convert_worker *worker, 
         .height = image->note.height,
         .width = image->note.width,
         .jpeg_only = true,
-        .reencode = &c->options->reencode};
+        .reencode = &c->options->run.reencode};
     if (file.path == NULL || file.where == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a path");
     }
@@ -65,7 +64,7 @@ static edt_status make_record(void *ctx, edt_convert_worker *worker, int64_t i, 
     voc_source *c = ctx;
     edt_voc_example_input input = {.image = edt_voc_set_image(c->set, i),
                                    .image_id = i + 1,
-                                   .clip_boxes = c->options->clip_boxes};
+                                   .clip_boxes = c->options->run.clip_boxes};
     char sha[EDT_SHA256_HEX_BYTES + 1];
     edt_reencoded picture;
     *out_good = false;
@@ -115,12 +114,12 @@ static edt_status write_json(void *ctx, edt_error *err)
 {
     voc_source *c = ctx;
     const edt_convert_voc_options *o = c->options;
-    if (o->skip_bad) {
+    if (o->run.skip_bad) {
         EDT_TRY(check_others(c, err));
     }
-    const edt_voc_to_coco_options options = {.clip_boxes = o->clip_boxes,
+    const edt_voc_to_coco_options options = {.clip_boxes = o->run.clip_boxes,
                                              .repeat_categories = o->reference_defects,
-                                             .reencode = &o->reencode,
+                                             .reencode = &o->run.reencode,
                                              .left_out = c->left_out};
     edt_json_writer json = {.ascii = true};
     edt_text text;
@@ -128,7 +127,7 @@ static edt_status write_json(void *ctx, edt_error *err)
     edt_arena_init(&arena, EDT_MEM_ARENA, 0);
     edt_voc_to_coco_write(c->set, &options, &json);
     edt_status status = edt_json_writer_finish(&json, err, &text);
-    const char *path = edt_voc_to_coco_path(&arena, o->output_path);
+    const char *path = edt_voc_to_coco_path(&arena, o->run.output_file_prefix);
     if (status == EDT_OK && path == NULL) {
         status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for a path");
     }
@@ -153,29 +152,25 @@ static uint64_t hash_inputs(void *ctx, edt_arena *arena, int64_t i)
     return hash * 31 + (picture != NULL ? edt_convert_state_hash_file(picture) : 0);
 }
 
-// Everything that the records depend on besides the files of each image.
-static edt_status make_identity(const voc_source *c, edt_strbuf *out, edt_error *err)
+// See edt_convert_spec.
+static edt_status write_identity(void *ctx, edt_strbuf *out, edt_error *err)
 {
+    (void)err;
+    const voc_source *c = ctx;
     const edt_convert_voc_options *o = c->options;
     const edt_voc_class *classes;
     const int n_classes = edt_voc_set_classes(c->set, &classes);
     edt_strbuf_printf(out,
                       "data %s/%s %s %s\nnum_images %" PRId64
-                      " ignore_difficult %d skip_bad %d clip_boxes %d reference_defects %d\n"
-                      "quality %d half_chroma %d max_side %" PRId64 " verify %d\n",
+                      " ignore_difficult %d reference_defects %d\n",
                       o->data.data_dir, o->data.year, o->data.set, o->data.annotations_dir,
-                      o->data.num_images, o->data.ignore_difficult, o->skip_bad, o->clip_boxes,
-                      o->reference_defects, o->reencode.quality, o->reencode.half_chroma,
-                      o->reencode.max_side, o->reencode.verify);
+                      o->data.num_images, o->data.ignore_difficult, o->reference_defects);
     for (int i = 0; i < n_classes; ++i) {
         edt_strbuf_printf(out, "%s=%" PRId64 "\n", classes[i].name, classes[i].id);
     }
     for (int64_t i = 0; i < edt_voc_set_n_images(c->set); ++i) {
         const edt_voc_image *image = edt_voc_set_image(c->set, i);
         edt_strbuf_printf(out, "%s/%s\n", image->year, image->id);
-    }
-    if (out->failed) {
-        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the list of images");
     }
     return EDT_OK;
 }
@@ -184,19 +179,15 @@ static edt_status convert(voc_source *c, edt_error *err, edt_convert_stats *out_
 {
     const edt_convert_voc_options *o = c->options;
     edt_convert_spec spec = {
+        .options = &o->run,
         .program = "create_pascal_records",
-        .output_file_prefix = o->output_path,
         .prefix_flag = "--output_path",
-        .num_shards = o->num_shards,
-        .compression = o->compression,
-        .rank = o->rank,
-        .world_size = o->world_size,
-        .num_threads = o->num_threads,
-        .report_file = o->report_file,
-        .show_progress = o->show_progress,
+        .image_flag = "--data_dir",
+        .image_dir = o->data.data_dir,
         .ctx = c,
         .make_record = make_record,
         .hash_inputs = hash_inputs,
+        .write_identity = write_identity,
         .finish = write_json,
     };
     if (!is_given(o->data.data_dir)) {
@@ -204,10 +195,10 @@ static edt_status convert(voc_source *c, edt_error *err, edt_convert_stats *out_
                  "--data_dir is missing: name the directory that holds VOC2007 or VOC2012");
     }
     EDT_TRY(edt_convert_check(&spec, err));
-    EDT_INFO("writing to output path: %s", o->output_path);
-    EDT_TRY(edt_convert_report_create(o->skip_bad, err, &c->report));
+    EDT_INFO("writing to output path: %s", o->run.output_file_prefix);
+    EDT_TRY(edt_convert_report_create(o->run.skip_bad, err, &c->report));
     edt_voc_set_options data = o->data;
-    data.n_threads = o->num_threads;
+    data.n_threads = o->run.num_threads;
     data.reference_list |= o->reference_defects;
     EDT_TRY(edt_voc_set_open(&data, c->report, err, &c->set));
     spec.report = c->report;
@@ -218,28 +209,14 @@ static edt_status convert(voc_source *c, edt_error *err, edt_convert_stats *out_
     if (c->left_out == NULL || c->seen == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %" PRId64 " images", spec.n_images);
     }
-    char hint[256];
-    (void)snprintf(hint, sizeof hint, "--data_dir='%s'", o->data.data_dir);
-    spec.image_source = hint;
-    edt_strbuf identity = {0};
-    edt_status status = make_identity(c, &identity, err);
-    if (status == EDT_OK) {
-        spec.identity = identity.text;
-        status = edt_convert_run(&spec, err, out_stats);
-    }
-    edt_strbuf_deinit(&identity);
-    return status;
+    return edt_convert_run(&spec, err, out_stats);
 }
 
 edt_status edt_convert_voc(const edt_convert_voc_options *options, edt_error *err,
                            edt_convert_stats *out_stats)
 {
     voc_source c = {.options = options};
-    edt_convert_stats stats;
-    const edt_status status = convert(&c, err, &stats);
-    if (status == EDT_OK && out_stats != NULL) {
-        *out_stats = stats;
-    }
+    const edt_status status = convert(&c, err, out_stats);
     edt_mem_free(c.left_out);
     edt_mem_free(c.seen);
     edt_voc_set_close(c.set);

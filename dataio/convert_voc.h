@@ -8,18 +8,10 @@
 #include "dataio/voc_set.h"
 
 typedef struct edt_convert_voc_options {
-    edt_voc_set_options data; // n_threads is taken from num_threads
-    const char *output_path;  // shard prefix
-    int64_t num_shards;
-    edt_shard_compression compression;
-    int rank, world_size; // world_size 0 is 1; the last to finish writes the JSON
-    int num_threads;      // 0: one per processor
-    bool skip_bad;        // bad input is left out instead of ending the run
-    bool clip_boxes;      // cut boxes to the image; boxes outside are kept otherwise
-    edt_reencode_options reencode;
-    bool reference_defects; // lists and categories as in the reference (spec/data.md 13, #12)
-    const char *report_file;
-    bool show_progress;
+    edt_voc_set_options data; // n_threads is taken from run.num_threads
+    bool reference_defects;   // lists and categories as in the reference (spec/data.md 13, #12)
+    // clip_boxes false: boxes outside are kept. The last rank to finish writes the JSON.
+    edt_convert_options run;
 } edt_convert_voc_options;
 
 // `out_stats` may be NULL. On any error, and when the user interrupts, no shard appears under

@@ -18,6 +18,7 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
                         bool *out_exit)
 {
     edt_convert_coco_options *c = &s->convert;
+    edt_convert_options *common = &c->run;
     const edt_cli_option options[] = {
         {"image_dir", EDT_CLI_TEXT, "", "directory of the images; required", &c->image_dir,
          NULL, NULL, 0, 0, NULL},
@@ -32,9 +33,9 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
          &c->caption_annotations_file, NULL, NULL, 0, 0, NULL},
         {"output_file_prefix", EDT_CLI_TEXT, "/tmp/train",
          "shards are PREFIX-SSSSS-of-NNNNN.tfrecord; directories are created",
-         &c->output_file_prefix, NULL, NULL, 0, 0, NULL},
-        {"num_shards", EDT_CLI_INT, "32", "number of shard files", &c->num_shards, NULL, NULL,
-         0, 0, NULL},
+         &common->output_file_prefix, NULL, NULL, 0, 0, NULL},
+        {"num_shards", EDT_CLI_INT, "32", "number of shard files", &common->num_shards, NULL,
+         NULL, 0, 0, NULL},
         {"num_threads", EDT_CLI_INT, "0", "threads; 0: one per processor", &s->num_threads,
          NULL, NULL, 0, 1024, NULL},
         {"on_bad", EDT_CLI_TEXT, "fail",
@@ -44,10 +45,10 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
          "report",
          &s->on_bad, NULL, "fail|skip", 0, 0, NULL},
         {"clip_boxes", EDT_CLI_BOOL, "false",
-         "cut boxes to the image instead of dropping those that stick out", &c->clip_boxes,
+         "cut boxes to the image instead of dropping those that stick out", &common->clip_boxes,
          NULL, NULL, 0, 0, NULL},
         {"report", EDT_CLI_TEXT, "", "JSON file with counts and everything that was left out",
-         &c->report_file, NULL, NULL, 0, 0, NULL},
+         &common->report_file, NULL, NULL, 0, 0, NULL},
         {"include_masks", EDT_CLI_BOOL, "false",
          "store instance masks as PNG (polygons and run-length masks of the instances JSON)",
          &c->include_masks, NULL, NULL, 0, 0, NULL},
@@ -65,10 +66,10 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
          "make larger JPEGs smaller, so that no side is longer than this; boxes, areas and "
          "masks "
          "follow; quality 95 unless --reencode says another; 0: no limit",
-         &c->reencode.max_side, NULL, NULL, 0, 65500, NULL},
+         &common->reencode.max_side, NULL, NULL, 0, 65500, NULL},
         {"verify_pixels", EDT_CLI_BOOL, "false",
-         "decode every JPEG, so that damaged ones are found here", &c->reencode.verify, NULL,
-         NULL, 0, 0, NULL},
+         "decode every JPEG, so that damaged ones are found here", &common->reencode.verify,
+         NULL, NULL, 0, 0, NULL},
     };
     const edt_cli_program program = {
         .name = "create_coco_records",
@@ -91,6 +92,20 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
     return edt_cli_parse(&program, argc, argv, arena, err, out_exit);
 }
 
+static edt_status run(settings *s, edt_error *err)
+{
+    edt_convert_options *common = &s->convert.run;
+    common->num_threads = (int)s->num_threads;
+    common->skip_bad = s->on_bad[0] == 's';
+    EDT_TRY(edt_shard_compression_parse(s->compression, err, &common->compression));
+    EDT_TRY(edt_reencode_parse(s->reencode, err, &common->reencode));
+    EDT_TRY(edt_rank_from_environment(&common->rank, &common->world_size, err));
+    // With several ranks one line of progress is enough.
+    common->show_progress = common->rank == 0;
+    EDT_TRY(edt_interrupt_install(err));
+    return edt_convert_coco(&s->convert, err, NULL);
+}
+
 int main(int argc, char **argv)
 {
     settings s = {.on_bad = NULL};
@@ -100,23 +115,7 @@ int main(int argc, char **argv)
     bool is_done = false;
     edt_status status = parse(&s, argc, argv, &arena, &err, &is_done);
     if (status == EDT_OK && !is_done) {
-        s.convert.num_threads = (int)s.num_threads;
-        s.convert.skip_bad = s.on_bad[0] == 's';
-        status = edt_shard_compression_parse(s.compression, &err, &s.convert.compression);
-        if (status == EDT_OK) {
-            status = edt_reencode_parse(s.reencode, &err, &s.convert.reencode);
-        }
-        if (status == EDT_OK) {
-            status = edt_rank_from_environment(&s.convert.rank, &s.convert.world_size, &err);
-        }
-        // With several ranks one line of progress is enough.
-        s.convert.show_progress = s.convert.rank == 0;
-        if (status == EDT_OK) {
-            status = edt_interrupt_install(&err);
-        }
-        if (status == EDT_OK) {
-            status = edt_convert_coco(&s.convert, &err, NULL);
-        }
+        status = run(&s, &err);
     }
     if (status != EDT_OK) {
         EDT_ERROR("%s", err.text);

@@ -16,6 +16,7 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
                         bool *out_exit)
 {
     edt_convert_voc_options *c = &s->convert;
+    edt_convert_options *common = &c->run;
     const edt_cli_option options[] = {
         {"data_dir", EDT_CLI_TEXT, "",
          "VOCdevkit: the directory that holds the years; required", &c->data.data_dir, NULL,
@@ -30,15 +31,15 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
         {"output_path", EDT_CLI_TEXT, "",
          "shards are PREFIX-SSSSS-of-NNNNN.tfrecord, the ground truth for coco_eval is "
          "json_PREFIX.json beside them; directories are created; required",
-         &c->output_path, NULL, NULL, 0, 0, NULL},
+         &common->output_file_prefix, NULL, NULL, 0, 0, NULL},
         {"label_map_json_path", EDT_CLI_TEXT, "",
          "JSON object {name: id}; without it the 20 classes of VOC and background",
          &c->data.label_map_path, NULL, NULL, 0, 0, NULL},
         {"ignore_difficult_instances", EDT_CLI_BOOL, "false",
          "leave out objects marked as difficult", &c->data.ignore_difficult, NULL, NULL, 0, 0,
          NULL},
-        {"num_shards", EDT_CLI_INT, "100", "number of shard files", &c->num_shards, NULL, NULL,
-         0, 0, NULL},
+        {"num_shards", EDT_CLI_INT, "100", "number of shard files", &common->num_shards, NULL,
+         NULL, 0, 0, NULL},
         {"num_images", EDT_CLI_INT, "0", "at most this many images per year; 0: all",
          &c->data.num_images, NULL, NULL, 0, 0, NULL},
         {"num_threads", EDT_CLI_INT, "0", "threads; 0: one per processor", &s->num_threads,
@@ -52,10 +53,10 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
          "the run, or leave the image out, count and report",
          &s->on_bad, NULL, "fail|skip", 0, 0, NULL},
         {"clip_boxes", EDT_CLI_BOOL, "false",
-         "cut boxes to the image and drop those that lie outside", &c->clip_boxes, NULL, NULL,
-         0, 0, NULL},
+         "cut boxes to the image and drop those that lie outside", &common->clip_boxes, NULL,
+         NULL, 0, 0, NULL},
         {"report", EDT_CLI_TEXT, "", "JSON file with counts and everything that was left out",
-         &c->report_file, NULL, NULL, 0, 0, NULL},
+         &common->report_file, NULL, NULL, 0, 0, NULL},
         {"reencode", EDT_CLI_TEXT, "",
          "QUALITY[,420]: store all pictures encoded anew with this quality, chroma in full "
          "size "
@@ -65,10 +66,10 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
         {"max_side", EDT_CLI_INT, "0",
          "make larger pictures smaller, so that no side is longer than this; boxes follow; "
          "quality 95 unless --reencode says another; 0: no limit",
-         &c->reencode.max_side, NULL, NULL, 0, 65500, NULL},
+         &common->reencode.max_side, NULL, NULL, 0, 65500, NULL},
         {"verify_pixels", EDT_CLI_BOOL, "false",
-         "decode every picture, so that damaged ones are found here", &c->reencode.verify, NULL,
-         NULL, 0, 0, NULL},
+         "decode every picture, so that damaged ones are found here", &common->reencode.verify,
+         NULL, NULL, 0, 0, NULL},
         {"reference_defects", EDT_CLI_BOOL, "false",
          "list the images by CLASS_SET.txt of the label map's second class, and repeat the "
          "categories of the JSON for each year, as the reference does",
@@ -92,15 +93,15 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
 
 static edt_status run(settings *s, edt_error *err)
 {
-    edt_convert_voc_options *c = &s->convert;
-    c->num_threads = (int)s->num_threads;
-    c->skip_bad = s->on_bad[0] == 's';
-    EDT_TRY(edt_shard_compression_parse(s->compression, err, &c->compression));
-    EDT_TRY(edt_reencode_parse(s->reencode, err, &c->reencode));
-    EDT_TRY(edt_rank_from_environment(&c->rank, &c->world_size, err));
-    c->show_progress = c->rank == 0;
+    edt_convert_options *common = &s->convert.run;
+    common->num_threads = (int)s->num_threads;
+    common->skip_bad = s->on_bad[0] == 's';
+    EDT_TRY(edt_shard_compression_parse(s->compression, err, &common->compression));
+    EDT_TRY(edt_reencode_parse(s->reencode, err, &common->reencode));
+    EDT_TRY(edt_rank_from_environment(&common->rank, &common->world_size, err));
+    common->show_progress = common->rank == 0;
     EDT_TRY(edt_interrupt_install(err));
-    return edt_convert_voc(c, err, NULL);
+    return edt_convert_voc(&s->convert, err, NULL);
 }
 
 int main(int argc, char **argv)

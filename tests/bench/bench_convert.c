@@ -124,9 +124,9 @@ static edt_status convert(bench *b, bool masks, edt_error *err)
         .include_masks = masks,
         .image_dir = b->image_dir,
         .object_annotations_file = b->list,
-        .output_file_prefix = edt_arena_printf(&b->arena, "%s/out", b->dir),
-        .num_shards = N_SHARDS,
-        .num_threads = b->n_threads,
+        .run = {.output_file_prefix = edt_arena_printf(&b->arena, "%s/out", b->dir),
+                .num_shards = N_SHARDS,
+                .num_threads = b->n_threads},
     };
     return edt_convert_coco(&options, err, NULL);
 }

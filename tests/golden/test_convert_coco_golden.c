@@ -6,51 +6,26 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/file.h"
 #include "core/log.h"
-#include "core/mem.h"
 #include "dataio/convert_coco.h"
 #include "dataio/png_mask.h"
 #include "dataio/sha256.h"
 #include "dataio/shard_reader.h"
+#include "tests/support/golden_conversion.h"
 #include "tests/support/test_dirs.h"
-
-static cJSON *load_json(const char *path)
-{
-    char *text = NULL;
-    size_t n_bytes;
-    cr_assert_eq(edt_file_read(path, 1u << 28, NULL, &text, &n_bytes), EDT_OK, "%s", path);
-    cJSON *json = cJSON_ParseWithLength(text, n_bytes);
-    edt_mem_free(text);
-    cr_assert_not_null(json, "%s", path);
-    return json;
-}
-
-// An argument of the stated conversion, with its DATA/ or HERE/ resolved; NULL when not given.
-static const char *argument(const cJSON *args, const char *name)
-{
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItem(args, name));
-    if (text == NULL) {
-        return NULL;
-    }
-    const char *dir = edt_test_data_dir();
-    if (strncmp(text, "HERE/", 5) == 0) {
-        dir = edt_test_path(edt_test_golden_dir(), "data/tfrecord");
-    }
-    return edt_test_path(dir, "%s", text + 5);
-}
 
 static void convert(const cJSON *args, const char *prefix, int n_threads)
 {
     const edt_convert_coco_options options = {
-        .image_dir = argument(args, "image_dir"),
-        .image_info_file = argument(args, "image_info_file"),
-        .object_annotations_file = argument(args, "object_annotations_file"),
-        .caption_annotations_file = argument(args, "caption_annotations_file"),
-        .output_file_prefix = prefix,
-        .num_shards = cJSON_GetObjectItem(args, "num_shards")->valueint,
-        .num_threads = n_threads,
+        .image_dir = edt_golden_conversion_path(args, "image_dir"),
+        .image_info_file = edt_golden_conversion_path(args, "image_info_file"),
+        .object_annotations_file = edt_golden_conversion_path(args, "object_annotations_file"),
+        .caption_annotations_file =
+            edt_golden_conversion_path(args, "caption_annotations_file"),
         .include_masks = cJSON_IsTrue(cJSON_GetObjectItem(args, "include_masks")),
+        .run = {.output_file_prefix = prefix,
+                .num_shards = cJSON_GetObjectItem(args, "num_shards")->valueint,
+                .num_threads = n_threads},
     };
     edt_error err = {0};
     cr_assert_eq(edt_convert_coco(&options, &err, NULL), EDT_OK, "%s", err.text);
@@ -141,19 +116,6 @@ static void check_shard(const char *path, const cJSON *records, edt_sha256 *sha)
     edt_shard_reader_close(reader);
 }
 
-static void check_equal_files(const char *a, const char *b)
-{
-    char *x = NULL;
-    char *y = NULL;
-    size_t n_x;
-    size_t n_y;
-    cr_assert_eq(edt_file_read(a, 1u << 28, NULL, &x, &n_x), EDT_OK, "%s", a);
-    cr_assert_eq(edt_file_read(b, 1u << 28, NULL, &y, &n_y), EDT_OK, "%s", b);
-    cr_assert(n_x == n_y && memcmp(x, y, n_x) == 0, "%s differs from %s", b, a);
-    edt_mem_free(x);
-    edt_mem_free(y);
-}
-
 ParameterizedTestParameters(convert_coco_golden, records_have_the_stated_hashes)
 {
     static char names[][16] = {"coco", "coco_masks", "edge", "info"};
@@ -167,7 +129,7 @@ ParameterizedTest(char (*name)[16], convert_coco_golden, records_have_the_stated
     EDT_TEST_NEEDS_DIR(edt_test_data_dir());
     edt_log_set_level(EDT_LOG_ERROR);
     const char *golden = edt_test_path(edt_test_golden_dir(), "data/tfrecord/%s.json", *name);
-    cJSON *json = load_json(golden);
+    cJSON *json = edt_golden_conversion_load(golden);
     const cJSON *args = cJSON_GetObjectItem(json, "args");
     char dir[256]; // the buffers of edt_test_path rotate
     (void)snprintf(dir, sizeof dir, "%s", edt_test_temp_dir());
@@ -184,7 +146,7 @@ ParameterizedTest(char (*name)[16], convert_coco_golden, records_have_the_stated
             const char *file = cJSON_GetObjectItem(shard, "file")->valuestring;
             const char *path = edt_test_path(dir, "%d/new/%s", n_threads, file);
             check_shard(path, cJSON_GetObjectItem(shard, "records"), sha);
-            check_equal_files(edt_test_path(dir, "1/new/%s", file), path);
+            edt_test_equal_files(edt_test_path(dir, "1/new/%s", file), path);
         }
     }
     edt_sha256_destroy(sha);

@@ -7,58 +7,35 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/file.h"
 #include "core/log.h"
-#include "core/mem.h"
 #include "dataio/convert_voc.h"
 #include "dataio/sha256.h"
 #include "dataio/shard_reader.h"
+#include "tests/support/golden_conversion.h"
 #include "tests/support/test_dirs.h"
-
-static cJSON *load_json(const char *path)
-{
-    char *text = NULL;
-    size_t n_bytes;
-    cr_assert_eq(edt_file_read(path, 1u << 28, NULL, &text, &n_bytes), EDT_OK, "%s", path);
-    cJSON *json = cJSON_ParseWithLength(text, n_bytes);
-    edt_mem_free(text);
-    cr_assert_not_null(json, "%s", path);
-    return json;
-}
-
-// Where DATA/ and HERE/ of a stated conversion are.
-static const char *resolve(const char *text)
-{
-    const char *dir = edt_test_data_dir();
-    if (strncmp(text, "HERE/", 5) == 0) {
-        dir = edt_test_path(edt_test_golden_dir(), "data/tfrecord");
-    }
-    return edt_test_path(dir, "%s", text + 5);
-}
 
 static void convert(const cJSON *args, const char *prefix, int n_threads, int rank,
                     int world_size, edt_shard_compression compression)
 {
-    const cJSON *map = cJSON_GetObjectItem(args, "label_map_json_path");
     const edt_convert_voc_options options = {
-        .data = {.data_dir = resolve(cJSON_GetObjectItem(args, "data_dir")->valuestring),
+        .data = {.data_dir = edt_golden_conversion_path(args, "data_dir"),
                  .set = cJSON_GetObjectItem(args, "set")->valuestring,
                  .year = cJSON_GetObjectItem(args, "year")->valuestring,
                  .annotations_dir = "Annotations",
-                 .label_map_path = map != NULL ? resolve(map->valuestring) : NULL,
+                 .label_map_path = edt_golden_conversion_path(args, "label_map_json_path"),
                  .ignore_difficult =
                      cJSON_IsTrue(cJSON_GetObjectItem(args, "ignore_difficult_instances")),
                  .num_images = cJSON_HasObjectItem(args, "num_images")
                                    ? cJSON_GetObjectItem(args, "num_images")->valueint
                                    : 0},
-        .output_path = prefix,
-        .num_shards = cJSON_GetObjectItem(args, "num_shards")->valueint,
-        .num_threads = n_threads,
-        .rank = rank,
-        .world_size = world_size,
-        .compression = compression,
-        .skip_bad = world_size > 1,
         .reference_defects = true,
+        .run = {.output_file_prefix = prefix,
+                .num_shards = cJSON_GetObjectItem(args, "num_shards")->valueint,
+                .num_threads = n_threads,
+                .rank = rank,
+                .world_size = world_size,
+                .compression = compression,
+                .skip_bad = world_size > 1},
     };
     edt_error err = {0};
     cr_assert_eq(edt_convert_voc(&options, &err, NULL), EDT_OK, "%s", err.text);
@@ -83,19 +60,6 @@ static void check_shard(const char *path, const cJSON *records, edt_sha256 *sha)
     edt_shard_reader_close(reader);
 }
 
-static void check_equal_files(const char *a, const char *b)
-{
-    char *x = NULL;
-    char *y = NULL;
-    size_t n_x;
-    size_t n_y;
-    cr_assert_eq(edt_file_read(a, 1u << 28, NULL, &x, &n_x), EDT_OK, "%s", a);
-    cr_assert_eq(edt_file_read(b, 1u << 28, NULL, &y, &n_y), EDT_OK, "%s", b);
-    cr_assert(n_x == n_y && memcmp(x, y, n_x) == 0, "%s differs from %s", b, a);
-    edt_mem_free(x);
-    edt_mem_free(y);
-}
-
 ParameterizedTestParameters(convert_voc_golden, records_and_json_are_the_stated_ones)
 {
     static char names[][12] = {"voc", "voc_merged", "voc2007"};
@@ -109,7 +73,7 @@ ParameterizedTest(char (*name)[12], convert_voc_golden, records_and_json_are_the
     EDT_TEST_NEEDS_DIR(edt_test_data_dir());
     edt_log_set_level(EDT_LOG_ERROR);
     const char *golden = edt_test_path(edt_test_golden_dir(), "data/tfrecord/%s.json", *name);
-    cJSON *json = load_json(golden);
+    cJSON *json = edt_golden_conversion_load(golden);
     const cJSON *args = cJSON_GetObjectItem(json, "args");
     char dir[256]; // the buffers of edt_test_path rotate
     (void)snprintf(dir, sizeof dir, "%s", edt_test_temp_dir());
@@ -139,13 +103,13 @@ ParameterizedTest(char (*name)[12], convert_voc_golden, records_and_json_are_the
             const char *path = edt_test_path(dir, "%d/new/%s%s", i, file, runs[i].suffix);
             check_shard(path, cJSON_GetObjectItem(shard, "records"), sha);
             if (i < 4) {
-                check_equal_files(edt_test_path(dir, "0/new/%s", file), path);
+                edt_test_equal_files(edt_test_path(dir, "0/new/%s", file), path);
             } else if (i == 5) {
-                check_equal_files(edt_test_path(dir, "4/new/%s.zst", file), path);
+                edt_test_equal_files(edt_test_path(dir, "4/new/%s.zst", file), path);
             }
         }
-        const char *want = cJSON_GetObjectItem(json, "evaluation_json")->valuestring;
-        check_equal_files(resolve(want), edt_test_path(dir, "%d/new/json_%s.json", i, *name));
+        edt_test_equal_files(edt_golden_conversion_path(json, "evaluation_json"),
+                             edt_test_path(dir, "%d/new/json_%s.json", i, *name));
     }
     edt_sha256_destroy(sha);
     cJSON_Delete(json);
