@@ -5,18 +5,10 @@
 set -u
 bin=${EDT_BIN_DIR:?}/create_coco_records
 data=${EDT_DATA_DIR:-${EDT_SOURCE_DIR:?}/../shared/data}
-if [ ! -d "$data" ]; then
-  echo "skipped: no sample data at $data"
-  [ -z "${CI:-}" ]
-  exit
-fi
-tmp=$(mktemp -d)
+# shellcheck source=tests/cli/common.sh
+. "$(dirname "$0")/common.sh"
+need_dirs "$data"
 trap 'mountpoint -q "$tmp/disk" && umount "$tmp/disk"; rm -rf "$tmp"' EXIT
-failures=0
-complain() {
-  echo "FAILED: $*"
-  failures=$((failures + 1))
-}
 base=(--image_dir="$data/coco-mini/train2017" --num_shards=24 --num_threads=2
   --object_annotations_file="$data/coco-mini/annotations/instances_train2017.json")
 plain=("${base[@]}")
@@ -179,5 +171,4 @@ else
   compgen -G "$tmp/disk/*.tfrecord" >/dev/null && complain "a full disk left named shards"
 fi
 
-[ $failures = 0 ] && echo "convert faults: ok"
-exit $((failures > 0))
+finish "convert faults"

@@ -4,30 +4,15 @@
 set -u
 bin=${EDT_BIN_DIR:?}
 data=${EDT_DATA_DIR:-${EDT_SOURCE_DIR:?}/../shared/data}
-if [ ! -d "$data" ]; then
-  echo "skipped: no sample data at $data"
-  [ -z "${CI:-}" ] && exit 77
-  exit 1
-fi
-if ! command -v mpirun >/dev/null; then
-  echo "skipped: no mpirun here (Debian: openmpi-bin)"
-  exit 77
-fi
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
+# shellcheck source=tests/cli/common.sh
+. "$(dirname "$0")/common.sh"
+need_dirs "$data"
+command -v mpirun >/dev/null || skip "no mpirun here (Debian: openmpi-bin)"
 # For Open MPI: containers run as root, and there may be fewer cores than processes. Of no meaning to
 # other launchers.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
-if ! mpirun -n 3 true >"$tmp/log" 2>&1; then
-  echo "skipped: mpirun -n 3 true fails here: $(tail -n 1 "$tmp/log")"
-  exit 77
-fi
-failures=0
-complain() {
-  echo "FAILED: $*"
-  failures=$((failures + 1))
-}
+mpirun -n 3 true >"$tmp/log" 2>&1 || skip "mpirun -n 3 true fails here: $(tail -n 1 "$tmp/log")"
 # compare NAME OUTPUT_FLAG COMMAND...: the command by one process and by three
 compare() {
   local name=$1 flag=$2
@@ -48,5 +33,4 @@ compare zstd --output_file_prefix "${coco[@]}" --compression=zstd
 compare voc --output_path "$bin/create_pascal_records" --data_dir="$data/voc-mini/VOCdevkit" \
   --year=merged --set=val --num_shards=5
 
-[ $failures = 0 ] && echo "conversion under mpirun: ok"
-exit $((failures > 0))
+finish "conversion under mpirun"

@@ -6,18 +6,9 @@ set -u
 bin=${EDT_BIN_DIR:?}/create_coco_records
 data=${EDT_DATA_DIR:-${EDT_SOURCE_DIR:?}/../shared/data}
 golden=${EDT_GOLDEN_DIR:-$EDT_SOURCE_DIR/../shared/golden}
-if [ ! -d "$data" ] || [ ! -d "$golden" ]; then
-  echo "skipped: no sample data at $data or $golden"
-  [ -z "${CI:-}" ]
-  exit
-fi
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-failures=0
-complain() {
-  echo "FAILED: $*"
-  failures=$((failures + 1))
-}
+# shellcheck source=tests/cli/common.sh
+. "$(dirname "$0")/common.sh"
+need_dirs "$data" "$golden"
 
 # Sizes are the headers' own, so that nothing is left out for its size alone.
 list() { # SIZES-FILE (name height width): an image list of the whole corpus

@@ -4,13 +4,9 @@
 set -u
 data=${EDT_DATA_DIR:-${EDT_SOURCE_DIR:?}/../shared/data}
 golden=${EDT_GOLDEN_DIR:-${EDT_SOURCE_DIR:?}/../shared/golden}
-if [ ! -d "$data" ] || [ ! -d "$golden" ]; then
-  echo "skipped: no sample data at $data"
-  [ -z "${CI:-}" ]
-  exit
-fi
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
+# shellcheck source=tests/cli/common.sh
+. "$(dirname "$0")/common.sh"
+need_dirs "$data" "$golden"
 kit=$tmp/VOC2007
 mkdir -p "$kit/"{Annotations,ImageSets/Main}
 ln -s "$data/jpeg-corpus" "$kit/JPEGImages"

@@ -4,37 +4,9 @@
 set -u
 bin=${EDT_BIN_DIR:?}/create_coco_records
 data=${EDT_DATA_DIR:-${EDT_SOURCE_DIR:?}/../shared/data}
-if [ ! -d "$data" ]; then
-  echo "skipped: no sample data at $data"
-  [ -z "${CI:-}" ]
-  exit
-fi
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-failures=0
-complain() {
-  echo "FAILED: $*"
-  failures=$((failures + 1))
-}
-# expect CODE WORDS ARGS...: exit code and a part of what stderr says
-expect() {
-  local code=$1 words=$2
-  shift 2
-  "$bin" "$@" >"$tmp/stdout" 2>"$tmp/stderr"
-  local got=$?
-  [ $got = "$code" ] || complain "exit $got instead of $code: $* ($(tail -n1 "$tmp/stderr"))"
-  grep -qF -- "$words" "$tmp/stderr" || complain "'$words' is not in: $(cat "$tmp/stderr")"
-}
-# No file at all under the prefix, and nothing unfinished in the work directory.
-expect_nothing() {
-  local file
-  for file in "$1"*; do
-    [ -f "$file" ] && complain "left behind: $file"
-  done
-  file=$(find "$1.converting" -name '*.tmp-*' 2>/dev/null)
-  [ -z "$file" ] || complain "left behind: $file"
-}
-
+# shellcheck source=tests/cli/common.sh
+. "$(dirname "$0")/common.sh"
+need_dirs "$data"
 # Both splits of the sample data.
 for split in train2017 val2017; do
   args=(--image_dir="$data/coco-mini/$split"
@@ -144,5 +116,4 @@ echo old >"$tmp/full/v-00000-of-00001.tfrecord"
 ) || complain "disk full"
 [ "$(cat "$tmp/full/"*)" = old ] || complain "disk full: $(ls "$tmp/full")"
 
-[ $failures = 0 ] && echo "create_coco_records: ok"
-exit $((failures > 0))
+finish "create_coco_records"

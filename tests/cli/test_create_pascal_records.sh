@@ -4,36 +4,9 @@
 set -u
 bin=${EDT_BIN_DIR:?}/create_pascal_records
 data=${EDT_DATA_DIR:-${EDT_SOURCE_DIR:?}/../shared/data}
-if [ ! -d "$data" ]; then
-  echo "skipped: no sample data at $data"
-  [ -z "${CI:-}" ]
-  exit
-fi
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-failures=0
-complain() {
-  echo "FAILED: $*"
-  failures=$((failures + 1))
-}
-# expect CODE WORDS ARGS...: exit code and a part of what stderr says
-expect() {
-  local code=$1 words=$2
-  shift 2
-  "$bin" "$@" >"$tmp/stdout" 2>"$tmp/stderr"
-  local got=$?
-  [ $got = "$code" ] || complain "exit $got instead of $code: $* ($(tail -n1 "$tmp/stderr"))"
-  grep -qF -- "$words" "$tmp/stderr" || complain "'$words' is not in: $(cat "$tmp/stderr")"
-}
-# No file at all under the prefix, and nothing unfinished in the work directory.
-expect_nothing() {
-  local file
-  for file in "$1"*; do
-    [ -f "$file" ] && complain "left behind: $file"
-  done
-  file=$(find "$1.converting" -name '*.tmp-*' 2>/dev/null)
-  [ -z "$file" ] || complain "left behind: $file"
-}
+# shellcheck source=tests/cli/common.sh
+. "$(dirname "$0")/common.sh"
+need_dirs "$data"
 same_dirs() { # shards, JSON, side indexes; a catalog holds LMDB's pages, in any order
   diff -rq -x '*.catalog' "$1" "$2" || complain "$2 differs from $1"
 }
@@ -175,5 +148,4 @@ mkdir "$tmp/full"
 ) || complain "disk full"
 [ -z "$(find "$tmp/full" -name '*.tfrecord*')" ] || complain "disk full: $(ls "$tmp/full")"
 
-[ $failures = 0 ] && echo "create_pascal_records: ok"
-exit $((failures > 0))
+finish "create_pascal_records"

@@ -4,18 +4,9 @@
 set -u
 bin=${EDT_BIN_DIR:?}/create_pascal_records
 data=${EDT_DATA_DIR:-${EDT_SOURCE_DIR:?}/../shared/data}
-if [ ! -d "$data" ]; then
-  echo "skipped: no sample data at $data"
-  [ -z "${CI:-}" ]
-  exit
-fi
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-failures=0
-complain() {
-  echo "FAILED: $*"
-  failures=$((failures + 1))
-}
+# shellcheck source=tests/cli/common.sh
+. "$(dirname "$0")/common.sh"
+need_dirs "$data"
 # The same pictures under many ids, so that a conversion takes long enough to be killed in it.
 kit=$tmp/VOC2012
 mkdir -p "$kit/ImageSets/Main" "$kit/Annotations"
@@ -58,5 +49,4 @@ for i in $(seq 12); do
   fi
 done
 echo "12 kills, $n_resumed runs went on from finished shards"
-[ $failures = 0 ] && echo "pascal faults: ok"
-exit $((failures > 0))
+finish "pascal faults"
