@@ -9,6 +9,9 @@
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 
+# The plug-ins (core/plugin.h) hold copies of the layers they stand on.
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
 add_library(edt_flags INTERFACE)
 # Of C only: kernels of the cuda backend have flags of their own (EdtCuda.cmake).
 function(edt_c_options)

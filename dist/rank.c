@@ -36,6 +36,7 @@ static edt_status read_number(const char *name, int lo, int hi, edt_error *err, 
 edt_status edt_rank_from_environment(int *out_rank, int *out_world_size, edt_error *err)
 {
     static const launcher launchers[] = {
+        {"EDT_RANK", "EDT_WORLD_SIZE", "EDT_COMM_FD"},
         {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", NULL},
         {"PMI_RANK", "PMI_SIZE", NULL},
         {"PMIX_RANK", "PMIX_SIZE", NULL},

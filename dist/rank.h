@@ -6,7 +6,8 @@
 
 #include "core/error.h"
 
-// Reads the first pair of variables that is set: OMPI_COMM_WORLD_RANK/SIZE (Open MPI),
+// Reads the first pair of variables that is set: EDT_RANK/EDT_WORLD_SIZE with EDT_COMM_FD
+// (ranks that a program started itself, see launch.h), OMPI_COMM_WORLD_RANK/SIZE (Open MPI),
 // PMI_RANK/SIZE (MPICH, Intel MPI), PMIX_RANK with PMIX_SIZE (other PMIx launchers; without a
 // size it is no answer), SLURM_PROCID/NTASKS, the last only inside a job step (SLURM_STEP_ID),
 // as a batch script itself is not one of the tasks. Rank 0 of 1 when there is none.

@@ -40,6 +40,11 @@ missing_packages() {
   need fonts-dejavu-core has_font DejaVuSans.ttf
   if [ "$what" = test ]; then
     need libcriterion-dev has_header criterion/criterion.h
+    # Optional: without MPI its plug-in is not built and its tests skip.
+    if apt-cache show libopenmpi-dev >/dev/null 2>&1; then
+      need libopenmpi-dev command -v mpicc
+      need openmpi-bin command -v mpirun
+    fi
   fi
   echo "${missing[*]}"
 }
