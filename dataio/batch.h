@@ -22,6 +22,7 @@ typedef struct edt_batch {
     int64_t batch_size, n_valid;
     int64_t height, width;     // network input
     edt_slot_format format;
+    bool pinned;               // images, valid_hw and targets are in the caller's slot memory
     void *images;              // u8 or f32 [B,H,W,3] RGB; u8: raw levels, f32: normalised
     int32_t *valid_hw;         // [B,2] height and width of the picture inside; outside is padding
     int64_t n_anchors;         // T; 0 when no target callback is set

@@ -13,7 +13,7 @@
 #include "core/path.h"
 #include "dataio/loader_priv.h"
 
-enum { MAX_THREADS = 1024, MAX_PREFETCH = 1024, GT_COLUMNS = 7 };
+enum { MAX_THREADS = 1024, MAX_PREFETCH = 1024 };
 
 static edt_status refuse_what_is_not_built(const edt_hparams *hp, bool training, edt_error *err)
 {
@@ -68,64 +68,6 @@ static edt_status open_index(const char *file_pattern, edt_error *err,
     }
     edt_arena_deinit(&arena);
     return status;
-}
-
-static edt_status init_slot(edt_loader *loader, const edt_loader_options *options,
-                            edt_error *err, edt_loader_slot *slot)
-{
-    const edt_preprocess_config *c = &loader->config;
-    const size_t rows = (size_t)options->batch_size;
-    const size_t image_values = (size_t)c->image_size.h * (size_t)c->image_size.w * 3;
-    const size_t value_bytes = c->format == EDT_SLOT_F32 ? sizeof(float) : 1;
-    const size_t n_anchors = (size_t)c->n_anchors;
-    edt_batch *b = &slot->batch;
-    *b = (edt_batch){.batch_size = options->batch_size,
-                     .height = c->image_size.h,
-                     .width = c->image_size.w,
-                     .format = c->format,
-                     .n_anchors = c->n_anchors,
-                     .max_instances = c->max_instances};
-    b->images = edt_mem_calloc(EDT_MEM_SLOT, rows, image_values * value_bytes);
-    b->valid_hw = edt_mem_calloc(EDT_MEM_SLOT, rows, 2 * sizeof *b->valid_hw);
-    b->image_scales = edt_mem_calloc(EDT_MEM_SLOT, rows, sizeof *b->image_scales);
-    b->source_ids = edt_mem_calloc(EDT_MEM_SLOT, rows, sizeof *b->source_ids);
-    b->sample_indices = edt_mem_calloc(EDT_MEM_SLOT, rows, sizeof *b->sample_indices);
-    slot->skipped = edt_mem_calloc(EDT_MEM_SLOT, rows, sizeof *slot->skipped);
-    bool ok = b->images != NULL && b->valid_hw != NULL && b->image_scales != NULL &&
-              b->source_ids != NULL && b->sample_indices != NULL && slot->skipped != NULL;
-    if (n_anchors > 0) {
-        b->cls_targets = edt_mem_calloc(EDT_MEM_SLOT, rows, n_anchors * sizeof *b->cls_targets);
-        b->box_targets =
-            edt_mem_calloc(EDT_MEM_SLOT, rows, n_anchors * 4 * sizeof *b->box_targets);
-        b->num_positives = edt_mem_calloc(EDT_MEM_SLOT, rows, sizeof *b->num_positives);
-        ok = ok && b->cls_targets != NULL && b->box_targets != NULL && b->num_positives != NULL;
-    }
-    if (options->keep_groundtruth) {
-        b->groundtruth = edt_mem_calloc(EDT_MEM_SLOT, rows,
-                                        (size_t)c->max_instances * GT_COLUMNS * sizeof(float));
-        ok = ok && b->groundtruth != NULL;
-    }
-    if (!ok) {
-        EDT_FAIL(err, EDT_ERR_NOMEM,
-                 "no memory for %" PRId64 " batches of %" PRId64 " pictures of %" PRId64
-                 "x%" PRId64 ": lower batch_size, image_size or prefetch",
-                 loader->n_slots, options->batch_size, c->image_size.w, c->image_size.h);
-    }
-    return EDT_OK;
-}
-
-static void deinit_slot(edt_loader_slot *slot)
-{
-    edt_mem_free(slot->batch.images);
-    edt_mem_free(slot->batch.valid_hw);
-    edt_mem_free(slot->batch.image_scales);
-    edt_mem_free(slot->batch.source_ids);
-    edt_mem_free(slot->batch.sample_indices);
-    edt_mem_free(slot->batch.cls_targets);
-    edt_mem_free(slot->batch.box_targets);
-    edt_mem_free(slot->batch.num_positives);
-    edt_mem_free(slot->batch.groundtruth);
-    edt_mem_free(slot->skipped);
 }
 
 // Opens the next batch in its slot if that is free. Called with the mutex held; true when there
@@ -299,6 +241,7 @@ static edt_status init_loader(edt_loader *loader, const edt_hparams *hp,
     EDT_TRY(parse_policy(hp->on_bad_sample, err, &loader->on_bad));
     EDT_TRY(
         edt_preprocess_configure(hp, options->training, options->format, err, &loader->config));
+    loader->slot_memory = options->slot_memory;
     loader->config.targets = options->targets;
     loader->config.targets_ctx = options->targets_ctx;
     loader->config.n_anchors = options->targets != NULL ? options->n_anchors : 0;
@@ -326,7 +269,7 @@ static edt_status init_loader(edt_loader *loader, const edt_hparams *hp,
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %" PRId64 " batch slots", loader->n_slots);
     }
     for (int64_t i = 0; i < loader->n_slots; ++i) {
-        EDT_TRY(init_slot(loader, options, err, &loader->slots[i]));
+        EDT_TRY(edt_loader_slot_init(loader, options, err, &loader->slots[i]));
     }
     EDT_TRY(init_sync(loader, err));
     return start_workers(loader, options->n_threads, err);
@@ -370,7 +313,7 @@ void edt_loader_destroy(edt_loader *loader)
         (void)pthread_mutex_destroy(&loader->mutex);
     }
     for (int64_t i = 0; loader->slots != NULL && i < loader->n_slots; ++i) {
-        deinit_slot(&loader->slots[i]);
+        edt_loader_slot_deinit(loader, &loader->slots[i]);
     }
     edt_mem_free(loader->slots);
     edt_mem_free(loader->workers);

@@ -11,6 +11,14 @@
 
 typedef struct edt_loader edt_loader;
 
+// Where the arrays of a slot that a device reads (images, valid_hw, cls_targets, box_targets)
+// come from: memory that it can copy from while the host goes on. `alloc` gives zeroed memory.
+typedef struct edt_slot_memory {
+    edt_status (*alloc)(void *user, size_t n_bytes, edt_error *err, void **out_block);
+    void (*free)(void *user, void *block); // NULL is fine
+    void *user;                            // outlives the loader
+} edt_slot_memory;
+
 typedef struct edt_loader_options {
     const char *file_pattern; // comma-separated globs
     bool training;      // shuffle, augmentation, flip, jitter, endless; else one ordered pass
@@ -26,6 +34,7 @@ typedef struct edt_loader_options {
     int64_t n_anchors;      // T
     edt_target_fn *targets; // NULL: no targets
     void *targets_ctx;
+    edt_slot_memory slot_memory; // zeroed: the loader's own
 } edt_loader_options;
 
 typedef struct edt_loader_stats {

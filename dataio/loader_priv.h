@@ -43,6 +43,7 @@ struct edt_loader {
     edt_sampler sampler;
     edt_bad_policy on_bad;
     edt_record_index *index;
+    edt_slot_memory slot_memory;
     edt_loader_slot *slots; // batch q lives in slot q mod n_slots
     int64_t n_slots;
     edt_loader_worker *workers;
@@ -72,6 +73,11 @@ typedef struct edt_row_result {
     int64_t n_bad;
     double read_seconds, decode_seconds, augment_seconds, target_seconds;
 } edt_row_result;
+
+// Arrays of one slot, zeroed. A slot whose init failed can be deinitialised.
+edt_status edt_loader_slot_init(edt_loader *loader, const edt_loader_options *options,
+                                edt_error *err, edt_loader_slot *slot);
+void edt_loader_slot_deinit(const edt_loader *loader, edt_loader_slot *slot);
 
 // Fills row `row` of an opened slot according to its plan and the policy for bad samples.
 edt_row_result edt_loader_fill_row(edt_loader_worker *worker, edt_loader_slot *slot,
