@@ -12,7 +12,9 @@ struct edt_optimizer {
     edt_params *params;
     edt_param_segment *segments;
     edt_kernel *kernel;
-    void *stats; // device, EDT_OPTIMIZER_STATS of the graph's real type
+    void *own_stats; // where the caller has no memory for them
+    void *stats;     // device, EDT_OPTIMIZER_STATS of the parameters' type
+    void *scale;     // device, the caller's; NULL: no loss scaling
     void *workspace;
     bool has_slot1, has_ema, tf2;
     double max_decay;
@@ -88,12 +90,18 @@ static edt_status describe(const edt_optimizer *o, const edt_hparams *hp, edt_er
                                                        : hp->clip_gradients_norm;
     a->weight_decay = hp->weight_decay;
     a->l2_includes_frozen = !o->tf2;
-    desc.n_in = o->has_ema ? 5 : o->has_slot1 ? 4 : 3;
+    desc.n_in = o->scale != NULL ? 6 : o->has_ema ? 5 : o->has_slot1 ? 4 : 3;
     for (int i = 0; i < desc.n_in; ++i) {
         desc.in[i] = (edt_tensor_desc){o->params->real, edt_shape_1(o->params->n_elements)};
     }
     if (!o->has_slot1) {
         desc.in[3].dtype = EDT_DTYPE_NONE;
+    }
+    if (o->scale != NULL) {
+        desc.in[5] = (edt_tensor_desc){EDT_DTYPE_F32, edt_shape_1(2)};
+        if (!o->has_ema) {
+            desc.in[4].dtype = EDT_DTYPE_NONE;
+        }
     }
     desc.n_out = 1;
     EDT_TRY(edt_op_infer(&desc, err));
@@ -104,6 +112,13 @@ static edt_status describe(const edt_optimizer *o, const edt_hparams *hp, edt_er
 edt_status edt_optimizer_create(edt_params *params, const edt_hparams *hp, const bool *frozen,
                                 edt_error *err, edt_optimizer **out_optimizer)
 {
+    return edt_optimizer_create_on(params, hp, frozen, NULL, NULL, err, out_optimizer);
+}
+
+edt_status edt_optimizer_create_on(edt_params *params, const edt_hparams *hp,
+                                   const bool *frozen, void *stats, void *scale, edt_error *err,
+                                   edt_optimizer **out_optimizer)
+{
     edt_backend *backend = params->backend;
     edt_status status = EDT_OK;
     edt_optimizer *o = edt_mem_calloc(EDT_MEM_MISC, 1, sizeof *o);
@@ -111,6 +126,8 @@ edt_status edt_optimizer_create(edt_params *params, const edt_hparams *hp, const
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the optimizer");
     }
     o->params = params;
+    o->stats = stats;
+    o->scale = scale;
     o->tf2 = strcmp(hp->semantics, "tf2") == 0;
     o->has_slot1 = strcmp(hp->optimizer, "adam") == 0;
     o->max_decay = hp->moving_average_decay;
@@ -145,9 +162,12 @@ edt_status edt_optimizer_create(edt_params *params, const edt_hparams *hp, const
     EDT_TRY_GOTO(backend->table->prepare(backend, &desc, err, &o->kernel, &workspace_bytes));
     EDT_TRY_GOTO(
         backend->table->alloc(backend, EDT_MEM_WORKSPACE, workspace_bytes, err, &o->workspace));
-    EDT_TRY_GOTO(backend->table->alloc(backend, EDT_MEM_WORKSPACE,
-                                       EDT_OPTIMIZER_STATS * edt_dtype_bytes(params->real), err,
-                                       &o->stats));
+    if (stats == NULL) {
+        EDT_TRY_GOTO(backend->table->alloc(backend, EDT_MEM_WORKSPACE,
+                                           EDT_OPTIMIZER_STATS * edt_dtype_bytes(params->real),
+                                           err, &o->own_stats));
+        o->stats = o->own_stats;
+    }
     *out_optimizer = o;
     return EDT_OK;
 fail:
@@ -165,33 +185,36 @@ void edt_optimizer_destroy(edt_optimizer *o)
         backend->table->release(backend, o->kernel);
     }
     backend->table->free(backend, o->workspace);
-    backend->table->free(backend, o->stats);
+    backend->table->free(backend, o->own_stats);
     edt_mem_free(o->segments);
     edt_mem_free(o);
 }
 
-edt_status edt_optimizer_run(edt_optimizer *o, double learning_rate, int64_t step,
-                             edt_error *err, double *out_stats)
+edt_run_ctx edt_optimizer_context(const edt_optimizer *o, double learning_rate, int64_t step)
 {
-    edt_params *p = o->params;
-    edt_backend *backend = p->backend;
-    void *in[5] = {
-        p->memory[EDT_PARAMS_VALUES], p->memory[EDT_PARAMS_GRADS], p->memory[EDT_PARAMS_SLOT0],
-        p->memory[EDT_PARAMS_SLOT1],  p->memory[EDT_PARAMS_EMA],
-    };
-    void *out[1] = {o->stats};
-    const edt_run_ctx ctx = {
-        .params_version = p->version,
+    return (edt_run_ctx){
+        .params_version = o->params->version,
         .learning_rate = learning_rate,
         .ema_decay = edt_ema_decay(o->max_decay, step, o->tf2),
         .adam_t = step + 1,
     };
-    if (backend->table->begin != NULL) {
-        EDT_TRY(backend->table->begin(backend, &ctx, err));
-    }
-    EDT_TRY(backend->table->run(backend, o->kernel, &ctx, in, out, o->workspace, err));
-    ++p->version;
-    if (p->real == EDT_DTYPE_F64) {
+}
+
+edt_status edt_optimizer_queue(edt_optimizer *o, const edt_run_ctx *ctx, edt_error *err)
+{
+    edt_params *p = o->params;
+    void *in[6] = {
+        p->memory[EDT_PARAMS_VALUES], p->memory[EDT_PARAMS_GRADS], p->memory[EDT_PARAMS_SLOT0],
+        p->memory[EDT_PARAMS_SLOT1],  p->memory[EDT_PARAMS_EMA],   o->scale,
+    };
+    void *out[1] = {o->stats};
+    return p->backend->table->run(p->backend, o->kernel, ctx, in, out, o->workspace, err);
+}
+
+edt_status edt_optimizer_read_stats(const edt_optimizer *o, edt_error *err, double *out_stats)
+{
+    edt_backend *backend = o->params->backend;
+    if (o->params->real == EDT_DTYPE_F64) {
         return backend->table->download(backend, out_stats, o->stats,
                                         EDT_OPTIMIZER_STATS * sizeof(double), err);
     }
@@ -201,6 +224,19 @@ edt_status edt_optimizer_run(edt_optimizer *o, double learning_rate, int64_t ste
         out_stats[i] = (double)stats[i];
     }
     return EDT_OK;
+}
+
+edt_status edt_optimizer_run(edt_optimizer *o, double learning_rate, int64_t step,
+                             edt_error *err, double *out_stats)
+{
+    edt_backend *backend = o->params->backend;
+    const edt_run_ctx ctx = edt_optimizer_context(o, learning_rate, step);
+    if (backend->table->begin != NULL) {
+        EDT_TRY(backend->table->begin(backend, &ctx, err));
+    }
+    EDT_TRY(edt_optimizer_queue(o, &ctx, err));
+    ++o->params->version;
+    return edt_optimizer_read_stats(o, err, out_stats);
 }
 
 edt_status edt_optimizer_complete_ema(edt_optimizer *o, edt_error *err)

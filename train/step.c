@@ -1,5 +1,6 @@
-// See step.h. Inputs are converted once from the loader's f32 to the graph's real type; on f32
-// graphs they go straight to the executor.
+// See step.h. Two ways to carry a step out: at once, on backends whose memory is the host's,
+// and queued, on backends with streams. Both bind the same inputs and run the same graph and
+// optimizer.
 #include "train/step.h"
 
 #include <inttypes.h>
@@ -10,9 +11,22 @@
 #include "core/rng.h"
 #include "core/trace.h"
 #include "model/anchors.h"
-#include "train/optimizer.h"
+#include "train/step_priv.h"
 
-enum { MAX_LEVELS = 16, STAGE_DROP_CONNECT = 0x100 };
+enum { STAGE_DROP_CONNECT = 0x100, MAX_OUT = 8, MAX_INPUTS = 6 };
+
+// A batch that was submitted and not yet given back.
+typedef struct submitted {
+    const edt_batch *batch;
+    int64_t i_queued; // number of its copies (prefetch.h); -1: nothing reads it any more
+} submitted;
+
+// The inputs that change with every batch.
+typedef struct step_input {
+    edt_value_id value;
+    int64_t n;       // elements
+    edt_dtype dtype; // of the host's array
+} step_input;
 
 struct edt_step {
     const edt_hparams *hp;
@@ -22,127 +36,182 @@ struct edt_step {
     edt_params *params;
     edt_exec *exec;
     edt_optimizer *optimizer;
+    edt_rank_sum *sum; // several ranks
     bool *frozen;
-    void *staging;     // f64 graphs: converted inputs
+    void *staging; // f64 graphs: converted inputs
+    float norm;
     float *drop_draws; // [R,N]
-    edt_value_id image, valid_hw, drop_u, cls_targets, box_targets, norm, anchors;
-    edt_value_id cls_loss[MAX_LEVELS], box_loss[MAX_LEVELS], iou_loss;
+    int n_inputs;
+    step_input inputs[MAX_INPUTS];
+    edt_step_record record;
+    edt_prefetch *prefetch; // with streams
+    edt_capture *capture;   // with streams, from the second step on
+    int n_out;
+    submitted out[MAX_OUT];
 };
 
-static edt_model_options model_options(const edt_step_options *o, const bool *wants_grad)
+static edt_value_id find_loss(const edt_graph *graph, const char *what, int level)
 {
-    return (edt_model_options){
-        .mode = EDT_MODEL_TRAIN,
-        .real = o->real,
-        .batch_size = o->batch_size,
-        .u8_input = o->slot_format == EDT_SLOT_U8,
-        .drop_connect = o->drop_connect,
-        .losses = true,
-        .wants_grad = wants_grad,
-    };
+    char name[32];
+    (void)snprintf(name, sizeof name, "%s_loss_%d", what, level);
+    return edt_graph_find_output(graph, name);
 }
 
-// The parameter table does not depend on what is frozen, so one graph without losses gives the
-// names that var_freeze_expr is matched against.
-static edt_status select_frozen(const edt_hparams *hp, const edt_step_options *options,
-                                edt_error *err, bool **out_frozen, bool **out_wants)
-{
-    edt_model *model = NULL;
-    const char **names = NULL;
-    bool *trainable = NULL, *frozen = NULL, *wants = NULL;
-    edt_model_options mo = model_options(options, NULL);
-    mo.losses = false;
-    edt_status status = edt_model_create(hp, &mo, err, &model);
-    if (status != EDT_OK) {
-        return status;
-    }
-    const int n = model->graph->n_params;
-    names = edt_mem_calloc(EDT_MEM_MISC, (size_t)n, sizeof *names);
-    trainable = edt_mem_calloc(EDT_MEM_MISC, (size_t)n, sizeof *trainable);
-    frozen = edt_mem_calloc(EDT_MEM_MISC, (size_t)n, sizeof *frozen);
-    wants = edt_mem_calloc(EDT_MEM_MISC, (size_t)n, sizeof *wants);
-    if (names == NULL || trainable == NULL || frozen == NULL || wants == NULL) {
-        status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for %d parameter flags", n);
-        goto done;
-    }
-    for (int i = 0; i < n; ++i) {
-        names[i] = model->graph->params[i].name;
-        trainable[i] = model->graph->params[i].trainable;
-    }
-    status = edt_freeze_select(hp->var_freeze_expr, n, names, trainable, err, frozen);
-    for (int i = 0; i < n; ++i) {
-        wants[i] = trainable[i] && !frozen[i];
-    }
-done:
-    edt_mem_free(names);
-    edt_mem_free(trainable);
-    edt_model_destroy(model);
-    if (status != EDT_OK) {
-        edt_mem_free(frozen);
-        edt_mem_free(wants);
-        return status;
-    }
-    *out_frozen = frozen;
-    *out_wants = wants;
-    return EDT_OK;
-}
-
-static void find_values(edt_step *s)
+static void add_input(edt_step *s, const char *name, edt_dtype host)
 {
     const edt_graph *g = s->model->graph;
-    s->image =
-        edt_graph_find_input(g, s->options.slot_format == EDT_SLOT_U8 ? "image_u8" : "image");
-    s->valid_hw = edt_graph_find_input(g, "valid_hw");
-    s->drop_u = edt_graph_find_input(g, "drop_u");
-    s->cls_targets = edt_graph_find_input(g, "cls_targets");
-    s->box_targets = edt_graph_find_input(g, "box_targets");
-    s->norm = edt_graph_find_input(g, "norm");
-    s->anchors = edt_graph_find_input(g, "anchors");
-    s->iou_loss = edt_graph_find_output(g, "iou_loss");
-    for (int l = s->model->min_level; l <= s->model->max_level; ++l) {
-        char name[32];
-        (void)snprintf(name, sizeof name, "cls_loss_%d", l);
-        s->cls_loss[l] = edt_graph_find_output(g, name);
-        (void)snprintf(name, sizeof name, "box_loss_%d", l);
-        s->box_loss[l] = edt_graph_find_output(g, name);
+    const edt_value_id value = edt_graph_find_input(g, name);
+    if (value != EDT_NO_VALUE) {
+        s->inputs[s->n_inputs++] = (step_input){
+            .value = value, .n = edt_shape_count(&g->values[value].desc.shape), .dtype = host};
     }
+}
+
+static void find_inputs(edt_step *s)
+{
+    add_input(s, "image_u8", EDT_DTYPE_U8);
+    add_input(s, "image", EDT_DTYPE_F32);
+    add_input(s, "valid_hw", EDT_DTYPE_I32);
+    add_input(s, "cls_targets", EDT_DTYPE_I32);
+    add_input(s, "box_targets", EDT_DTYPE_F32);
+    add_input(s, "norm", EDT_DTYPE_F32);
+    add_input(s, "drop_u", EDT_DTYPE_F32);
+}
+
+// The host's array behind each input, in the order of find_inputs.
+static void host_arrays(const edt_step *s, const edt_batch *b, const void **out_arrays)
+{
+    int n = 0;
+    out_arrays[n++] = b->images;
+    if (b->format == EDT_SLOT_U8) {
+        out_arrays[n++] = b->valid_hw;
+    }
+    out_arrays[n++] = b->cls_targets;
+    out_arrays[n++] = b->box_targets;
+    out_arrays[n++] = &s->norm;
+    out_arrays[n] = s->drop_draws;
+}
+
+static size_t input_bytes(const step_input *input)
+{
+    return (size_t)input->n * edt_dtype_bytes(input->dtype);
 }
 
 // Host reals go in as they are, or widened through `staging`.
-static edt_status set_real(edt_step *s, edt_value_id value, const float *data, int64_t n,
-                           edt_error *err)
+static edt_status set_input(edt_step *s, const step_input *input, const void *data,
+                            edt_error *err)
 {
-    if (s->options.real == EDT_DTYPE_F32) {
-        return edt_exec_set_input(s->exec, value, data, (size_t)n * sizeof *data, err);
+    if (input->dtype != EDT_DTYPE_F32 || s->params->real == EDT_DTYPE_F32) {
+        return edt_exec_set_input(s->exec, input->value, data, input_bytes(input), err);
     }
     double *wide = s->staging;
-    for (int64_t i = 0; i < n; ++i) {
-        wide[i] = (double)data[i];
+    for (int64_t i = 0; i < input->n; ++i) {
+        wide[i] = (double)((const float *)data)[i];
     }
-    return edt_exec_set_input(s->exec, value, wide, (size_t)n * sizeof *wide, err);
-}
-
-static edt_status get_scalar(edt_step *s, edt_value_id value, edt_error *err, double *out)
-{
-    if (s->options.real == EDT_DTYPE_F64) {
-        return edt_exec_get(s->exec, value, out, sizeof *out, err);
-    }
-    float narrow;
-    EDT_TRY(edt_exec_get(s->exec, value, &narrow, sizeof narrow, err));
-    *out = (double)narrow;
-    return EDT_OK;
+    return edt_exec_set_input(s->exec, input->value, wide, (size_t)input->n * sizeof *wide,
+                              err);
 }
 
 static edt_status bind_anchors(edt_step *s, edt_error *err)
 {
-    if (s->anchors == EDT_NO_VALUE) {
+    const edt_value_id value = edt_graph_find_input(s->model->graph, "anchors");
+    if (value == EDT_NO_VALUE) {
         return EDT_OK;
     }
     edt_anchors *anchors = NULL;
     EDT_TRY(edt_anchors_create(s->hp, err, &anchors));
-    const edt_status status = set_real(s, s->anchors, anchors->boxes, anchors->n * 4, err);
+    const step_input input = {.value = value, .n = anchors->n * 4, .dtype = EDT_DTYPE_F32};
+    const edt_status status = set_input(s, &input, anchors->boxes, err);
     edt_anchors_destroy(anchors);
     return status;
+}
+
+// Gives losses, normaliser and loss scale their cells.
+static edt_status create_record(edt_step *s, edt_error *err)
+{
+    const edt_graph *g = s->model->graph;
+    edt_step_record *r = &s->record;
+    edt_value_id losses[EDT_STEP_MAX_CELLS];
+    int n = 0;
+    r->comm = s->options.comm;
+    r->wide = g->wide;
+    r->scaled = s->options.loss_scale > 0.0;
+    r->box_loss_weight = s->hp->box_loss_weight;
+    r->iou_loss_weight = s->hp->iou_loss_weight;
+    for (int l = s->model->min_level; l <= s->model->max_level; ++l) {
+        losses[n++] = find_loss(g, "cls", l);
+        ++r->n_cls;
+    }
+    for (int l = s->model->min_level; l <= s->model->max_level; ++l) {
+        losses[n] = find_loss(g, "box", l);
+        if (losses[n] != EDT_NO_VALUE) {
+            ++n;
+            ++r->n_box;
+        }
+    }
+    losses[n] = edt_graph_find_output(g, "iou_loss");
+    if (losses[n] != EDT_NO_VALUE) {
+        ++n;
+        ++r->n_iou;
+    }
+    EDT_TRY(edt_step_record_init(r, s->backend, s->options.batch_size, err));
+    if (r->scaled) {
+        const edt_loss_scale_state initial = {.scale = (float)s->options.loss_scale};
+        EDT_TRY(edt_loss_scale_set(s->backend, edt_step_record_cell(r, r->scale_cell), initial,
+                                   err));
+    }
+    EDT_TRY(edt_optimizer_create_on(
+        s->params, s->hp, s->frozen, edt_step_record_cell(r, r->stats_cell),
+        r->scaled ? edt_step_record_cell(r, r->scale_cell) : NULL, err, &s->optimizer));
+    EDT_TRY(edt_exec_create(g, s->params, err, &s->exec));
+    for (int i = 0; i < n; ++i) {
+        edt_exec_place(s->exec, losses[i], edt_step_record_cell(r, i));
+    }
+    edt_exec_place(s->exec, edt_graph_find_input(g, "norm"),
+                   edt_step_record_cell(r, r->norm_cell));
+    if (r->scaled) {
+        edt_exec_place(s->exec, edt_graph_find_input(g, "loss_scale"),
+                       edt_step_record_cell(r, r->scale_cell));
+    }
+    return EDT_OK;
+}
+
+static edt_status create_prefetch(edt_step *s, edt_error *err)
+{
+    if (s->backend->table->streams == NULL) {
+        return EDT_OK;
+    }
+    if (s->options.real == EDT_DTYPE_F64) {
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "backend %s does not train in f64; ref does",
+                 s->backend->table->name);
+    }
+    edt_prefetch_field fields[MAX_INPUTS];
+    for (int i = 0; i < s->n_inputs; ++i) {
+        fields[i] = (edt_prefetch_field){
+            .input = edt_exec_pointer(s->exec, s->inputs[i].value),
+            .n_bytes = input_bytes(&s->inputs[i]),
+        };
+    }
+    return edt_prefetch_create(s->backend, s->options.comm, s->n_inputs, fields, err,
+                               &s->prefetch);
+}
+
+static edt_status create_sum(edt_step *s, edt_error *err)
+{
+    const edt_step_record *r = &s->record;
+    if (edt_comm_world_size(s->options.comm) < 2) {
+        return EDT_OK;
+    }
+    const edt_rank_sum_spec spec = {
+        .graph = s->model->graph,
+        .exec = s->exec,
+        .params = s->params,
+        .comm = s->options.comm,
+        .norm = edt_step_record_cell(r, r->norm_cell),
+        .losses = edt_step_record_cell(r, 0),
+        .n_losses = r->norm_cell * (int64_t)(EDT_STEP_CELL_BYTES / edt_dtype_bytes(r->wide)),
+    };
+    return edt_rank_sum_create(&spec, err, &s->sum);
 }
 
 edt_status edt_step_create(const edt_hparams *hp, edt_backend *backend,
@@ -157,17 +226,17 @@ edt_status edt_step_create(const edt_hparams *hp, edt_backend *backend,
     s->hp = hp;
     s->backend = backend;
     s->options = *options;
-    EDT_TRY_GOTO(select_frozen(hp, options, err, &s->frozen, &wants));
-    const edt_model_options mo = model_options(options, wants);
+    EDT_TRY_GOTO(edt_step_select_frozen(hp, options, err, &s->frozen, &wants));
+    const edt_model_options mo = edt_step_model_options(options, wants);
     EDT_TRY_GOTO(edt_model_create(hp, &mo, err, &s->model));
     EDT_TRY_GOTO(edt_params_create(s->model->graph, backend, err, &s->params));
-    EDT_TRY_GOTO(edt_optimizer_create(s->params, hp, s->frozen, err, &s->optimizer));
-    EDT_TRY_GOTO(edt_exec_create(s->model->graph, s->params, err, &s->exec));
-    find_values(s);
+    EDT_TRY_GOTO(create_record(s, err));
+    find_inputs(s);
     if (options->real == EDT_DTYPE_F64) {
-        const int64_t image = options->batch_size * s->model->image_h * s->model->image_w * 3;
-        const int64_t boxes = options->batch_size * s->model->n_anchors * 4;
-        const int64_t most = image > boxes ? image : boxes;
+        int64_t most = s->model->n_anchors * 4;
+        for (int i = 0; i < s->n_inputs; ++i) {
+            most = s->inputs[i].n > most ? s->inputs[i].n : most;
+        }
         s->staging = edt_mem_calloc(EDT_MEM_SLOT, (size_t)most, sizeof(double));
     }
     const int64_t n_draws = s->model->n_drop_rows * options->batch_size;
@@ -177,6 +246,8 @@ edt_status edt_step_create(const edt_hparams *hp, edt_backend *backend,
         goto fail;
     }
     EDT_TRY_GOTO(bind_anchors(s, err));
+    EDT_TRY_GOTO(create_prefetch(s, err));
+    EDT_TRY_GOTO(create_sum(s, err));
     edt_mem_free(wants);
     *out_step = s;
     return EDT_OK;
@@ -191,8 +262,16 @@ void edt_step_destroy(edt_step *s)
     if (s == NULL) {
         return;
     }
+    if (s->prefetch != NULL) {
+        edt_error ignored = {0};
+        (void)s->backend->table->synchronize(s->backend, &ignored);
+        s->backend->table->streams->capture_destroy(s->backend, s->capture);
+    }
+    edt_prefetch_destroy(s->prefetch);
+    edt_rank_sum_destroy(s->sum);
     edt_exec_destroy(s->exec);
     edt_optimizer_destroy(s->optimizer);
+    edt_step_record_deinit(&s->record);
     edt_params_destroy(s->params);
     edt_model_destroy(s->model);
     edt_mem_free(s->frozen);
@@ -221,6 +300,11 @@ const bool *edt_step_frozen(const edt_step *s)
     return s->frozen;
 }
 
+const edt_step_options *edt_step_get_options(const edt_step *s)
+{
+    return &s->options;
+}
+
 void edt_step_set_seed(edt_step *s, uint64_t seed)
 {
     s->options.seed = seed;
@@ -231,12 +315,31 @@ edt_status edt_step_complete_ema(edt_step *s, edt_error *err)
     return edt_optimizer_complete_ema(s->optimizer, err);
 }
 
-static edt_status bind_batch(edt_step *s, const edt_batch *b, edt_error *err,
-                             double *out_positives)
+edt_status edt_step_get_loss_scale(edt_step *s, edt_error *err, edt_loss_scale_state *out_state)
+{
+    const edt_step_record *r = &s->record;
+    if (!r->scaled) {
+        *out_state = (edt_loss_scale_state){0};
+        return EDT_OK;
+    }
+    return edt_loss_scale_get(s->backend, edt_step_record_cell(r, r->scale_cell), err,
+                              out_state);
+}
+
+edt_status edt_step_set_loss_scale(edt_step *s, edt_loss_scale_state state, edt_error *err)
+{
+    const edt_step_record *r = &s->record;
+    if (!r->scaled) {
+        EDT_FAIL(err, EDT_ERR_INTERNAL, "a loss scale for a step without loss scaling");
+    }
+    return edt_loss_scale_set(s->backend, edt_step_record_cell(r, r->scale_cell), state, err);
+}
+
+static edt_status check_batch(const edt_step *s, const edt_batch *b, edt_error *err)
 {
     const int64_t n = s->options.batch_size;
-    const int64_t n_pixels = n * s->model->image_h * s->model->image_w * 3;
-    if (b->batch_size != n || b->n_valid < 1 || b->height != s->model->image_h ||
+    const int64_t least = edt_comm_world_size(s->options.comm) > 1 ? 0 : 1;
+    if (b->batch_size != n || b->n_valid < least || b->height != s->model->image_h ||
         b->width != s->model->image_w || b->n_anchors != s->model->n_anchors ||
         b->format != s->options.slot_format) {
         EDT_FAIL(err, EDT_ERR_INVALID,
@@ -255,117 +358,205 @@ static edt_status bind_batch(edt_step *s, const edt_batch *b, edt_error *err,
                      i, b->n_valid);
         }
     }
-    if (b->format == EDT_SLOT_U8) {
-        EDT_TRY(edt_exec_set_input(s->exec, s->image, b->images, (size_t)n_pixels, err));
-        EDT_TRY(edt_exec_set_input(s->exec, s->valid_hw, b->valid_hw,
-                                   (size_t)n * 2 * sizeof *b->valid_hw, err));
-    } else {
-        EDT_TRY(set_real(s, s->image, b->images, n_pixels, err));
-    }
-    EDT_TRY(edt_exec_set_input(s->exec, s->cls_targets, b->cls_targets,
-                               (size_t)(n * b->n_anchors) * sizeof *b->cls_targets, err));
-    EDT_TRY(set_real(s, s->box_targets, b->box_targets, n * b->n_anchors * 4, err));
+    return EDT_OK;
+}
+
+// The normaliser (this rank's part of it) and the draws of drop connect.
+static void derive_inputs(edt_step *s, const edt_batch *b, double *out_positives)
+{
+    const int64_t n = s->options.batch_size;
     double positives = 0.0;
     for (int64_t i = 0; i < n; ++i) {
         positives += (double)b->num_positives[i];
     }
-    const float norm = (float)(positives + 1.0);
-    EDT_TRY(set_real(s, s->norm, &norm, 1, err));
-    if (s->drop_u != EDT_NO_VALUE) {
-        for (int row = 0; row < s->model->n_drop_rows; ++row) {
-            for (int64_t i = 0; i < n; ++i) {
-                edt_rng rng;
-                edt_rng_init(&rng, s->options.seed, (uint64_t)b->epoch,
-                             (uint64_t)b->sample_indices[i],
-                             (uint32_t)(STAGE_DROP_CONNECT + row));
-                s->drop_draws[row * n + i] = edt_rng_uniform_f32(&rng);
-            }
+    s->norm = (float)(edt_comm_rank(s->options.comm) == 0 ? positives + 1.0 : positives);
+    for (int row = 0; row < s->model->n_drop_rows; ++row) {
+        for (int64_t i = 0; i < n; ++i) {
+            edt_rng rng;
+            edt_rng_init(&rng, s->options.seed, (uint64_t)b->epoch,
+                         (uint64_t)b->sample_indices[i], (uint32_t)(STAGE_DROP_CONNECT + row));
+            s->drop_draws[row * n + i] = edt_rng_uniform_f32(&rng);
         }
-        EDT_TRY(set_real(s, s->drop_u, s->drop_draws, s->model->n_drop_rows * n, err));
     }
     *out_positives = positives;
+}
+
+static edt_status run_graph(edt_step *s, const edt_run_ctx *ctx, edt_error *err)
+{
+    if (s->sum != NULL) {
+        EDT_TRY(edt_rank_sum_begin(s->sum, err));
+    }
+    EDT_TRY(edt_exec_queue(s->exec, ctx, err));
+    return s->sum != NULL ? edt_rank_sum_end(s->sum, err) : EDT_OK;
+}
+
+static edt_status step_at_once(edt_step *s, const edt_run_ctx *ctx, const void *const *arrays,
+                               edt_step_pending *pending, edt_error *err)
+{
+    for (int i = 0; i < s->n_inputs; ++i) {
+        EDT_TRY(set_input(s, &s->inputs[i], arrays[i], err));
+    }
+    if (s->backend->table->begin != NULL) {
+        EDT_TRY(s->backend->table->begin(s->backend, ctx, err));
+    }
+    edt_trace_begin("forward_backward");
+    const edt_status ran = run_graph(s, ctx, err);
+    edt_trace_end();
+    EDT_TRY(ran);
+    EDT_TRY(edt_step_record_read(&s->record, pending, err));
+    // With loss scaling the optimizer must see what is not finite: it lowers the scale.
+    pending->updated =
+        s->record.scaled || isfinite(edt_step_record_det_loss(&s->record, pending));
+    if (!pending->updated) {
+        return EDT_OK;
+    }
+    edt_trace_begin("optimizer");
+    edt_status updated = edt_optimizer_queue(s->optimizer, ctx, err);
+    if (updated == EDT_OK) {
+        ++s->params->version;
+        updated = edt_step_record_read(&s->record, pending, err);
+    }
+    edt_trace_end();
+    return updated;
+}
+
+static edt_status record_capture(edt_step *s, const edt_run_ctx *ctx, edt_error *err)
+{
+    const edt_stream_table *streams = s->backend->table->streams;
+    // Whatever kernels derive from parameters is derived anew in every replay.
+    edt_run_ctx always = *ctx;
+    always.params_version = 0;
+    EDT_TRY(streams->capture_begin(s->backend, err));
+    edt_status status = run_graph(s, &always, err);
+    if (status == EDT_OK) {
+        status = edt_optimizer_queue(s->optimizer, &always, err);
+    }
+    edt_error end_err = {0};
+    edt_capture *capture = NULL;
+    const edt_status ended = streams->capture_end(s->backend, &end_err, &capture);
+    if (status == EDT_OK && ended != EDT_OK) {
+        *err = end_err;
+        status = ended;
+    }
+    if (status != EDT_OK) {
+        if (ended == EDT_OK) {
+            streams->capture_destroy(s->backend, capture);
+        }
+        return edt_error_add_context(err, status, "recording the training step");
+    }
+    s->capture = capture;
     return EDT_OK;
+}
+
+static edt_status step_queued(edt_step *s, const edt_run_ctx *ctx, edt_error *err)
+{
+    const edt_backend_table *table = s->backend->table;
+    // The first step runs node by node: libraries set themselves up at first use, which a
+    // recording does not allow.
+    const bool replays = s->options.capture && s->record.n_submitted > 0;
+    if (table->begin != NULL) {
+        EDT_TRY(table->begin(s->backend, ctx, err));
+    }
+    if (replays && s->capture == NULL) {
+        EDT_TRY(record_capture(s, ctx, err));
+    }
+    if (replays) {
+        return table->streams->replay(s->backend, s->capture, err);
+    }
+    EDT_TRY(run_graph(s, ctx, err));
+    return edt_optimizer_queue(s->optimizer, ctx, err);
+}
+
+static edt_status queue_inputs(edt_step *s, const edt_batch *b, const void **arrays,
+                               edt_error *err)
+{
+    for (int i = 0; i < s->n_inputs; ++i) {
+        const bool own = arrays[i] == &s->norm || arrays[i] == s->drop_draws;
+        if (own || !b->pinned) {
+            void *pinned = NULL;
+            EDT_TRY(edt_prefetch_pinned(s->prefetch, i, err, &pinned));
+            memcpy(pinned, arrays[i], input_bytes(&s->inputs[i]));
+            arrays[i] = NULL;
+        }
+    }
+    return edt_prefetch_queue(s->prefetch, arrays, err);
+}
+
+edt_status edt_step_submit(edt_step *s, const edt_batch *batch, int64_t global_step,
+                           edt_error *err)
+{
+    EDT_TRY(check_batch(s, batch, err));
+    if (s->n_out == MAX_OUT) {
+        EDT_FAIL(err, EDT_ERR_INTERNAL, "%d batches were submitted and none was taken back",
+                 s->n_out);
+    }
+    edt_step_pending *pending;
+    EDT_TRY(edt_step_record_open(&s->record, err, &pending));
+    derive_inputs(s, batch, &pending->num_positives);
+    pending->global_step = global_step;
+    pending->learning_rate = edt_schedule_lr(&s->options.schedule, global_step);
+    pending->n_valid = batch->n_valid;
+    memcpy(pending->source_ids, batch->source_ids,
+           (size_t)batch->n_valid * sizeof *pending->source_ids);
+    const edt_run_ctx ctx =
+        edt_optimizer_context(s->optimizer, pending->learning_rate, global_step);
+    const void *arrays[MAX_INPUTS];
+    host_arrays(s, batch, arrays);
+    int64_t i_queued = -1;
+    if (s->prefetch == NULL) {
+        EDT_TRY(step_at_once(s, &ctx, arrays, pending, err));
+    } else {
+        EDT_TRY(edt_prefetch_begin(s->prefetch, err));
+        i_queued = batch->pinned ? edt_prefetch_n_queued(s->prefetch) : -1;
+        EDT_TRY(queue_inputs(s, batch, arrays, err));
+        EDT_TRY(step_queued(s, &ctx, err));
+        EDT_TRY(edt_step_record_read(&s->record, pending, err));
+        pending->updated = true;
+        ++s->params->version;
+    }
+    edt_step_record_close(&s->record);
+    s->out[s->n_out++] = (submitted){.batch = batch, .i_queued = i_queued};
+    return EDT_OK;
+}
+
+edt_status edt_step_take_done(edt_step *s, bool wait, edt_error *err,
+                              const edt_batch **out_batch)
+{
+    *out_batch = NULL;
+    if (s->n_out == 0) {
+        return EDT_OK;
+    }
+    const int64_t i_queued = s->out[0].i_queued;
+    if (i_queued >= 0 && wait) {
+        EDT_TRY(edt_prefetch_wait(s->prefetch, i_queued, err));
+    } else if (i_queued >= 0) {
+        int64_t n_copied;
+        EDT_TRY(edt_prefetch_n_copied(s->prefetch, err, &n_copied));
+        if (i_queued >= n_copied) {
+            return EDT_OK;
+        }
+    }
+    *out_batch = s->out[0].batch;
+    --s->n_out;
+    memmove(&s->out[0], &s->out[1], (size_t)s->n_out * sizeof s->out[0]);
+    return EDT_OK;
+}
+
+edt_status edt_step_collect(edt_step *s, edt_error *err, edt_step_report *out_report)
+{
+    return edt_step_record_collect(&s->record, err, out_report);
 }
 
 edt_status edt_step_run(edt_step *s, const edt_batch *batch, int64_t global_step,
                         edt_error *err, edt_step_metrics *out_metrics)
 {
-    edt_step_metrics m = {0};
-    EDT_TRY(bind_batch(s, batch, err, &m.num_positives));
-    const edt_run_ctx ctx = {.params_version = s->params->version};
-    edt_trace_begin("forward_backward");
-    const edt_status ran = edt_exec_run(s->exec, &ctx, err);
-    edt_trace_end();
-    EDT_TRY(ran);
-    for (int l = s->model->min_level; l <= s->model->max_level; ++l) {
-        double value;
-        EDT_TRY(get_scalar(s, s->cls_loss[l], err, &value));
-        m.cls_loss += value;
-        if (s->box_loss[l] != EDT_NO_VALUE) {
-            EDT_TRY(get_scalar(s, s->box_loss[l], err, &value));
-            m.box_loss += value;
-        }
-    }
-    if (s->iou_loss != EDT_NO_VALUE) {
-        EDT_TRY(get_scalar(s, s->iou_loss, err, &m.box_iou_loss));
-    }
-    m.det_loss = m.cls_loss + s->hp->box_loss_weight * m.box_loss +
-                 s->hp->iou_loss_weight * m.box_iou_loss;
-    m.learning_rate = edt_schedule_lr(&s->options.schedule, global_step);
-    m.finite = isfinite(m.det_loss);
-    if (m.finite) {
-        double stats[EDT_OPTIMIZER_STATS];
-        edt_trace_begin("optimizer");
-        const edt_status updated =
-            edt_optimizer_run(s->optimizer, m.learning_rate, global_step, err, stats);
-        edt_trace_end();
-        EDT_TRY(updated);
-        m.reg_l2_loss = stats[EDT_OPTIMIZER_STAT_L2];
-        m.raw_gradient_norm = stats[EDT_OPTIMIZER_STAT_RAW_NORM];
-        m.gradient_norm = stats[EDT_OPTIMIZER_STAT_NORM];
-        m.finite = stats[EDT_OPTIMIZER_STAT_FINITE] != 0.0;
-    }
-    m.loss = m.det_loss + m.reg_l2_loss;
-    *out_metrics = m;
+    edt_step_report report;
+    EDT_TRY(edt_step_submit(s, batch, global_step, err));
+    EDT_TRY(edt_step_collect(s, err, &report));
+    const edt_batch *done;
+    do {
+        EDT_TRY(edt_step_take_done(s, true, err, &done));
+    } while (done != NULL && done != batch);
+    *out_metrics = report.last;
     return EDT_OK;
-}
-
-edt_status edt_step_make_plan(const edt_hparams *hp, const edt_step_options *options,
-                              edt_error *err, edt_step_plan *out_plan)
-{
-    bool *frozen = NULL, *wants = NULL;
-    edt_model *model = NULL;
-    edt_step_plan plan = {0};
-    EDT_TRY(select_frozen(hp, options, err, &frozen, &wants));
-    const edt_model_options mo = model_options(options, wants);
-    edt_status status = edt_model_create(hp, &mo, err, &model);
-    if (status != EDT_OK) {
-        goto done;
-    }
-    status = edt_plan_summarize(model->graph, err, &plan.graph);
-    for (int i = 0; i < model->graph->n_params; ++i) {
-        if (model->graph->params[i].trainable) {
-            plan.n_parameters += edt_shape_count(&model->graph->params[i].shape);
-        }
-    }
-    for (int i = 0; i < model->graph->n_nodes; ++i) {
-        if (!model->graph->nodes[i].backward) {
-            edt_op_desc desc;
-            edt_graph_describe(model->graph, i, &desc);
-            plan.forward_macs += edt_op_conv_macs(&desc);
-        }
-    }
-    plan.forward_macs /= options->batch_size;
-    const int n_slots = strcmp(hp->optimizer, "adam") == 0 ? 2 : 1;
-    plan.param_bytes = plan.gradient_bytes = plan.graph.param_bytes;
-    plan.slot_bytes = n_slots * plan.graph.param_bytes;
-    plan.ema_bytes = hp->moving_average_decay > 0.0 ? plan.graph.param_bytes : 0;
-    plan.total_bytes = plan.graph.activation_bytes + plan.graph.input_bytes + plan.param_bytes +
-                       plan.gradient_bytes + plan.slot_bytes + plan.ema_bytes;
-    *out_plan = plan;
-done:
-    edt_model_destroy(model);
-    edt_mem_free(frozen);
-    edt_mem_free(wants);
-    return status;
 }

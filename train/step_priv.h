@@ -1,0 +1,71 @@
+// Inside of a training step, shared by step.c (life, one step), step_plan.c (what it is built
+// of) and step_record.c (its values on their way back).
+#ifndef EDT_TRAIN_STEP_PRIV_H
+#define EDT_TRAIN_STEP_PRIV_H
+
+#include "train/optimizer.h"
+#include "train/prefetch.h"
+#include "train/rank_sum.h"
+#include "train/step.h"
+
+// Losses, normaliser, statistics and loss scale lie side by side on the device, each in a cell
+// of its own, so that one copy brings all of them back.
+enum {
+    EDT_STEP_MAX_LEVELS = 16,
+    EDT_STEP_CELL_BYTES = 64,
+    EDT_STEP_MAX_CELLS = 2 * EDT_STEP_MAX_LEVELS + 4,
+    EDT_STEP_RING = 8, // steps whose values may be on their way
+};
+
+// What the host knows about a step that was submitted.
+typedef struct edt_step_pending {
+    int64_t global_step;
+    double learning_rate, num_positives;
+    bool updated; // false: the optimizer did not run (no streams, loss not finite)
+    int64_t n_valid;
+    int64_t *source_ids; // [n_valid], room for batch_size
+    edt_event *arrived;  // with streams
+    void *cells;         // where they arrive: pinned memory with streams
+} edt_step_pending;
+
+typedef struct edt_step_record {
+    edt_backend *backend;
+    edt_comm *comm;
+    edt_dtype wide;
+    int n_cls, n_box, n_iou; // cells of losses, in this order from cell 0 on
+    int norm_cell, stats_cell, scale_cell, n_cells;
+    bool scaled;
+    double box_loss_weight, iou_loss_weight;
+    char *device;
+    edt_step_pending pending[EDT_STEP_RING]; // step i in i mod EDT_STEP_RING
+    int64_t n_submitted, n_folded;
+    edt_step_report report; // of the steps folded since the last collect
+    int64_t *bad_ids;       // [batch_size]
+} edt_step_record;
+
+// The counts of losses are set by the caller before.
+edt_status edt_step_record_init(edt_step_record *record, edt_backend *backend,
+                                int64_t batch_size, edt_error *err);
+void edt_step_record_deinit(edt_step_record *record);
+void *edt_step_record_cell(const edt_step_record *record, int i_cell);
+// The entry of the next step; folds old ones into the report to make room.
+edt_status edt_step_record_open(edt_step_record *record, edt_error *err,
+                                edt_step_pending **out_pending);
+// Copies the cells to the host: at once, or queued behind the step.
+edt_status edt_step_record_read(edt_step_record *record, edt_step_pending *pending,
+                                edt_error *err);
+// det_loss of cells that have been read.
+double edt_step_record_det_loss(const edt_step_record *record, const edt_step_pending *pending);
+// The step of the entry that was opened counts from now on.
+void edt_step_record_close(edt_step_record *record);
+// Waits for all steps; the report starts anew.
+edt_status edt_step_record_collect(edt_step_record *record, edt_error *err,
+                                   edt_step_report *out_report);
+
+edt_model_options edt_step_model_options(const edt_step_options *options,
+                                         const bool *wants_grad);
+// Per parameter: frozen by var_freeze_expr; wants a gradient. Free both with edt_mem_free.
+edt_status edt_step_select_frozen(const edt_hparams *hp, const edt_step_options *options,
+                                  edt_error *err, bool **out_frozen, bool **out_wants);
+
+#endif
