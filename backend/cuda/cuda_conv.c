@@ -56,7 +56,7 @@ static edt_status copy_padded(const state *s, const edt_cuda_run *run, const voi
         .padded_w = padded_w,
         .before_h = g->before_h,
         .before_w = g->before_w,
-        .crop = crop,
+        .crop = crop ? 1 : 0,
         .n_blocks =
             edt_cuda_conv_blocks(g->n * pixels * (g->ci / edt_cuda_conv_vector(s->real, g->ci)),
                                  s->backend->limits.n_multiprocessors),
@@ -94,7 +94,7 @@ static edt_status fold(edt_kernel *kernel, const edt_cuda_run *run)
         .var = run->in[5],
         .b = bias_of(kernel, run),
         .epsilon = desc->attrs.bn.epsilon,
-        .c = s->g.co,
+        .c = (int32_t)s->g.co,
         .scale = scale,
         .bias = (float *)(void *)(s->folded + s->at_bias),
         .bias_real = s->folded + s->at_bias_real,

@@ -179,10 +179,10 @@ __global__ void unpack_weights(const T *from, int64_t rows, int64_t co, float *d
 template <typename T, int V> __global__ void pad(edt_cuda_pad p)
 {
     const int64_t groups = p.c / V;
-    const int64_t to_h = p.crop ? p.h : p.padded_h;
-    const int64_t to_w = p.crop ? p.w : p.padded_w;
-    const int64_t from_h = p.crop ? p.padded_h : p.h;
-    const int64_t from_w = p.crop ? p.padded_w : p.w;
+    const int64_t to_h = p.crop != 0 ? p.h : p.padded_h;
+    const int64_t to_w = p.crop != 0 ? p.w : p.padded_w;
+    const int64_t from_h = p.crop != 0 ? p.padded_h : p.h;
+    const int64_t from_w = p.crop != 0 ? p.padded_w : p.w;
     const int64_t n = p.n * to_h * to_w * groups;
     const int64_t stride = (int64_t)gridDim.x * THREADS;
     const vec<T, V> *from = static_cast<const vec<T, V> *>(p.from);
@@ -190,8 +190,8 @@ template <typename T, int V> __global__ void pad(edt_cuda_pad p)
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += stride) {
         const int64_t pixel = i / groups;
         const int64_t row = pixel / to_w;
-        const int64_t x = pixel % to_w + (p.crop ? p.before_w : -p.before_w);
-        const int64_t y = row % to_h + (p.crop ? p.before_h : -p.before_h);
+        const int64_t x = pixel % to_w + (p.crop != 0 ? p.before_w : -p.before_w);
+        const int64_t y = row % to_h + (p.crop != 0 ? p.before_h : -p.before_h);
         vec<T, V> v;
         if (x >= 0 && x < from_w && y >= 0 && y < from_h) {
             v = from[((row / to_h * from_h + y) * from_w + x) * groups + i % groups];

@@ -22,11 +22,11 @@ extern "C" {
 // residual NULL: none.
 typedef struct edt_cuda_bias_act {
     edt_dtype real;
+    edt_act act;
     void *y;
     const void *bias_real;
     const float *bias;
     const void *residual;
-    edt_act act;
     int64_t rows, c;
     int64_t n_blocks;
 } edt_cuda_bias_act;
@@ -41,10 +41,10 @@ cudaError_t edt_cuda_launch_column_sum(const edt_cuda_column_sum *geometry, edt_
 // beta + (b - mean) * scale; bias_real is the same as real, NULL: not wanted. b NULL: 0.
 typedef struct edt_cuda_bn_fold {
     edt_dtype real;
+    int32_t c;
     const float *gamma, *beta, *mean, *var;
     const void *b;
     double epsilon;
-    int64_t c;
     float *scale, *bias;
     void *bias_real;
 } edt_cuda_bn_fold;
@@ -65,12 +65,12 @@ cudaError_t edt_cuda_launch_unpack_weights(edt_dtype from_type, const void *from
 // crop cuts x out of it.
 typedef struct edt_cuda_pad {
     edt_dtype real;
+    int32_t crop; // or pad
     const void *from;
     void *to;
     int64_t n, h, w, c; // without padding
     int64_t padded_h, padded_w;
     int64_t before_h, before_w;
-    bool crop;
     int64_t n_blocks;
 } edt_cuda_pad;
 cudaError_t edt_cuda_launch_pad(const edt_cuda_pad *p, cudaStream_t stream);
