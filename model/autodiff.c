@@ -59,12 +59,13 @@ static edt_value_id target(differ *d, edt_value_id value, edt_op_attrs *attrs)
     return edt_graph_param_grad(d->graph, i_param);
 }
 
-// Appends a backward node whose outputs are the gradients of `operands`; absent ones are left
-// out. All parameters among the operands must be first or later writes together, as the op has
-// one accumulate flag: they belong to one layer, so they are.
-static void emit(differ *d, const edt_node *node, edt_op_kind kind, const char *what,
-                 const edt_op_attrs *base, int n_in, const edt_value_id *in, int n_operands,
-                 const edt_value_id *operands)
+// Appends a backward node whose outputs are, after `lead` (EDT_GRAPH_NEW, EDT_NO_VALUE; NULL:
+// there is no such output), the gradients of `operands`; absent ones are left out. *lead
+// becomes the value's id. All parameters among the operands must be first or later writes
+// together, as the op has one accumulate flag: they belong to one layer, so they are.
+static void emit_after(differ *d, const edt_node *node, edt_op_kind kind, const char *what,
+                       const edt_op_attrs *base, int n_in, const edt_value_id *in,
+                       edt_value_id *lead, int n_operands, const edt_value_id *operands)
 {
     edt_graph *graph = d->graph;
     if (graph->status != EDT_OK) {
@@ -72,10 +73,15 @@ static void emit(differ *d, const edt_node *node, edt_op_kind kind, const char *
     }
     edt_op_attrs attrs = *base;
     attrs.accumulate = false;
-    edt_value_id out[EDT_OP_MAX_OUT];
+    edt_value_id all[EDT_OP_MAX_OUT];
+    const int n_lead = lead != NULL ? 1 : 0;
+    edt_value_id *out = all + n_lead;
     int n_written = 0;
     int n_params = 0;
-    bool any = false;
+    bool any = lead != NULL && *lead != EDT_NO_VALUE;
+    if (lead != NULL) {
+        all[0] = *lead;
+    }
     for (int i = 0; i < n_operands; i++) {
         out[i] = target(d, operands[i], &attrs);
         any = any || out[i] != EDT_NO_VALUE;
@@ -93,9 +99,13 @@ static void emit(differ *d, const edt_node *node, edt_op_kind kind, const char *
         return;
     }
     const char *name = edt_graph_printf(graph, "d:%s%s", node->name, what);
-    const int i_node = edt_graph_op_into(graph, name, kind, &attrs, n_in, in, n_operands, out);
+    const int i_node =
+        edt_graph_op_into(graph, name, kind, &attrs, n_in, in, n_lead + n_operands, all);
     if (i_node < 0) {
         return;
+    }
+    if (lead != NULL) {
+        *lead = all[0];
     }
     graph->nodes[i_node].backward = true;
     for (int i = 0; i < n_operands; i++) {
@@ -109,6 +119,13 @@ static void emit(differ *d, const edt_node *node, edt_op_kind kind, const char *
             contribute(d, operands[i], out[i]);
         }
     }
+}
+
+static void emit(differ *d, const edt_node *node, edt_op_kind kind, const char *what,
+                 const edt_op_attrs *base, int n_in, const edt_value_id *in, int n_operands,
+                 const edt_value_id *operands)
+{
+    emit_after(d, node, kind, what, base, n_in, in, NULL, n_operands, operands);
 }
 
 static edt_op_attrs with_out_shape(const differ *d, const edt_node *node, edt_value_id value)
@@ -142,7 +159,8 @@ static void depthwise_gradient(differ *d, const edt_node *node, edt_value_id dy)
     window_gradient(d, node, dy, EDT_OP_DEPTHWISE_DATA, EDT_OP_DEPTHWISE_WEIGHT);
 }
 
-static void bn_train_gradient(differ *d, const edt_node *node, edt_value_id dy)
+// False, with the graph's failure, where a node lacks what its gradient needs.
+static bool has_statistics(differ *d, const edt_node *node)
 {
     if (node->out[1] == EDT_NO_VALUE || node->out[2] == EDT_NO_VALUE) {
         edt_graph_fail(
@@ -150,6 +168,14 @@ static void bn_train_gradient(differ *d, const edt_node *node, edt_value_id dy)
             "node '%s': its gradient needs the batch mean and inverse deviation; make "
             "the node with three outputs",
             node->name);
+        return false;
+    }
+    return true;
+}
+
+static void bn_train_gradient(differ *d, const edt_node *node, edt_value_id dy)
+{
+    if (!has_statistics(d, node)) {
         return;
     }
     const edt_value_id in[6] = {dy,          node->in[0],  node->in[1],
@@ -157,11 +183,36 @@ static void bn_train_gradient(differ *d, const edt_node *node, edt_value_id dy)
     emit(d, node, EDT_OP_BN_TRAIN_BWD, "", &node->attrs, 6, in, 3, node->in);
 }
 
+// The gradients of gamma and beta are this rank's part, to be summed with all other gradients;
+// what x gets depends on the rows of all ranks, by way of the sums between the two nodes.
+static void bn_apply_gradient(differ *d, const edt_node *node, edt_value_id dy)
+{
+    if (!has_statistics(d, node)) {
+        return;
+    }
+    const edt_value_id x = node->in[0];
+    edt_value_id in[7] = {dy, x, node->in[2], node->in[3], node->out[1], node->out[2]};
+    edt_value_id sums = wanted(d, x) ? EDT_GRAPH_NEW : EDT_NO_VALUE;
+    edt_op_attrs attrs = node->attrs;
+    attrs.reduce_over_ranks = sums == EDT_GRAPH_NEW;
+    emit_after(d, node, EDT_OP_BN_BWD_STATS, "/stats", &attrs, 6, in, &sums, 2, &node->in[2]);
+    if (sums >= 0) {
+        in[6] = sums;
+        emit(d, node, EDT_OP_BN_BWD_APPLY, "", &node->attrs, 7, in, 1, &x);
+    }
+}
+
 static void bn_infer_gradient(differ *d, const edt_node *node, edt_value_id dy)
 {
     const edt_value_id in[6] = {dy,          node->in[0], node->in[1],
                                 node->in[2], node->in[3], node->in[4]};
     emit(d, node, EDT_OP_BN_INFER_BWD, "", &node->attrs, 6, in, 3, node->in);
+}
+
+static void cast_gradient(differ *d, const edt_node *node, edt_value_id dy)
+{
+    const edt_op_attrs attrs = {.cast_dtype = d->graph->values[node->in[0]].desc.dtype};
+    emit(d, node, EDT_OP_CAST, "", &attrs, 1, &dy, 1, node->in);
 }
 
 static void act_gradient(differ *d, const edt_node *node, edt_value_id dy)
@@ -217,9 +268,11 @@ static void fuse_gradient(differ *d, const edt_node *node, edt_value_id dy)
 }
 
 static const gradient_builder builders[EDT_OP_N_KINDS] = {
+    [EDT_OP_CAST] = cast_gradient,
     [EDT_OP_CONV2D] = conv_gradient,
     [EDT_OP_DEPTHWISE] = depthwise_gradient,
     [EDT_OP_BN_TRAIN] = bn_train_gradient,
+    [EDT_OP_BN_APPLY] = bn_apply_gradient,
     [EDT_OP_BN_INFER] = bn_infer_gradient,
     [EDT_OP_ACT] = act_gradient,
     [EDT_OP_GLOBAL_AVG_POOL] = global_avg_pool_gradient,

@@ -183,6 +183,7 @@ static edt_status build(const edt_hparams *hp, const edt_model_options *options,
                          .train = options->mode == EDT_MODEL_TRAIN,
                          .freeze_bn = hp->freeze_bn,
                          .biased_moving_variance = equals(hp->sync_bn, "full"),
+                         .bn_ranks = options->bn_ranks,
                          .drop_u = EDT_NO_VALUE};
     EDT_TRY(edt_act_parse(hp->act_type, err, &layers.act));
     const edt_value_id image = build_input(hp, options, graph);
@@ -235,6 +236,10 @@ edt_status edt_model_create(const edt_hparams *hp, const edt_model_options *opti
     if (options->batch_size < 1) {
         EDT_FAIL(err, EDT_ERR_USAGE, "batch size is %lld; it must be at least 1",
                  (long long)options->batch_size);
+    }
+    if (options->bn_ranks < 0) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "bn_ranks is %d; it must be 0 (off) or the number of ranks",
+                 options->bn_ranks);
     }
     if (hp->grad_checkpoint && options->mode == EDT_MODEL_TRAIN) {
         EDT_WARN("grad_checkpoint is ignored: activations are kept, never recomputed");

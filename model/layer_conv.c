@@ -119,22 +119,33 @@ edt_value_id edt_layer_bn(edt_layers *layers, const char *name, const char *path
     const edt_shape shape = edt_shape_1(edt_graph_shape(graph, x).dim[3]);
     const edt_init zeros = edt_init_constant(0.0);
     const edt_init ones = edt_init_constant(1.0);
-    const edt_value_id in[5] = {
-        x,
-        variable(layers, name, path, "gamma", shape, ones, true),
-        variable(layers, name, path, "beta", shape, zeros, true),
-        variable(layers, name, path, "moving_mean", shape, zeros, false),
-        variable(layers, name, path, "moving_variance", shape, ones, false),
-    };
-    const edt_op_attrs attrs = {
+    const edt_value_id gamma = variable(layers, name, path, "gamma", shape, ones, true);
+    const edt_value_id beta = variable(layers, name, path, "beta", shape, zeros, true);
+    const edt_value_id mm = variable(layers, name, path, "moving_mean", shape, zeros, false);
+    const edt_value_id mv = variable(layers, name, path, "moving_variance", shape, ones, false);
+    const char *node_name = edt_graph_printf(graph, "%s%s", name, at);
+    const bool batch_statistics = layers->train && !layers->freeze_bn;
+    const bool synchronised = batch_statistics && layers->bn_ranks > 0;
+    edt_op_attrs attrs = {
         .bn = {.epsilon = 1e-3,
                .momentum = 0.99,
                .act = act,
-               .biased_moving_variance = layers->biased_moving_variance}};
-    const bool batch_statistics = layers->train && !layers->freeze_bn;
-    return edt_graph_op(graph, edt_graph_printf(graph, "%s%s", name, at),
-                        batch_statistics ? EDT_OP_BN_TRAIN : EDT_OP_BN_INFER, &attrs, 5, in,
-                        batch_statistics ? 3 : 1);
+               .biased_moving_variance = layers->biased_moving_variance || synchronised,
+               .n_ranks = synchronised ? layers->bn_ranks : 0}};
+    if (!synchronised) {
+        const edt_value_id in[5] = {x, gamma, beta, mm, mv};
+        return edt_graph_op(graph, node_name,
+                            batch_statistics ? EDT_OP_BN_TRAIN : EDT_OP_BN_INFER, &attrs, 5, in,
+                            batch_statistics ? 3 : 1);
+    }
+    const edt_value_id stats_in[2] = {x, mm};
+    attrs.reduce_over_ranks = true;
+    const edt_value_id sums =
+        edt_graph_op(graph, edt_graph_printf(graph, "%s/stats%s", name, at), EDT_OP_BN_STATS,
+                     &attrs, 2, stats_in, 1);
+    const edt_value_id in[6] = {x, sums, gamma, beta, mm, mv};
+    attrs.reduce_over_ranks = false;
+    return edt_graph_op(graph, node_name, EDT_OP_BN_APPLY, &attrs, 6, in, 3);
 }
 
 edt_value_id edt_layer_act(edt_layers *layers, const char *name, edt_value_id x, edt_act act)

@@ -15,6 +15,7 @@ typedef struct edt_layers {
     bool train;     // batch statistics, and what backward passes need is kept
     bool freeze_bn; // training with moving statistics, not updated
     bool biased_moving_variance;
+    int bn_ranks; // 0: batch statistics of this rank; else synchronised over so many ranks
     edt_act act;
     edt_value_id drop_u; // draws of drop connect, [R,N]; EDT_NO_VALUE: off
     int next_drop_row;   // R after the network is complete
@@ -44,7 +45,9 @@ edt_value_id edt_layer_conv(edt_layers *layers, const char *name, const char *pa
 edt_value_id edt_layer_depthwise(edt_layers *layers, const char *name, const char *path,
                                  const char *at, edt_value_id x, int kernel, int stride,
                                  edt_init init);
-// Batch norm with the activation applied in the same node.
+// Batch norm with the activation applied in the same node. Synchronised over ranks it is two:
+// one for the sums, which the executor's owner adds up over ranks, and one that applies them;
+// the moving variance is then the biased one.
 edt_value_id edt_layer_bn(edt_layers *layers, const char *name, const char *path,
                           const char *at, edt_value_id x, edt_act act);
 edt_value_id edt_layer_act(edt_layers *layers, const char *name, edt_value_id x, edt_act act);

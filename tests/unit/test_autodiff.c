@@ -2,6 +2,7 @@
 // double against central differences of their loss.
 #include <criterion/criterion.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -149,16 +150,18 @@ static void fill_input(tiny *t, const char *name, double low, double high, uint3
 // Every seventh anchor belongs to a class; anchors are small boxes along the diagonal.
 static void fill_targets(tiny *t)
 {
-    const int64_t n = 2 * t->model->n_anchors;
+    const edt_value_id targets = edt_graph_find_input(t->model->graph, "cls_targets");
+    const edt_shape shape = edt_graph_shape(t->model->graph, targets);
+    const int64_t n = edt_shape_count(&shape);
     int32_t *classes = edt_mem_alloc(EDT_MEM_MISC, (size_t)n * sizeof *classes);
     for (int64_t i = 0; i < n; i++) {
         classes[i] = i % 7 == 0 ? (int32_t)(i / 7 % t->model->num_classes) : -1;
     }
     edt_error err = {0};
     const edt_graph *graph = t->model->graph;
-    cr_assert_eq(edt_exec_set_input(t->exec, edt_graph_find_input(graph, "cls_targets"),
-                                    classes, (size_t)n * sizeof *classes, &err),
-                 EDT_OK, "%s", err.text);
+    cr_assert_eq(
+        edt_exec_set_input(t->exec, targets, classes, (size_t)n * sizeof *classes, &err),
+        EDT_OK, "%s", err.text);
     edt_mem_free(classes);
     const edt_value_id anchors = edt_graph_find_input(graph, "anchors");
     if (anchors != EDT_NO_VALUE) {
@@ -177,7 +180,14 @@ static void fill_targets(tiny *t)
     }
 }
 
-static void tiny_create(const char *model_name, void (*change)(edt_hparams *hp), tiny *t)
+static const edt_model_options tiny_options = {.mode = EDT_MODEL_TRAIN,
+                                               .real = EDT_DTYPE_F64,
+                                               .batch_size = 2,
+                                               .drop_connect = true,
+                                               .losses = true};
+
+static void tiny_create(const char *model_name, void (*change)(edt_hparams *hp),
+                        const edt_model_options *options, tiny *t)
 {
     edt_error err = {0};
     *t = (tiny){0};
@@ -189,12 +199,7 @@ static void tiny_create(const char *model_name, void (*change)(edt_hparams *hp),
     t->hp.num_scales = 1;
     t->hp.aspect_ratios.n = 2;
     change(&t->hp);
-    const edt_model_options options = {.mode = EDT_MODEL_TRAIN,
-                                       .real = EDT_DTYPE_F64,
-                                       .batch_size = 2,
-                                       .drop_connect = true,
-                                       .losses = true};
-    t->model = edt_test_model(&t->hp, &options);
+    t->model = edt_test_model(&t->hp, options);
     cr_assert_eq(edt_backend_ref_create(&err, &t->backend), EDT_OK, "%s", err.text);
     cr_assert_eq(edt_params_create(t->model->graph, t->backend, &err, &t->params), EDT_OK, "%s",
                  err.text);
@@ -308,7 +313,7 @@ Test(autodiff, swish_detector_with_fast_attention_and_drops, .timeout = 120)
 {
     SKIP_UNDER_TSAN();
     tiny t;
-    tiny_create("efficientdet-d0", plain_changes, &t);
+    tiny_create("efficientdet-d0", plain_changes, &tiny_options, &t);
     cr_expect_gt(t.model->n_drop_rows, 0);
     check_gradients(&t, 17);
     tiny_destroy(&t);
@@ -328,7 +333,248 @@ Test(autodiff, sum_fusion_with_iou_loss_and_frozen_statistics, .timeout = 120)
 {
     SKIP_UNDER_TSAN();
     tiny t;
-    tiny_create("efficientdet-lite0", other_changes, &t);
+    tiny_create("efficientdet-lite0", other_changes, &tiny_options, &t);
     check_gradients(&t, 17);
     tiny_destroy(&t);
+}
+
+Test(autodiff, synchronised_batch_norm_of_one_rank, .timeout = 120)
+{
+    SKIP_UNDER_TSAN();
+    edt_model_options options = tiny_options;
+    options.bn_ranks = 1;
+    tiny t;
+    tiny_create("efficientdet-d0", plain_changes, &options, &t);
+    check_gradients(&t, 17);
+    tiny_destroy(&t);
+}
+
+// One arena as doubles; the caller frees it.
+static double *read_arena(const tiny *t, edt_params_arena arena)
+{
+    edt_error err = {0};
+    double *all = edt_mem_alloc(EDT_MEM_MISC, (size_t)t->params->n_elements * sizeof *all);
+    memset(all, 0, (size_t)t->params->n_elements * sizeof *all);
+    for (int i = 0; i < t->params->n_params; i++) {
+        const edt_param_entry *entry = &t->params->entries[i];
+        cr_assert_eq(
+            edt_params_get_f64(t->params, arena, i, all + entry->offset, entry->n, &err),
+            EDT_OK, "%s", err.text);
+    }
+    return all;
+}
+
+static bool is_moving_variance(const edt_param_entry *entry)
+{
+    return strstr(entry->name, "moving_variance") != NULL;
+}
+
+// Largest difference over the variables that are, or are not, moving variances, relative to the
+// largest value.
+static double difference(const tiny *t, const double *a, const double *b, bool variances)
+{
+    double largest = 0;
+    double worst = 0;
+    for (int i = 0; i < t->params->n_params; i++) {
+        const edt_param_entry *entry = &t->params->entries[i];
+        for (int64_t k = entry->offset; k < entry->offset + entry->n; k++) {
+            if (is_moving_variance(entry) == variances) {
+                largest = fmax(largest, fabs(a[k]));
+                worst = fmax(worst, fabs(a[k] - b[k]));
+            }
+        }
+    }
+    return worst / largest;
+}
+
+Test(autodiff, synchronised_batch_norm_of_one_rank_is_batch_norm_but_for_the_moving_variance,
+     .timeout = 60)
+{
+    tiny plain;
+    tiny sync;
+    edt_model_options options = tiny_options;
+    tiny_create("efficientdet-d0", plain_changes, &options, &plain);
+    options.bn_ranks = 1;
+    tiny_create("efficientdet-d0", plain_changes, &options, &sync);
+    const double loss = total_loss(&plain);
+    const double sync_loss = total_loss(&sync);
+    cr_expect_float_eq(sync_loss, loss, 1e-12 * loss);
+    double *grads[2] = {read_arena(&plain, EDT_PARAMS_GRADS),
+                        read_arena(&sync, EDT_PARAMS_GRADS)};
+    double *values[2] = {read_arena(&plain, EDT_PARAMS_VALUES),
+                         read_arena(&sync, EDT_PARAMS_VALUES)};
+    cr_expect_lt(difference(&plain, grads[0], grads[1], false), 1e-10);
+    cr_expect_lt(difference(&plain, values[0], values[1], false), 1e-12, "moving means");
+    // The stem's statistics are those of 2 * 33 * 35 rows: v = 0.99 + 0.01 * variance, biased.
+    const int i_stem =
+        edt_graph_find_param(plain.model->graph, "efficientnet-b0/stem/tpu_batch_normalization/"
+                                                 "moving_variance");
+    cr_assert_geq(i_stem, 0);
+    const int64_t at = plain.params->entries[i_stem].offset;
+    const double n = 2 * 33 * 35;
+    cr_expect_float_eq(values[1][at] - 0.99, (values[0][at] - 0.99) * (n - 1) / n, 1e-12);
+    cr_expect_gt(difference(&plain, values[0], values[1], true), 1e-6);
+    for (int i = 0; i < 2; i++) {
+        edt_mem_free(grads[i]);
+        edt_mem_free(values[i]);
+    }
+    tiny_destroy(&plain);
+    tiny_destroy(&sync);
+}
+
+// Two executors in two threads as two ranks; their memory is the host's.
+typedef struct two_ranks {
+    pthread_barrier_t barrier;
+    double *out[2];
+    int n_reduced[2];
+} two_ranks;
+
+typedef struct one_rank {
+    two_ranks *both;
+    int rank;
+    tiny t;
+    double loss;
+} one_rank;
+
+static edt_status add_over_ranks(void *user, const edt_exec_node_done *done, edt_error *err)
+{
+    (void)err;
+    one_rank *r = user;
+    two_ranks *both = r->both;
+    if (!done->reduce_over_ranks) {
+        return EDT_OK;
+    }
+    both->n_reduced[r->rank]++;
+    both->out[r->rank] = done->out;
+    (void)pthread_barrier_wait(&both->barrier);
+    if (r->rank == 0) {
+        for (int64_t i = 0; i < done->n; i++) {
+            both->out[0][i] += both->out[1][i];
+            both->out[1][i] = both->out[0][i];
+        }
+    }
+    (void)pthread_barrier_wait(&both->barrier);
+    return EDT_OK;
+}
+
+static void *run_rank(void *arg)
+{
+    one_rank *r = arg;
+    r->loss = total_loss(&r->t);
+    return NULL;
+}
+
+// Half `part` of an input of `whole`.
+static void copy_input_half(tiny *whole, tiny *half, const char *name, int part)
+{
+    edt_error err = {0};
+    const edt_value_id from = edt_graph_find_input(whole->model->graph, name);
+    const edt_value_id to = edt_graph_find_input(half->model->graph, name);
+    const size_t n_bytes = edt_tensor_bytes(&half->model->graph->values[to].desc);
+    char *data = edt_mem_alloc(EDT_MEM_MISC, 2 * n_bytes);
+    cr_assert_eq(edt_exec_get(whole->exec, from, data, 2 * n_bytes, &err), EDT_OK, "%s",
+                 err.text);
+    cr_assert_eq(
+        edt_exec_set_input(half->exec, to, data + (size_t)part * n_bytes, n_bytes, &err),
+        EDT_OK, "%s", err.text);
+    edt_mem_free(data);
+}
+
+Test(autodiff, two_ranks_with_half_of_the_batch_each_are_one_with_all_of_it, .timeout = 60)
+{
+    SKIP_UNDER_TSAN();
+    edt_model_options options = tiny_options;
+    options.drop_connect = false;
+    options.bn_ranks = 1;
+    tiny whole;
+    tiny_create("efficientdet-d0", plain_changes, &options, &whole);
+    two_ranks both = {0};
+    cr_assert_eq(pthread_barrier_init(&both.barrier, NULL, 2), 0);
+    one_rank ranks[2];
+    options.bn_ranks = 2;
+    options.batch_size = 1;
+    for (int r = 0; r < 2; r++) {
+        ranks[r] = (one_rank){.both = &both, .rank = r};
+        tiny_create("efficientdet-d0", plain_changes, &options, &ranks[r].t);
+        static const char *const inputs[] = {"image", "cls_targets", "box_targets"};
+        for (int i = 0; i < 3; i++) {
+            copy_input_half(&whole, &ranks[r].t, inputs[i], r);
+        }
+        edt_exec_set_hook(ranks[r].t.exec, add_over_ranks, &ranks[r]);
+    }
+    const double loss = total_loss(&whole);
+    pthread_t threads[2];
+    for (int r = 0; r < 2; r++) {
+        cr_assert_eq(pthread_create(&threads[r], NULL, run_rank, &ranks[r]), 0);
+    }
+    for (int r = 0; r < 2; r++) {
+        cr_assert_eq(pthread_join(threads[r], NULL), 0);
+    }
+    cr_expect_float_eq(ranks[0].loss + ranks[1].loss, loss, 1e-11 * loss);
+    cr_expect_gt(both.n_reduced[0], 100);
+    cr_expect_eq(both.n_reduced[0], both.n_reduced[1]);
+    double *want = read_arena(&whole, EDT_PARAMS_GRADS);
+    double *parts[2] = {read_arena(&ranks[0].t, EDT_PARAMS_GRADS),
+                        read_arena(&ranks[1].t, EDT_PARAMS_GRADS)};
+    for (int64_t i = 0; i < whole.params->n_elements; i++) {
+        parts[0][i] += parts[1][i];
+    }
+    cr_expect_lt(difference(&whole, want, parts[0], false), 1e-9, "gradients differ by %.3g",
+                 difference(&whole, want, parts[0], false));
+    double *values = read_arena(&whole, EDT_PARAMS_VALUES);
+    for (int r = 0; r < 2; r++) {
+        double *own = read_arena(&ranks[r].t, EDT_PARAMS_VALUES);
+        cr_expect_lt(difference(&whole, values, own, false), 1e-11, "moving means");
+        cr_expect_lt(difference(&whole, values, own, true), 1e-11, "moving variances");
+        edt_mem_free(own);
+        edt_mem_free(parts[r]);
+        tiny_destroy(&ranks[r].t);
+    }
+    edt_mem_free(values);
+    edt_mem_free(want);
+    (void)pthread_barrier_destroy(&both.barrier);
+    tiny_destroy(&whole);
+}
+
+// Activations and their gradients are 16 bits wide; what belongs to variables and sums is not.
+Test(autodiff, gradients_of_variables_stay_wide_in_16_bits, .timeout = 30)
+{
+    edt_hparams hp;
+    edt_test_model_hparams("efficientdet-d0", 128, 128, &hp);
+    const edt_model_options options = {.mode = EDT_MODEL_TRAIN,
+                                       .real = EDT_DTYPE_BF16,
+                                       .batch_size = 1,
+                                       .losses = true,
+                                       .loss_scaled = true,
+                                       .bn_ranks = 2};
+    edt_model *model = edt_test_model(&hp, &options);
+    const edt_graph *graph = model->graph;
+    int n_sums[2] = {0};
+    for (int i = 0; i < graph->n_nodes; i++) {
+        const edt_node *node = &graph->nodes[i];
+        if (node->out[0] == EDT_NO_VALUE) {
+            continue;
+        }
+        const edt_value *out = &graph->values[node->out[0]];
+        const bool sums = node->kind == EDT_OP_BN_STATS || node->kind == EDT_OP_BN_BWD_STATS;
+        cr_expect_eq(node->attrs.reduce_over_ranks, sums, "%s", node->name);
+        if (sums) {
+            n_sums[node->backward]++;
+            cr_expect_eq(out->desc.dtype, EDT_DTYPE_F64, "%s", node->name);
+        } else if (out->role == EDT_VALUE_PARAM_GRAD || strstr(node->name, "_loss") != NULL) {
+            cr_expect_eq(out->desc.dtype, EDT_DTYPE_F32, "%s", node->name);
+        } else {
+            cr_expect_eq(out->desc.dtype, EDT_DTYPE_BF16, "%s", node->name);
+        }
+    }
+    cr_expect_gt(n_sums[0], 50);
+    cr_expect_eq(n_sums[0], n_sums[1]);
+    for (int i = 0; i < graph->n_params; i++) {
+        if (graph->params[i].trainable) {
+            cr_expect_eq(graph->values[graph->params[i].grad].desc.dtype, EDT_DTYPE_F32, "%s",
+                         graph->params[i].name);
+        }
+    }
+    edt_model_destroy(model);
+    edt_hparams_deinit(&hp);
 }
