@@ -43,8 +43,8 @@ __global__ void max_pool_kernel(edt_cuda_pixels pixels, edt_cuda_window window, 
                                 T *y, uint8_t *index)
 {
     for_pixels<V>(pixels, [&](int64_t n, int oy, int ox, int64_t channel) {
-        float best[V];
-        run<uint8_t, V> chosen;
+        float best[V] = {};
+        run<uint8_t, V> chosen = {};
         bool first = true;
         for (int ky = 0; ky < window.kh; ++ky) {
             const int iy = oy * window.sh - window.top + ky;
