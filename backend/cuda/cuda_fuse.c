@@ -11,7 +11,7 @@ static edt_cuda_fuse fuse_of(const edt_kernel *kernel, const edt_cuda_run *run, 
         .method = attrs->fuse_method,
         .act = attrs->act,
         .n = attrs->fuse_n,
-        .accumulate = attrs->accumulate,
+        .accumulate = attrs->accumulate ? 1 : 0,
     };
     for (int j = 0; j < fuse.n; ++j) {
         fuse.x[j] = run->in[first + j];

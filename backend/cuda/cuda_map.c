@@ -90,10 +90,10 @@ static void prepare_normalize(const edt_cuda_limits *limits, const edt_kernel *k
         how->mean[c] = attrs->norm_mean[c];
         how->std[c] = attrs->norm_std[c];
     }
-    how->scale_range = attrs->norm_scale_range;
+    how->scale_range = attrs->norm_scale_range ? 1 : 0;
     const int64_t n_values = 3 * how->w;
-    const int64_t n_runs =
-        n_values % EDT_CUDA_NORMALIZE_RUN == 0 ? n_values / EDT_CUDA_NORMALIZE_RUN : n_values;
+    how->run = n_values % EDT_CUDA_NORMALIZE_RUN == 0 ? EDT_CUDA_NORMALIZE_RUN : 1;
+    const int64_t n_runs = n_values / how->run;
     how->grid_x = (int)((n_runs - 1) / EDT_CUDA_NORMALIZE_COLUMNS + 1);
     how->grid_y = clamp((how->n * how->h - 1) / EDT_CUDA_NORMALIZE_ROWS + 1, limits->grid_y);
 }

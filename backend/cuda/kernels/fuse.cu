@@ -137,7 +137,7 @@ __device__ inline void finish_weights(const edt_cuda_fuse &fuse, int64_t channel
             gradient = 0;
         }
         float *to = &fuse.dw[j][channel];
-        *to = (float)(fuse.accumulate ? (double)*to + gradient : gradient);
+        *to = (float)(fuse.accumulate != 0 ? (double)*to + gradient : gradient);
     }
 }
 

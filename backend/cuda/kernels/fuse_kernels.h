@@ -18,11 +18,11 @@ extern "C" {
 typedef struct edt_cuda_fuse {
     edt_fuse_method method;
     edt_act act;
-    int n; // of x
+    int n;          // of x
+    int accumulate; // dw
     const void *x[EDT_FUSE_MAX_IN];
     const float *w[EDT_FUSE_MAX_IN]; // NULL for EDT_FUSE_SUM
     // Backward; NULL for what is not wanted.
-    bool accumulate; // dw
     void *dx[EDT_FUSE_MAX_IN];
     float *dw[EDT_FUSE_MAX_IN];
 } edt_cuda_fuse;

@@ -169,7 +169,7 @@ __global__ void normalize_kernel(edt_cuda_normalize how, const uint8_t *image,
             const float mean = c == 0 ? how.mean[0] : c == 1 ? how.mean[1] : how.mean[2];
             const float std = c == 0 ? how.std[0] : c == 1 ? how.std[1] : how.std[2];
             float v = first + i < n_inside ? ((float)from.at[i] - mean) / std : 0.0F;
-            if (how.scale_range) {
+            if (how.scale_range != 0) {
                 v = v * 2.0F / 255.0F - 1.0F;
             }
             to.at[i] = from_float<T>(v);
@@ -259,7 +259,7 @@ cudaError_t edt_cuda_normalize_images(cudaStream_t stream, edt_dtype real,
     constexpr int n_threads = EDT_CUDA_NORMALIZE_COLUMNS * EDT_CUDA_NORMALIZE_ROWS;
     return EDT_CUDA_REAL(
         real, T,
-        if (3 * how->w % V != 0) {
+        if (how->run == 1) {
             return EDT_CUDA_LAUNCH((normalize_kernel<T, 1>), grid, n_threads, 0, stream, *how,
                                    image, valid_hw, (T *)y);
         } return EDT_CUDA_LAUNCH((normalize_kernel<T, V>), grid, n_threads, 0, stream, *how,

@@ -33,19 +33,19 @@ cudaError_t edt_cuda_drop_connect(cudaStream_t stream, int n_blocks, int grid_im
                                   edt_dtype real, int64_t n_images, int64_t n_each,
                                   float survival, const void *x, const float *u, void *y);
 
-typedef struct edt_cuda_normalize {
-    int64_t n, h, w; // of the images, 3 channels
-    float mean[3], std[3];
-    bool scale_range;
-    int grid_x, grid_y; // of blocks of 32 x 8 threads: runs of a pixel row, pixel rows
-} edt_cuda_normalize;
-// Elements that a thread of it takes; so many divide the elements of a pixel row, or each
-// thread takes one.
+// Blocks of 32 runs side by side by 8 pixel rows. A run has EDT_CUDA_NORMALIZE_RUN values where
+// they divide a pixel row, else 1.
 enum {
     EDT_CUDA_NORMALIZE_RUN = 8,
     EDT_CUDA_NORMALIZE_COLUMNS = 32,
     EDT_CUDA_NORMALIZE_ROWS = 8
 };
+typedef struct edt_cuda_normalize {
+    int64_t n, h, w; // of the images, 3 channels
+    float mean[3], std[3];
+    int scale_range, run;
+    int grid_x, grid_y;
+} edt_cuda_normalize;
 cudaError_t edt_cuda_normalize_images(cudaStream_t stream, edt_dtype real,
                                       const edt_cuda_normalize *how, const uint8_t *image,
                                       const int32_t *valid_hw, void *y);

@@ -201,7 +201,7 @@ template <int V> struct channel_norms {
         load_channels(bwd.invstd + place.channel, invstd);
         load_channels(bwd.gamma + place.channel, gamma);
         load_channels(bwd.beta + place.channel, beta);
-        for (int i = 0; bwd.from_variance && i < V; ++i) {
+        for (int i = 0; bwd.from_variance != 0 && i < V; ++i) {
             invstd[i] = 1.0F / sqrtf(invstd[i] + bwd.epsilon);
         }
     }
@@ -247,10 +247,10 @@ EDT_CUDA_ROW_KERNEL bwd_sums_kernel(edt_cuda_rows rows, edt_cuda_norm_bwd bwd, c
     edt::store_partial(rows, place, 0, sums, partial);
 }
 
-__device__ inline void put(float *to, int64_t i, double value, bool accumulate)
+__device__ inline void put(float *to, int64_t i, double value, int accumulate)
 {
     if (to != nullptr) {
-        to[i] = (float)(accumulate ? (double)to[i] + value : value);
+        to[i] = (float)(accumulate != 0 ? (double)to[i] + value : value);
     }
 }
 

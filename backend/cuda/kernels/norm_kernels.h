@@ -51,15 +51,14 @@ cudaError_t edt_cuda_norm_whole(cudaStream_t stream, edt_dtype real, const edt_c
                                 edt_act act, const edt_cuda_norm *norm, const void *x, void *y);
 
 // Backward. dz is the gradient of the normalised value before the activation, xhat that value
-// before gamma and beta.
+// before gamma and beta. No padding, as in all that is passed to kernels.
 typedef struct edt_cuda_norm_bwd {
     edt_act act;
-    const float *gamma, *beta, *mean;
-    const float *invstd; // or the variance, with from_variance
-    bool from_variance;
+    int from_variance; // invstd is the variance
+    int accumulate;    // dgamma, dbeta
     float epsilon;
-    double per_row; // 1 over the rows that sums cover; 0: dx without the mean terms
-    bool accumulate;
+    const float *gamma, *beta, *mean, *invstd;
+    double per_row;        // 1 over the rows that sums cover; 0: dx without the mean terms
     float *dgamma, *dbeta; // may be NULL
     double *sums;          // [2][C] of dz and dz * xhat; of finish may be NULL
 } edt_cuda_norm_bwd;
