@@ -101,7 +101,7 @@ static edt_status gemm_seconds(edt_cuda_backend *backend, edt_dtype type, int64_
     size_t workspace_bytes = 0;
     edt_status status;
     EDT_TRY_GOTO(edt_cuda_gemm_create(backend, &options, err, &work.gemm, &workspace_bytes));
-    EDT_TRY_GOTO(work_init(backend, &work, (size_t)(side * side) * edt_dtype_size(type),
+    EDT_TRY_GOTO(work_init(backend, &work, (size_t)(side * side) * edt_dtype_bytes(type),
                            workspace_bytes, err));
     EDT_TRY_GOTO(work_seconds(backend, &work, err, out_seconds));
 fail:

@@ -48,10 +48,17 @@ slot *warp_slots();
 // Queues a grid on the stream; `work` runs one thread. See emulator.h.
 cudaError_t launch_grid(const char *name, const void *kernel, dim3 grid, dim3 block,
                         size_t shared_bytes, cudaStream_t stream, std::function<void()> work);
-// Fails where an argument is, or holds, the address of host memory that a device could not
-// read.
-bool argument_fits(const char *name, int index, const void *value, size_t n_bytes,
-                   bool is_pointer);
+// Fails where a pointer that is an argument is not memory that a device can read. Pointers
+// inside structures are not looked at.
+bool argument_fits(const char *name, int index, const void *at);
+
+template <typename V> bool value_fits(const char *name, int index, const V &value)
+{
+    if constexpr (std::is_pointer_v<V>) {
+        return argument_fits(name, index, value);
+    }
+    return true;
+}
 
 template <typename... P, typename... A>
 cudaError_t launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block,
@@ -60,11 +67,7 @@ cudaError_t launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block
     std::tuple<std::decay_t<P>...> values(static_cast<std::decay_t<P>>(arguments)...);
     int index = 0;
     const bool fit = std::apply(
-        [&](const auto &...value) {
-            return (argument_fits(name, index++, &value, sizeof value,
-                                  std::is_pointer_v<std::decay_t<decltype(value)>>) &&
-                    ...);
-        },
+        [&](const auto &...value) { return (value_fits(name, index++, value) && ...); },
         values);
     if (!fit) {
         return cudaErrorIllegalAddress;

@@ -204,33 +204,18 @@ bool check_device(const char *what, const void *at, size_t n_bytes)
     return false;
 }
 
-bool argument_fits(const char *name, int index, const void *value, size_t n_bytes,
-                   bool is_pointer)
+bool argument_fits(const char *name, int index, const void *at)
 {
     const std::lock_guard<std::recursive_mutex> guard(device_lock);
-    for (size_t i = 0; i + sizeof(uintptr_t) <= n_bytes; i += sizeof(uintptr_t)) {
-        uintptr_t word;
-        memcpy(&word, static_cast<const char *>(value) + i, sizeof word);
-        if (word == 0 || memory_kind_of(reinterpret_cast<void *>(word)) != memory_kind::other) {
-            continue;
-        }
-        uintptr_t start;
-        if (find(reinterpret_cast<void *>(word - 1), 0, &start) != nullptr) {
-            continue; // the end of a block
-        }
-        // A word of a structure may be anything; only what is mapped is taken for an address.
-        unsigned char there;
-        const uintptr_t page = page_bytes();
-        if (is_pointer ||
-            (word >> 47 == 0 && word >> 40 != 0 &&
-             mincore(reinterpret_cast<void *>(word / page * page), 1, &there) == 0)) {
-            fail(cudaErrorIllegalAddress,
-                 "kernel %s: argument %d holds %p, an address of the host", name, index,
-                 reinterpret_cast<void *>(word));
-            return false;
-        }
+    uintptr_t start;
+    // One past the end of a block is a pointer, too.
+    if (at == nullptr || memory_kind_of(at) != memory_kind::other ||
+        find(static_cast<const char *>(at) - 1, 0, &start) != nullptr) {
+        return true;
     }
-    return true;
+    fail(cudaErrorIllegalAddress, "kernel %s: argument %d is %p, not memory of the device",
+         name, index, at);
+    return false;
 }
 
 } // namespace edt_emulator

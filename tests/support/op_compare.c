@@ -45,6 +45,9 @@ edt_status edt_op_execute(edt_backend *backend, const edt_op_desc *desc, const e
     for (int i = 0; i < desc->n_out; ++i) {
         EDT_TRY_GOTO(upload(backend, &desc->out[i], out[i], err, &device.out[i]));
     }
+    if (table->begin != NULL) {
+        EDT_TRY_GOTO(table->begin(backend, ctx, err));
+    }
     EDT_TRY_GOTO(
         table->run(backend, kernel, ctx, device.in, device.out, device.workspace, err));
     EDT_TRY_GOTO(table->synchronize(backend, err));
@@ -72,11 +75,6 @@ fail:
         table->release(backend, kernel);
     }
     return status;
-}
-
-static bool is_real(edt_dtype dtype)
-{
-    return dtype == EDT_DTYPE_F32 || dtype == EDT_DTYPE_F64;
 }
 
 // Type of input i, f32 in a case, where activations are `real` (backend/op.h).
@@ -160,11 +158,9 @@ static void prefill_out(const edt_tensor_desc *desc, void *to)
     }
 }
 
-static edt_status run_case(edt_backend *backend, const edt_op_case *op_case, edt_dtype real,
-                           edt_error *err, case_run *run)
+static edt_status alloc_run(const edt_op_case *op_case, edt_dtype real, edt_error *err,
+                            case_run *run)
 {
-    static const edt_run_ctx ctx = {
-        .params_version = 0, .learning_rate = 0.05, .ema_decay = 0.9, .adam_t = 3};
     EDT_TRY(edt_op_retype(&op_case->desc, real, err, &run->desc));
     for (int i = 0; i < run->desc.n_in; ++i) {
         if (run->desc.in[i].dtype != EDT_DTYPE_NONE) {
@@ -177,7 +173,32 @@ static edt_status run_case(edt_backend *backend, const edt_op_case *op_case, edt
             prefill_out(&run->desc.out[i], run->out[i]);
         }
     }
-    edt_op_fill(&run->desc, op_case->seed, run->in);
+    return EDT_OK;
+}
+
+// The same numbers in the other's types, which hold them exactly.
+static void widen_inputs(const case_run *from, case_run *to)
+{
+    for (int i = 0; i < from->desc.n_in; ++i) {
+        const edt_tensor_desc *t = &from->desc.in[i];
+        if (from->in[i] == NULL) {
+            continue;
+        }
+        if (t->dtype == to->desc.in[i].dtype) {
+            memcpy(to->in[i], from->in[i], edt_tensor_bytes(t));
+            continue;
+        }
+        for (int64_t k = 0; k < edt_shape_count(&t->shape); ++k) {
+            edt_ref_real_put(to->desc.in[i].dtype, to->in[i], k,
+                             edt_ref_real_get(t->dtype, from->in[i], k));
+        }
+    }
+}
+
+static edt_status execute_run(edt_backend *backend, case_run *run, edt_error *err)
+{
+    static const edt_run_ctx ctx = {
+        .params_version = 0, .learning_rate = 0.05, .ema_decay = 0.9, .adam_t = 3};
     return edt_op_execute(backend, &run->desc, &ctx, run->in, run->out, err);
 }
 
@@ -192,7 +213,7 @@ static double value_at(const edt_tensor_desc *desc, const void *from, int64_t i)
 // Largest difference of `got` to `want` relative to the largest of `want`.
 static double relative_error(const edt_tensor_desc *want_desc, const void *want,
                              const edt_tensor_desc *got_desc, const void *got,
-                             int64_t *out_index)
+                             int64_t *out_index, double *out_largest)
 {
     const int64_t n = edt_shape_count(&want_desc->shape);
     double largest = 0;
@@ -207,11 +228,26 @@ static double relative_error(const edt_tensor_desc *want_desc, const void *want,
             *out_index = i;
         }
     }
-    return worst == 0 ? 0 : worst / fmax(largest, 1e-30);
+    *out_largest = fmax(largest, 1e-30);
+    return worst == 0 ? 0 : worst / *out_largest;
+}
+
+// What rounding a result to its type may change, relative to the largest. A convolution may
+// round twice: libraries store the sums of products in the result's type before what follows
+// them.
+static double rounding_of(edt_op_kind kind, edt_dtype dtype, double largest)
+{
+    const double n = kind == EDT_OP_CONV2D || kind == EDT_OP_CONV2D_BN_ACT ? 2 : 1;
+    switch (dtype) {
+    case EDT_DTYPE_BF16: return n * 0x1p-8;
+    case EDT_DTYPE_F16: return n * (0x1p-11 + 0x1p-25 / largest);
+    default: return 0;
+    }
 }
 
 typedef struct comparison {
     const edt_op_case *op_case;
+    edt_dtype real;
     const case_run *exact, *ref, *got;
     edt_op_report report;
 } comparison;
@@ -219,35 +255,41 @@ typedef struct comparison {
 static edt_status compare_operand(comparison *c, bool is_out, int i, edt_error *err)
 {
     const edt_tensor_desc *got_desc = is_out ? &c->got->desc.out[i] : &c->got->desc.in[i];
-    const edt_tensor_desc *want_desc = is_out ? &c->exact->desc.out[i] : &c->exact->desc.in[i];
+    const edt_tensor_desc *exact_desc = is_out ? &c->exact->desc.out[i] : &c->exact->desc.in[i];
     const void *got = is_out ? c->got->out[i] : c->got->in[i];
     const void *ref = is_out ? c->ref->out[i] : c->ref->in[i];
     const void *exact = is_out ? c->exact->out[i] : c->exact->in[i];
     if (got == NULL) {
         return EDT_OK;
     }
-    const bool real = is_real(got_desc->dtype);
+    const edt_tensor_desc *ref_desc = is_out ? &c->ref->desc.out[i] : &c->ref->desc.in[i];
+    const bool real = c->op_case->desc.kind != EDT_OP_CAST && got_desc->dtype != EDT_DTYPE_U8;
+    const edt_tensor_desc *want_desc = real ? exact_desc : ref_desc;
     const void *want = real ? exact : ref;
+    double largest;
     int64_t index;
-    const double error = relative_error(want_desc, want, got_desc, got, &index);
+    const double error = relative_error(want_desc, want, got_desc, got, &index, &largest);
     int64_t ref_index;
-    const double ref_error = relative_error(want_desc, want, got_desc, ref, &ref_index);
+    const double ref_error =
+        relative_error(want_desc, want, ref_desc, ref, &ref_index, &largest);
+    const double allowed = real ? c->op_case->tolerance + rounding_of(c->op_case->desc.kind,
+                                                                      got_desc->dtype, largest)
+                                : 0;
     c->report.ref_worst = fmax(c->report.ref_worst, ref_error);
     if (error > c->report.worst) {
         c->report.worst = error;
         c->report.worst_operand = is_out ? i : EDT_OP_MAX_OUT + i;
     }
-    if (error > (real ? c->op_case->tolerance : 0)) {
+    if (error > allowed) {
         char text[EDT_SHAPE_TEXT_BYTES];
         EDT_FAIL(
             err, EDT_ERR_MISMATCH,
-            "case %s: %s %d %s differs most at %" PRId64
+            "case %s in %s: %s %d %s differs most at %" PRId64
             ": %.9g, want %.9g; relative to the largest value %.3g, allowed %.3g (the float "
             "reference: %.3g)",
-            c->op_case->name, is_out ? "output" : "updated input", i,
+            c->op_case->name, edt_dtype_name(c->real), is_out ? "output" : "updated input", i,
             edt_shape_text(&got_desc->shape, text), index, value_at(got_desc, got, index),
-            value_at(want_desc, want, index), error, real ? c->op_case->tolerance : 0,
-            ref_error);
+            value_at(want_desc, want, index), error, allowed, ref_error);
     }
     return EDT_OK;
 }
@@ -268,19 +310,28 @@ static edt_status compare_all(comparison *c, edt_error *err)
     return EDT_OK;
 }
 
-edt_status edt_op_compare(edt_backend *backend, const edt_op_case *op_case, edt_error *err,
-                          edt_op_report *out_report)
+edt_status edt_op_compare_typed(edt_backend *backend, const edt_op_case *op_case,
+                                edt_dtype real, edt_error *err, edt_op_report *out_report)
 {
     edt_status status = EDT_OK;
     edt_backend *ref = NULL;
     case_run exact = {0};
     case_run ref_float = {0};
     case_run got = {0};
+    // The reference has all types for casts and two for everything else.
+    const edt_dtype ref_real = op_case->desc.kind == EDT_OP_CAST ? real : EDT_DTYPE_F32;
     EDT_TRY(edt_backend_ref_create(err, &ref));
-    EDT_TRY_GOTO(run_case(ref, op_case, EDT_DTYPE_F64, err, &exact));
-    EDT_TRY_GOTO(run_case(ref, op_case, EDT_DTYPE_F32, err, &ref_float));
-    EDT_TRY_GOTO(run_case(backend, op_case, EDT_DTYPE_F32, err, &got));
-    comparison c = {.op_case = op_case, .exact = &exact, .ref = &ref_float, .got = &got};
+    EDT_TRY_GOTO(alloc_run(op_case, EDT_DTYPE_F64, err, &exact));
+    EDT_TRY_GOTO(alloc_run(op_case, ref_real, err, &ref_float));
+    EDT_TRY_GOTO(alloc_run(op_case, real, err, &got));
+    edt_op_fill(&got.desc, op_case->seed, got.in);
+    widen_inputs(&got, &exact);
+    widen_inputs(&got, &ref_float);
+    EDT_TRY_GOTO(execute_run(backend, &got, err));
+    EDT_TRY_GOTO(execute_run(ref, &exact, err));
+    EDT_TRY_GOTO(execute_run(ref, &ref_float, err));
+    comparison c = {
+        .op_case = op_case, .real = real, .exact = &exact, .ref = &ref_float, .got = &got};
     EDT_TRY_GOTO(compare_all(&c, err));
     *out_report = c.report;
 fail:
@@ -289,4 +340,10 @@ fail:
     free_run(&got);
     edt_backend_destroy(&ref);
     return status;
+}
+
+edt_status edt_op_compare(edt_backend *backend, const edt_op_case *op_case, edt_error *err,
+                          edt_op_report *out_report)
+{
+    return edt_op_compare_typed(backend, op_case, EDT_DTYPE_F32, err, out_report);
 }

@@ -43,8 +43,15 @@ edt_status edt_op_retype(const edt_op_desc *desc, edt_dtype real, edt_error *err
 // are generated as float and widened, so that f32 and f64 get the same numbers.
 void edt_op_fill(const edt_op_desc *desc, uint64_t seed, void *const *in);
 
-// EDT_ERR_MISMATCH with case, operand, index, both values and the tolerance; the backend's own
-// EDT_ERR_UNSUPPORTED passes through.
+// `real`: type of the backend's run. Its inputs, rounded to that type, are what the references
+// get, so that only arithmetic and the rounding of results differ: a result of a 16-bit type
+// may be off by the type's unit roundoff (dense convolutions: by two) on top of the case's
+// tolerance (and, for f16, by half the smallest subnormal); wide results are held to the case's
+// tolerance whatever `real` is. Casts must agree exactly. EDT_ERR_MISMATCH with case, operand,
+// index, both values and the tolerance; the backend's own EDT_ERR_UNSUPPORTED passes through.
+edt_status edt_op_compare_typed(edt_backend *backend, const edt_op_case *op_case,
+                                edt_dtype real, edt_error *err, edt_op_report *out_report);
+// In f32.
 edt_status edt_op_compare(edt_backend *backend, const edt_op_case *op_case, edt_error *err,
                           edt_op_report *out_report);
 
