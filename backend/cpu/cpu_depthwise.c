@@ -291,11 +291,16 @@ static void weight_rows(const edt_kernel *kernel, const edt_cpu_run *run, int64_
     }
 }
 
+// Floats add up over about so many output columns, blocks in double.
+enum { COLUMNS_PER_BLOCK = 1024 };
+
 static edt_status run_weight(edt_kernel *kernel, const edt_cpu_run *run)
 {
     const edt_shape *out = &kernel->desc.in[1].shape;
     const int64_t n_dw = edt_shape_count(&kernel->desc.out[0].shape);
-    float *partial = (float *)(void *)run->workspace; // [threads][kh * kw * C]
+    double *sums = (double *)(void *)run->workspace; // [threads][kh * kw * C]
+    float *blocks = (float *)(void *)(sums + run->backend->base.n_threads * n_dw); // the same
+    const int64_t n_block = (COLUMNS_PER_BLOCK + out->dim[2] - 1) / out->dim[2];
     float *dw = run->out[0];
     const int n_threads = edt_cpu_threads(run->backend, edt_shape_count(out));
     if (dw == NULL) {
@@ -305,18 +310,25 @@ static edt_status run_weight(edt_kernel *kernel, const edt_cpu_run *run)
     {
         const int n_parts = omp_get_num_threads();
         const int part = omp_get_thread_num();
-        float *mine = partial + part * n_dw;
+        double *mine = sums + part * n_dw;
+        float *block = blocks + part * n_dw;
         int64_t begin;
         int64_t end;
-        memset(mine, 0, (size_t)n_dw * sizeof(float));
+        memset(mine, 0, (size_t)n_dw * sizeof(double));
         edt_cpu_split(out->dim[0] * out->dim[1], n_parts, part, &begin, &end);
-        weight_rows(kernel, run, begin, end, mine);
+        for (int64_t row = begin; row < end; row += n_block) {
+            memset(block, 0, (size_t)n_dw * sizeof(float));
+            weight_rows(kernel, run, row, row + n_block < end ? row + n_block : end, block);
+            for (int64_t i = 0; i < n_dw; i++) {
+                mine[i] += (double)block[i];
+            }
+        }
 #pragma omp barrier
         edt_cpu_split(n_dw, n_parts, part, &begin, &end);
         for (int64_t i = begin; i < end; i++) {
             double total = 0;
             for (int p = 0; p < n_parts; p++) {
-                total += (double)partial[p * n_dw + i];
+                total += sums[p * n_dw + i];
             }
             edt_cpu_put(&dw[i], total, kernel->desc.attrs.accumulate);
         }
@@ -355,8 +367,9 @@ edt_status edt_cpu_prepare_depthwise(edt_cpu_backend *backend, edt_kernel *kerne
     }
     if (kind == EDT_OP_DEPTHWISE_WEIGHT) {
         kernel->run = run_weight;
-        kernel->workspace_bytes =
-            (size_t)backend->base.n_threads * edt_tensor_bytes(&kernel->desc.out[0]);
+        kernel->workspace_bytes = (size_t)backend->base.n_threads *
+                                  (size_t)edt_shape_count(&kernel->desc.out[0].shape) *
+                                  (sizeof(double) + sizeof(float));
     } else if (kind == EDT_OP_DEPTHWISE_BN_ACT) {
         kernel->run = run_bn_act;
         const size_t n_floats = (size_t)((conv->kh * conv->kw + 1) * in->dim[3]);

@@ -1,9 +1,29 @@
 // Batch normalisation with the activation fused in: statistics, normalisation and both backward
-// passes. Statistics are taken of x - shift (shift: some value of the channel), which keeps the
-// one-pass variance exact where the mean is large.
+// passes. Floats are summed over a block of rows only, as differences to the block's first row,
+// and moved to the caller's origin in double: the one-pass variance stays exact where the mean
+// is large and the origin far.
 #include "backend/cpu/kernels_vec.h"
 
 enum { ROWS = 32 };
+
+// Adds a block's sums s of x - origin and q of its square, over n rows, as sums of x - shift.
+EDT_INLINE void add_moved(vf origin, vf shift, vf s, vf q, double n, int m,
+                          double *restrict sum, double *restrict square)
+{
+    float lanes[4][VL];
+    v_store(lanes[0], origin);
+    v_store(lanes[1], shift);
+    v_store(lanes[2], s);
+    v_store(lanes[3], q);
+#pragma omp simd
+    for (int k = 0; k < m; k++) {
+        const double delta = (double)lanes[0][k] - (double)lanes[1][k];
+        const double one = (double)lanes[2][k];
+        const double moved = one + n * delta;
+        sum[k] += moved;
+        square[k] += (double)lanes[3][k] + delta * (one + moved);
+    }
+}
 
 void EDT_K(bn_stats)(const float *x, const float *shift, int64_t rows, int64_t c, double *sum,
                      double *square)
@@ -12,7 +32,7 @@ void EDT_K(bn_stats)(const float *x, const float *shift, int64_t rows, int64_t c
         const int64_t n = rows - r0 < ROWS ? rows - r0 : ROWS;
         const float *block = x + r0 * c;
         EDT_FOR_STRIPS(i, c, {
-            const vf origin = v_load_n(shift + i, M);
+            const vf origin = v_load_n(block + i, M);
             vf s = v_zero();
             vf q = v_zero();
             for (int64_t r = 0; r < n; r++) {
@@ -21,8 +41,7 @@ void EDT_K(bn_stats)(const float *x, const float *shift, int64_t rows, int64_t c
                 s += d;
                 q += d * d;
             }
-            v_add_to_double(sum + i, s, M);
-            v_add_to_double(square + i, q, M);
+            add_moved(origin, v_load_n(shift + i, M), s, q, (double)n, M, sum + i, square + i);
         });
     }
 }

@@ -327,3 +327,81 @@ Test(cpu_ops, a_scaled_gradient_that_is_not_finite_halves_the_scale, .timeout = 
     }
     edt_backend_destroy(&backend);
 }
+
+// Statistics of values far from the origin that they are taken from: 1000 +- 0.01 around 0,
+// where float squares alone would have no digit left.
+Test(cpu_ops, statistics_do_not_depend_on_how_far_the_origin_is, .timeout = 60)
+{
+    enum { ROWS = 777, C = 21 };
+    static float x[ROWS * C];
+    double exact[2][C] = {{0}};
+    for (int i = 0; i < ROWS * C; i++) {
+        x[i] = 1000 + 0.01F * (float)sin(i * 0.7 + i % C);
+        const double d = (double)x[i] - 1000;
+        exact[0][i % C] += d / ROWS;
+        exact[1][i % C] += d * d / ROWS;
+    }
+    float mm[C] = {0};
+    for (int v = 0; v < N_VARIANTS; v++) {
+        edt_error err = {0};
+        edt_backend *backend = NULL;
+        if (edt_cpu_backend_create_variant(2, variants[v], &err, &backend) != EDT_OK) {
+            continue;
+        }
+        edt_op_desc desc = {.kind = EDT_OP_BN_STATS, .n_in = 2, .n_out = 1};
+        desc.in[0] = real4(3, 7, 37, C);
+        desc.in[1] = real1(C);
+        cr_assert_eq(edt_op_infer(&desc, &err), EDT_OK, "%s", err.text);
+        double sums[2 * C];
+        void *const in[2] = {x, mm};
+        void *const out[1] = {sums};
+        cr_assert_eq(edt_op_execute(backend, &desc, &(edt_run_ctx){0}, in, out, &err), EDT_OK,
+                     "%s", err.text);
+        for (int c = 0; c < C; c++) {
+            const double mean = sums[c] / ROWS;
+            const double var = sums[C + c] / ROWS - mean * mean;
+            const double want = exact[1][c] - exact[0][c] * exact[0][c];
+            cr_expect_float_eq(mean - 1000, exact[0][c], 1e-9, "%s: mean %.9g", variants[v],
+                               mean);
+            cr_expect_float_eq(var, want, 2e-5 * want, "%s: variance %.9g, want %.9g",
+                               variants[v], var, want);
+        }
+        edt_backend_destroy(&backend);
+    }
+}
+
+// A map of half a million columns: the float sums of a block stay small, and the rest is
+// double.
+Test(cpu_ops, depthwise_weight_gradients_of_large_maps_keep_their_digits, .timeout = 60)
+{
+    enum { H = 512, W = 512, N = 2, C = 4 };
+    edt_error err = {0};
+    edt_backend *backend = NULL;
+    cr_assert_eq(edt_backend_cpu_create(1, &err, &backend), EDT_OK, "%s", err.text);
+    edt_op_desc desc = {.kind = EDT_OP_DEPTHWISE_WEIGHT, .n_in = 2, .n_out = 1};
+    desc.attrs.conv = (edt_conv_attrs){.kh = 1, .kw = 1, .sh = 1, .sw = 1};
+    desc.in[0] = real4(N, H, W, C);
+    desc.in[1] = real4(N, H, W, C);
+    cr_assert_eq(edt_op_infer(&desc, &err), EDT_OK, "%s", err.text);
+    const size_t n = (size_t)N * H * W * C;
+    float *x = edt_mem_alloc(EDT_MEM_MISC, n * sizeof(float));
+    float *dy = edt_mem_alloc(EDT_MEM_MISC, n * sizeof(float));
+    double want[C] = {0};
+    for (size_t i = 0; i < n; i++) {
+        x[i] = 1 + 0.001F * (float)(i % 97);
+        dy[i] = 1 + 0.003F * (float)(i % 31);
+        want[i % C] += (double)x[i] * (double)dy[i];
+    }
+    float dw[C];
+    void *const in[2] = {x, dy};
+    void *const out[1] = {dw};
+    cr_assert_eq(edt_op_execute(backend, &desc, &(edt_run_ctx){0}, in, out, &err), EDT_OK, "%s",
+                 err.text);
+    for (int c = 0; c < C; c++) {
+        cr_expect_float_eq((double)dw[c], want[c], 1e-6 * want[c], "%.9g, want %.9g",
+                           (double)dw[c], want[c]);
+    }
+    edt_mem_free(x);
+    edt_mem_free(dy);
+    edt_backend_destroy(&backend);
+}
