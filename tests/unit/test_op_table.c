@@ -114,6 +114,73 @@ Test(op_table, wrong_operands_are_named_with_what_was_expected, .timeout = 30)
     expect_refused(update, "Adam needs input 3 (slot1)");
 }
 
+static edt_op_desc bn_apply(edt_dtype real, edt_dtype wide)
+{
+    edt_op_desc desc = {.kind = EDT_OP_BN_APPLY, .n_in = 6, .n_out = 3};
+    desc.attrs.bn = (edt_bn_attrs){.epsilon = 1e-3, .momentum = 0.99, .n_ranks = 2};
+    desc.in[0] = (edt_tensor_desc){real, edt_shape_4(2, 3, 3, 8)};
+    desc.in[1] = (edt_tensor_desc){EDT_DTYPE_F64, edt_shape_1(16)};
+    for (int i = 2; i < 6; ++i) {
+        desc.in[i] = (edt_tensor_desc){wide, edt_shape_1(8)};
+    }
+    return desc;
+}
+
+Test(op_table, operands_are_real_or_wide, .timeout = 30)
+{
+    static const edt_dtype reals[] = {EDT_DTYPE_F32, EDT_DTYPE_F64, EDT_DTYPE_BF16,
+                                      EDT_DTYPE_F16};
+    for (int i = 0; i < 4; ++i) {
+        edt_error err = {0};
+        const edt_dtype wide = edt_dtype_wide(reals[i]);
+        edt_op_desc desc = bn_apply(reals[i], wide);
+        cr_assert_eq(edt_op_infer(&desc, &err), EDT_OK, "%s", err.text);
+        cr_expect(desc.out[0].dtype == reals[i] && desc.out[1].dtype == wide &&
+                  desc.out[2].dtype == wide);
+        edt_op_desc weight = {.kind = EDT_OP_CONV2D_WEIGHT, .n_in = 2, .n_out = 2};
+        weight.attrs.conv = (edt_conv_attrs){.kh = 1, .kw = 1, .sh = 1, .sw = 1};
+        weight.in[0] = desc.in[0];
+        weight.in[1] = desc.in[0];
+        cr_assert_eq(edt_op_infer(&weight, &err), EDT_OK, "%s", err.text);
+        cr_expect(weight.out[0].dtype == wide && weight.out[1].dtype == wide);
+    }
+    edt_op_desc desc = bn_apply(EDT_DTYPE_BF16, EDT_DTYPE_BF16);
+    expect_refused(desc, "bn_apply: input 2 (gamma) has type bf16, must be f32");
+    desc = bn_apply(EDT_DTYPE_F16, EDT_DTYPE_F32);
+    desc.in[1].dtype = EDT_DTYPE_F32;
+    expect_refused(desc, "input 1 (sums) has type f32, must be f64");
+    desc = bn_apply(EDT_DTYPE_F32, EDT_DTYPE_F32);
+    desc.attrs.bn.n_ranks = 0;
+    expect_refused(desc, "bn_apply: attribute bn.n_ranks is 0, must be at least 1");
+    desc.in[1].shape = edt_shape_1(8);
+    desc.attrs.bn.n_ranks = 1;
+    expect_refused(desc, "input 1 (sums) has shape [8], must be [16]");
+}
+
+Test(op_table, a_scaled_loss_needs_its_scale, .timeout = 30)
+{
+    edt_op_desc loss = {.kind = EDT_OP_BOX_LOSS, .n_in = 3, .n_out = 2};
+    loss.attrs.loss = (edt_loss_attrs){.anchors_per_cell = 1, .scaled = true};
+    loss.in[0] = (edt_tensor_desc){EDT_DTYPE_F16, edt_shape_4(1, 2, 2, 4)};
+    loss.in[1] = (edt_tensor_desc){EDT_DTYPE_F32, edt_shape_3(1, 4, 4)};
+    loss.in[2] = (edt_tensor_desc){EDT_DTYPE_F32, edt_shape_1(1)};
+    expect_refused(loss, "box_loss: loss.scaled is set and input 3 (scale) absent");
+    loss.n_in = 4;
+    loss.in[3] = (edt_tensor_desc){EDT_DTYPE_F32, edt_shape_1(1)};
+    expect_refused(loss, "input 3 (scale) has shape [1], must be [2]");
+    loss.in[3].shape = edt_shape_1(2);
+    edt_error err = {0};
+    cr_expect_eq(edt_op_infer(&loss, &err), EDT_OK, "%s", err.text);
+    cr_expect(loss.out[0].dtype == EDT_DTYPE_F32 && loss.out[1].dtype == EDT_DTYPE_F16);
+
+    edt_op_desc cast = {.kind = EDT_OP_CAST, .n_in = 1, .n_out = 1};
+    cast.in[0] = loss.in[0];
+    expect_refused(cast, "cast: attribute cast_dtype is none, must be f32, f64, bf16 or f16");
+    cast.attrs.cast_dtype = EDT_DTYPE_F32;
+    cast.in[0].dtype = EDT_DTYPE_I32;
+    expect_refused(cast, "cast: input 0 (x) has type i32, must be f32, f64, bf16 or f16");
+}
+
 Test(op_table, act_types_are_parsed_and_others_refused, .timeout = 30)
 {
     edt_error err = {0};
