@@ -124,7 +124,7 @@ static edt_status make_tensor(edt_cuda_cudnn_conv *conv, int64_t uid, cudnnDataT
     int64_t stride[4];
     const int64_t alignment = ALIGNMENT;
     edt_cuda_channels_last(nchw[0], nchw[1], nchw[2], nchw[3], dim, stride);
-    cudnnBackendDescriptor_t t;
+    cudnnBackendDescriptor_t t = NULL;
     EDT_TRY(make(conv, CUDNN_BACKEND_TENSOR_DESCRIPTOR, err, &t));
     SET(t, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type, err);
     SET(t, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, dim, err);
@@ -146,7 +146,7 @@ static edt_status make_window(edt_cuda_cudnn_conv *conv, const edt_cuda_conv_geo
     const int64_t stride[2] = {g->sh, g->sw};
     const int64_t before[2] = {g->before_h, g->before_w};
     const int64_t after[2] = {g->after_h, g->after_w};
-    cudnnBackendDescriptor_t c;
+    cudnnBackendDescriptor_t c = NULL;
     EDT_TRY(make(conv, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, err, &c));
     SET(c, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute, err);
     SET(c, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode, err);
@@ -200,19 +200,19 @@ static edt_status make_graph(edt_cuda_cudnn_conv *conv, const edt_cuda_conv_geom
                              edt_dtype real, edt_dtype out, edt_error *err,
                              cudnnBackendDescriptor_t *out_graph)
 {
-    cudnnDataType_t in_type;
-    cudnnDataType_t out_type;
+    cudnnDataType_t in_type = CUDNN_DATA_FLOAT;
+    cudnnDataType_t out_type = CUDNN_DATA_FLOAT;
     EDT_TRY(data_type(real, err, &in_type));
     EDT_TRY(data_type(out, err, &out_type));
     const int64_t x_dim[4] = {g->n, g->ci, g->h, g->w};
     const int64_t w_dim[4] = {g->co, g->ci, g->kh, g->kw};
     const int64_t y_dim[4] = {g->n, g->co, g->ho, g->wo};
-    cudnnBackendDescriptor_t x;
-    cudnnBackendDescriptor_t w;
-    cudnnBackendDescriptor_t y;
-    cudnnBackendDescriptor_t window;
-    cudnnBackendDescriptor_t op;
-    cudnnBackendDescriptor_t graph;
+    cudnnBackendDescriptor_t x = NULL;
+    cudnnBackendDescriptor_t w = NULL;
+    cudnnBackendDescriptor_t y = NULL;
+    cudnnBackendDescriptor_t window = NULL;
+    cudnnBackendDescriptor_t op = NULL;
+    cudnnBackendDescriptor_t graph = NULL;
     EDT_TRY(make_tensor(conv, UID_X, g->pass == EDT_CUDA_CONV_DATA ? out_type : in_type, x_dim,
                         err, &x));
     EDT_TRY(make_tensor(conv, UID_W, g->pass == EDT_CUDA_CONV_WEIGHT ? out_type : in_type,
@@ -308,7 +308,7 @@ static edt_status search(edt_cuda_cudnn_conv *conv, const edt_cuda_backend *back
                          cudnnBackendDescriptor_t graph, cudnnBackendHeurMode_t mode,
                          edt_dtype real, edt_error *err)
 {
-    cudnnBackendDescriptor_t heuristics;
+    cudnnBackendDescriptor_t heuristics = NULL;
     cudnnBackendDescriptor_t configs[MAX_CONFIGS];
     int64_t n_configs = 0;
     EDT_TRY(make(conv, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, err, &heuristics));
@@ -341,7 +341,7 @@ static edt_status build(edt_cuda_cudnn_conv *conv, const edt_cuda_backend *backe
                         const edt_cuda_conv_geometry *g, edt_dtype real, edt_dtype out,
                         edt_error *err)
 {
-    cudnnBackendDescriptor_t graph;
+    cudnnBackendDescriptor_t graph = NULL;
     EDT_TRY(make_graph(conv, g, real, out, err, &graph));
     EDT_TRY(search(conv, backend, graph, CUDNN_HEUR_MODE_A, real, err));
     if (conv->plan == NULL) {

@@ -49,7 +49,7 @@ edt_status edt_cuda_gemm_type(edt_dtype dtype, edt_error *err, cudaDataType *out
 static edt_status make_layout(const edt_cuda_matrix *matrix, edt_dtype dtype, edt_error *err,
                               cublasLtMatrixLayout_t *out_layout)
 {
-    cudaDataType type;
+    cudaDataType type = CUDA_R_32F;
     EDT_TRY(edt_cuda_gemm_type(dtype, err, &type));
     LT_TRY(cublasLtMatrixLayoutCreate(out_layout, type, (uint64_t)matrix->rows,
                                       (uint64_t)matrix->cols, matrix->ld),
