@@ -1,53 +1,116 @@
 // What the executor relies on beyond right numbers, on all cases of op_cases.h: output 0 may
-// lie over the input that the op table names, a run repeated gives the same bits, and derived
-// weights follow params_version.
+// lie over the input that the op table names, a run repeated or recorded and replayed gives the
+// same bits, and derived weights follow params_version.
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "backend/ref/ref_cast.h"
+#include "tests/support/cuda_device.h"
 #include "tests/support/op_cases.h"
 
-// Operands of one case on the host, which is where `ref` and `cpu` compute.
+// Operands of one case: on the host as they are before a run, in the backend's memory, and what
+// came out.
 typedef struct operands {
+    edt_backend *backend;
     edt_op_desc desc;
+    void *host_in[EDT_OP_MAX_IN];
     void *in[EDT_OP_MAX_IN];
     void *out[EDT_OP_MAX_OUT];
+    void *got_in[EDT_OP_MAX_IN];
+    void *got_out[EDT_OP_MAX_OUT];
 } operands;
 
-static void fill_outputs(operands *o)
+static void *zeroed(const edt_tensor_desc *t)
 {
+    return edt_mem_calloc(EDT_MEM_MISC, 1, edt_tensor_bytes(t));
+}
+
+static void *on_device(edt_backend *backend, const edt_tensor_desc *t)
+{
+    edt_error err = {0};
+    void *block = NULL;
+    cr_assert_eq(
+        backend->table->alloc(backend, EDT_MEM_MISC, edt_tensor_bytes(t), &err, &block), EDT_OK,
+        "%s", err.text);
+    return block;
+}
+
+// Inputs as they were filled, outputs zero.
+static void operands_reset(operands *o)
+{
+    const edt_backend_table *table = o->backend->table;
+    edt_error err = {0};
+    for (int i = 0; i < o->desc.n_in; ++i) {
+        if (o->in[i] != NULL) {
+            cr_assert_eq(table->upload(o->backend, o->in[i], o->host_in[i],
+                                       edt_tensor_bytes(&o->desc.in[i]), &err),
+                         EDT_OK, "%s", err.text);
+        }
+    }
     for (int i = 0; i < o->desc.n_out; ++i) {
         if (o->out[i] != NULL) {
-            memset(o->out[i], 0, edt_tensor_bytes(&o->desc.out[i]));
+            cr_assert_eq(
+                table->zero(o->backend, o->out[i], edt_tensor_bytes(&o->desc.out[i]), &err),
+                EDT_OK, "%s", err.text);
         }
     }
 }
 
-static void operands_create(const edt_op_case *c, operands *o)
+static void operands_create(edt_backend *backend, const edt_op_case *c, edt_dtype real,
+                            operands *o)
 {
     edt_error err = {0};
-    *o = (operands){0};
-    cr_assert_eq(edt_op_retype(&c->desc, EDT_DTYPE_F32, &err, &o->desc), EDT_OK, "%s",
-                 err.text);
+    *o = (operands){.backend = backend};
+    cr_assert_eq(edt_op_retype(&c->desc, real, &err, &o->desc), EDT_OK, "%s", err.text);
     for (int i = 0; i < o->desc.n_in; ++i) {
         if (o->desc.in[i].dtype != EDT_DTYPE_NONE) {
-            o->in[i] = edt_mem_calloc(EDT_MEM_MISC, 1, edt_tensor_bytes(&o->desc.in[i]));
+            o->host_in[i] = zeroed(&o->desc.in[i]);
+            o->got_in[i] = zeroed(&o->desc.in[i]);
+            o->in[i] = on_device(backend, &o->desc.in[i]);
         }
     }
     for (int i = 0; i < o->desc.n_out; ++i) {
         if ((c->absent_out >> i & 1) == 0) {
-            o->out[i] = edt_mem_calloc(EDT_MEM_MISC, 1, edt_tensor_bytes(&o->desc.out[i]));
+            o->got_out[i] = zeroed(&o->desc.out[i]);
+            o->out[i] = on_device(backend, &o->desc.out[i]);
         }
     }
-    edt_op_fill(&o->desc, c->seed, o->in);
+    edt_op_fill(&o->desc, c->seed, o->host_in);
+    operands_reset(o);
 }
 
 static void operands_destroy(operands *o)
 {
     for (int i = 0; i < EDT_OP_MAX_IN; ++i) {
-        edt_mem_free(o->in[i]);
+        edt_mem_free(o->host_in[i]);
+        edt_mem_free(o->got_in[i]);
+        o->backend->table->free(o->backend, o->in[i]);
     }
     for (int i = 0; i < EDT_OP_MAX_OUT; ++i) {
-        edt_mem_free(o->out[i]);
+        edt_mem_free(o->got_out[i]);
+        o->backend->table->free(o->backend, o->out[i]);
+    }
+}
+
+// Outputs, and inputs that the op updates.
+static void operands_fetch(operands *o)
+{
+    const edt_backend_table *table = o->backend->table;
+    const uint32_t inout = edt_op_get_info(o->desc.kind)->inout_mask;
+    edt_error err = {0};
+    for (int i = 0; i < o->desc.n_out; ++i) {
+        if (o->out[i] != NULL) {
+            cr_assert_eq(table->download(o->backend, o->got_out[i], o->out[i],
+                                         edt_tensor_bytes(&o->desc.out[i]), &err),
+                         EDT_OK, "%s", err.text);
+        }
+    }
+    for (int i = 0; i < o->desc.n_in; ++i) {
+        if (o->in[i] != NULL && (inout >> i & 1) != 0) {
+            cr_assert_eq(table->download(o->backend, o->got_in[i], o->in[i],
+                                         edt_tensor_bytes(&o->desc.in[i]), &err),
+                         EDT_OK, "%s", err.text);
+        }
     }
 }
 
@@ -80,21 +143,44 @@ static void release(prepared *p)
     p->backend->table->release(p->backend, p->kernel);
 }
 
-static void run(const prepared *p, uint64_t version, void *const *in, void *const *out)
+static const edt_run_ctx *context(uint64_t version, edt_run_ctx *ctx)
 {
-    const edt_run_ctx ctx = {
+    *ctx = (edt_run_ctx){
         .params_version = version, .learning_rate = 0.05, .ema_decay = 0.9, .adam_t = 3};
-    edt_error err = {0};
-    cr_assert_eq(
-        p->backend->table->run(p->backend, p->kernel, &ctx, in, out, p->workspace, &err),
-        EDT_OK, "%s", err.text);
+    return ctx;
 }
 
-static void run_once(edt_backend *backend, operands *o)
+static void queue(const prepared *p, uint64_t version, const operands *o)
+{
+    edt_run_ctx ctx;
+    edt_error err = {0};
+    cr_assert_eq(p->backend->table->run(p->backend, p->kernel, context(version, &ctx), o->in,
+                                        o->out, p->workspace, &err),
+                 EDT_OK, "%s", err.text);
+}
+
+static void begin(edt_backend *backend, uint64_t version)
+{
+    edt_run_ctx ctx;
+    edt_error err = {0};
+    if (backend->table->begin != NULL) {
+        cr_assert_eq(backend->table->begin(backend, context(version, &ctx), &err), EDT_OK, "%s",
+                     err.text);
+    }
+}
+
+static void run(const prepared *p, uint64_t version, operands *o)
+{
+    begin(p->backend, version);
+    queue(p, version, o);
+    operands_fetch(o);
+}
+
+static void run_once(operands *o)
 {
     prepared p;
-    cr_assert(prepare(backend, &o->desc, &p));
-    run(&p, 1, o->in, o->out);
+    cr_assert(prepare(o->backend, &o->desc, &p));
+    run(&p, 1, o);
     release(&p);
 }
 
@@ -102,8 +188,9 @@ static bool same_outputs(const operands *a, const operands *b)
 {
     bool same = true;
     for (int i = 0; i < a->desc.n_out; ++i) {
-        same = same && (a->out[i] == NULL ||
-                        memcmp(a->out[i], b->out[i], edt_tensor_bytes(&a->desc.out[i])) == 0);
+        same = same &&
+               (a->got_out[i] == NULL ||
+                memcmp(a->got_out[i], b->got_out[i], edt_tensor_bytes(&a->desc.out[i])) == 0);
     }
     return same;
 }
@@ -113,10 +200,10 @@ static bool same_updated(const operands *a, const operands *b)
     const uint32_t inout = edt_op_get_info(a->desc.kind)->inout_mask;
     bool same = true;
     for (int i = 0; i < a->desc.n_in; ++i) {
-        const bool updated = (inout >> i & 1) != 0 && a->in[i] != NULL &&
+        const bool updated = (inout >> i & 1) != 0 && a->got_in[i] != NULL &&
                              !(a->desc.kind == EDT_OP_OPTIMIZER && i == 1); // the gradients
-        same = same &&
-               (!updated || memcmp(a->in[i], b->in[i], edt_tensor_bytes(&a->desc.in[i])) == 0);
+        same = same && (!updated || memcmp(a->got_in[i], b->got_in[i],
+                                           edt_tensor_bytes(&a->desc.in[i])) == 0);
     }
     return same;
 }
@@ -125,45 +212,49 @@ static edt_backend *open_backend(const char *name, int n_threads)
 {
     edt_error err = {0};
     edt_backend *backend = NULL;
+    if (strcmp(name, "cuda") == 0) {
+        return edt_test_cuda_backend();
+    }
     cr_assert_eq(edt_backend_create(name, &(edt_backend_options){.n_threads = n_threads}, &err,
                                     &backend),
                  EDT_OK, "%s", err.text);
     return backend;
 }
 
-static bool supported(edt_backend *backend, const edt_op_case *c)
+static bool supported(edt_backend *backend, const edt_op_case *c, edt_dtype real)
 {
     edt_error err = {0};
     edt_op_desc desc;
-    cr_assert_eq(edt_op_retype(&c->desc, EDT_DTYPE_F32, &err, &desc), EDT_OK);
+    cr_assert_eq(edt_op_retype(&c->desc, real, &err, &desc), EDT_OK);
     return backend->table->supports(backend, &desc, &err) == EDT_OK;
 }
 
-static void check_alias(const char *name, int n_threads)
+static void check_alias(const char *name, int n_threads, edt_dtype real)
 {
     edt_backend *backend = open_backend(name, n_threads);
     bool seen[EDT_OP_N_KINDS] = {false};
     edt_op_case c;
     for (int i = 0; edt_op_case_get(i, &c); ++i) {
         const int alias = edt_op_get_info(c.desc.kind)->alias_in;
-        if (alias < 0 || (c.absent_out & 1) != 0 || !supported(backend, &c)) {
+        if (alias < 0 || (c.absent_out & 1) != 0 || !supported(backend, &c, real)) {
             continue;
         }
         operands apart, over;
-        operands_create(&c, &apart);
-        operands_create(&c, &over);
-        run_once(backend, &apart);
+        operands_create(backend, &c, real, &apart);
+        operands_create(backend, &c, real, &over);
+        run_once(&apart);
         const size_t n_bytes = edt_tensor_bytes(&over.desc.out[0]);
-        cr_assert_eq(n_bytes, edt_tensor_bytes(&over.desc.in[alias]), "%s", c.name);
-        void *own = over.out[0];
-        over.out[0] = over.in[alias];
-        run_once(backend, &over);
-        cr_expect(same_outputs(&apart, &over), "%s, %d threads: %s differs in place", name,
-                  n_threads, c.name);
-        over.out[0] = own;
+        if (n_bytes == edt_tensor_bytes(&over.desc.in[alias])) { // a cast may change it
+            void *own = over.out[0];
+            over.out[0] = over.in[alias];
+            run_once(&over);
+            cr_expect(same_outputs(&apart, &over), "%s, %d threads: %s differs in place in %s",
+                      name, n_threads, c.name, edt_dtype_name(real));
+            over.out[0] = own;
+            seen[c.desc.kind] = true;
+        }
         operands_destroy(&apart);
         operands_destroy(&over);
-        seen[c.desc.kind] = true;
     }
     for (int kind = 0; kind < EDT_OP_N_KINDS; ++kind) {
         const edt_op_info *info = edt_op_get_info((edt_op_kind)kind);
@@ -174,83 +265,161 @@ static void check_alias(const char *name, int n_threads)
 
 Test(op_runs, output_over_its_input_on_ref, .timeout = 120)
 {
-    check_alias("ref", 1);
+    check_alias("ref", 1, EDT_DTYPE_F32);
 }
 
 Test(op_runs, output_over_its_input_on_cpu, .timeout = 120)
 {
-    check_alias("cpu", 1);
-    check_alias("cpu", 2);
+    check_alias("cpu", 1, EDT_DTYPE_F32);
+    check_alias("cpu", 2, EDT_DTYPE_F32);
+}
+
+Test(op_runs, output_over_its_input_on_cuda, .timeout = 300)
+{
+    check_alias("cuda", 1, EDT_DTYPE_F32);
+    check_alias("cuda", 1, EDT_DTYPE_BF16);
 }
 
 // Another kernel, other memory, the same bits.
-Test(op_runs, a_repeated_run_gives_the_same_bits_on_cpu, .timeout = 120)
+static void check_repeated(const char *name, int n_threads, edt_dtype real)
 {
-    for (int n_threads = 1; n_threads <= 2; ++n_threads) {
-        edt_backend *backend = open_backend("cpu", n_threads);
-        edt_op_case c;
-        for (int i = 0; edt_op_case_get(i, &c); ++i) {
-            if (!supported(backend, &c)) {
-                continue;
-            }
-            operands first, again;
-            operands_create(&c, &first);
-            operands_create(&c, &again);
-            run_once(backend, &first);
-            run_once(backend, &again);
-            cr_expect(same_outputs(&first, &again) && same_updated(&first, &again),
-                      "%d threads: %s differs", n_threads, c.name);
-            operands_destroy(&first);
-            operands_destroy(&again);
+    edt_backend *backend = open_backend(name, n_threads);
+    edt_op_case c;
+    for (int i = 0; edt_op_case_get(i, &c); ++i) {
+        if (!supported(backend, &c, real)) {
+            continue;
         }
-        edt_backend_destroy(&backend);
+        operands first, again;
+        operands_create(backend, &c, real, &first);
+        operands_create(backend, &c, real, &again);
+        run_once(&first);
+        run_once(&again);
+        cr_expect(same_outputs(&first, &again) && same_updated(&first, &again),
+                  "%s, %d threads: %s differs in %s", name, n_threads, c.name,
+                  edt_dtype_name(real));
+        operands_destroy(&first);
+        operands_destroy(&again);
     }
+    edt_backend_destroy(&backend);
 }
 
-static void halve(const operands *o, int i)
+Test(op_runs, a_repeated_run_gives_the_same_bits_on_cpu, .timeout = 120)
 {
-    const int64_t n = edt_shape_count(&o->desc.in[i].shape);
-    for (int64_t k = 0; k < n; ++k) {
-        ((float *)o->in[i])[k] *= 0.5F;
+    check_repeated("cpu", 1, EDT_DTYPE_F32);
+    check_repeated("cpu", 2, EDT_DTYPE_F32);
+}
+
+Test(op_runs, a_repeated_run_gives_the_same_bits_on_cuda, .timeout = 300)
+{
+    check_repeated("cuda", 1, EDT_DTYPE_F32);
+    check_repeated("cuda", 1, EDT_DTYPE_F16);
+}
+
+static edt_capture *record(const prepared *p, const operands *o)
+{
+    const edt_stream_table *streams = p->backend->table->streams;
+    edt_error err = {0};
+    edt_capture *capture = NULL;
+    cr_assert_eq(streams->capture_begin(p->backend, &err), EDT_OK, "%s", err.text);
+    queue(p, 1, o);
+    cr_assert_eq(streams->capture_end(p->backend, &err, &capture), EDT_OK, "%s: %s",
+                 edt_op_get_info(o->desc.kind)->name, err.text);
+    return capture;
+}
+
+// A kernel recorded before it ever ran, carried out twice on the same inputs.
+static void check_replayed(edt_backend *backend, const edt_op_case *c, edt_dtype real)
+{
+    operands direct, replayed;
+    prepared p;
+    edt_error err = {0};
+    operands_create(backend, c, real, &direct);
+    operands_create(backend, c, real, &replayed);
+    run_once(&direct);
+    cr_assert(prepare(backend, &replayed.desc, &p));
+    edt_capture *capture = record(&p, &replayed);
+    operands_fetch(&replayed);
+    for (int turn = 0; turn < 2; ++turn) {
+        operands_reset(&replayed);
+        begin(backend, 1);
+        cr_assert_eq(backend->table->streams->replay(backend, capture, &err), EDT_OK, "%s",
+                     err.text);
+        operands_fetch(&replayed);
+        cr_expect(same_outputs(&direct, &replayed) && same_updated(&direct, &replayed),
+                  "%s in %s: replay %d differs from a run", c->name, edt_dtype_name(real),
+                  turn);
     }
+    backend->table->streams->capture_destroy(backend, capture);
+    release(&p);
+    operands_destroy(&direct);
+    operands_destroy(&replayed);
+}
+
+Test(op_runs, a_recorded_run_gives_the_same_bits_on_cuda, .timeout = 300)
+{
+    static const edt_dtype types[] = {EDT_DTYPE_F32, EDT_DTYPE_BF16};
+    edt_backend *backend = open_backend("cuda", 1);
+    edt_op_case c;
+    for (int t = 0; t < 2; ++t) {
+        for (int i = 0; edt_op_case_get(i, &c); ++i) {
+            if (supported(backend, &c, types[t])) {
+                check_replayed(backend, &c, types[t]);
+            }
+        }
+    }
+    edt_backend_destroy(&backend);
+}
+
+static void halve(operands *o, int i)
+{
+    edt_error err = {0};
+    const edt_tensor_desc *t = &o->desc.in[i];
+    for (int64_t k = 0; k < edt_shape_count(&t->shape); ++k) {
+        edt_ref_real_put(t->dtype, o->host_in[i], k,
+                         0.5 * edt_ref_real_get(t->dtype, o->host_in[i], k));
+    }
+    cr_assert_eq(o->backend->table->upload(o->backend, o->in[i], o->host_in[i],
+                                           edt_tensor_bytes(t), &err),
+                 EDT_OK, "%s", err.text);
 }
 
 // One kernel, whose parameters change in place between the runs.
-static void check_version(edt_backend *backend, const edt_op_case *c)
+static void check_version(edt_backend *backend, const edt_op_case *c, edt_dtype real)
 {
     const bool gradient = c->desc.kind == EDT_OP_CONV2D_DATA;
     for (int i_param = 1; i_param < (gradient ? 2 : c->desc.n_in); ++i_param) {
         operands o, fresh;
         prepared p;
-        operands_create(c, &o);
-        operands_create(c, &fresh);
+        operands_create(backend, c, real, &o);
+        operands_create(backend, c, real, &fresh);
         cr_assert(prepare(backend, &o.desc, &p));
-        run(&p, 7, o.in, o.out);
+        run(&p, 7, &o);
         halve(&o, i_param);
         halve(&fresh, i_param);
-        run(&p, 7, o.in, o.out); // may use what it derived before
-        fill_outputs(&o);
-        run(&p, 8, o.in, o.out);
-        run_once(backend, &fresh);
-        cr_expect(same_outputs(&o, &fresh), "%s: operand %d is not seen", c->name, i_param);
+        run(&p, 7, &o); // may use what it derived before
+        operands_reset(&o);
+        run(&p, 8, &o);
+        run_once(&fresh);
+        cr_expect(same_outputs(&o, &fresh), "%s in %s: operand %d is not seen", c->name,
+                  edt_dtype_name(real), i_param);
         release(&p);
         operands_destroy(&o);
         operands_destroy(&fresh);
     }
 }
 
-Test(op_runs, derived_weights_follow_the_version_on_cpu, .timeout = 120)
+static void check_versions(const char *name, edt_dtype real)
 {
     static const edt_op_kind kinds[] = {EDT_OP_CONV2D, EDT_OP_CONV2D_DATA, EDT_OP_CONV2D_BN_ACT,
                                         EDT_OP_DEPTHWISE_BN_ACT};
     enum { N_KINDS = sizeof kinds / sizeof kinds[0] };
     int n_seen[N_KINDS] = {0};
-    edt_backend *backend = open_backend("cpu", 1);
+    edt_backend *backend = open_backend(name, 1);
     edt_op_case c;
     for (int i = 0; edt_op_case_get(i, &c); ++i) {
         for (int k = 0; k < N_KINDS; ++k) {
-            if (c.desc.kind == kinds[k] && supported(backend, &c)) {
-                check_version(backend, &c);
+            if (c.desc.kind == kinds[k] && supported(backend, &c, real)) {
+                check_version(backend, &c, real);
                 ++n_seen[k];
             }
         }
@@ -259,4 +428,15 @@ Test(op_runs, derived_weights_follow_the_version_on_cpu, .timeout = 120)
         cr_expect_gt(n_seen[k], 0, "%s", edt_op_get_info(kinds[k])->name);
     }
     edt_backend_destroy(&backend);
+}
+
+Test(op_runs, derived_weights_follow_the_version_on_cpu, .timeout = 120)
+{
+    check_versions("cpu", EDT_DTYPE_F32);
+}
+
+Test(op_runs, derived_weights_follow_the_version_on_cuda, .timeout = 300)
+{
+    check_versions("cuda", EDT_DTYPE_F32);
+    check_versions("cuda", EDT_DTYPE_BF16);
 }
