@@ -202,6 +202,7 @@ EDT_INLINE void v_add_to_double(double *to, vf x, int n)
 {
     float lanes[VL];
     v_store(lanes, x);
+#pragma omp simd
     for (int i = 0; i < n; i++) {
         to[i] += (double)lanes[i];
     }
