@@ -77,7 +77,7 @@ static int terminal_columns(int fd)
 static void draw(edt_progress *progress, double now_s, bool is_end)
 {
     progress->shown_s = now_s;
-    if (edt_log_get_level() == EDT_LOG_QUIET) {
+    if (edt_log_get_level() >= EDT_LOG_ERROR) {
         return;
     }
     char line[LINE_BYTES];

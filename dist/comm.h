@@ -65,7 +65,7 @@ void edt_comm_parts_deinit(edt_comm_parts *parts);
 // EDT_ERR_DEVICE and `reason` ("rank 1 on host b gave up: ..."). All later calls here fail.
 // NULL and a communicator that failed already are fine.
 void edt_comm_abort(edt_comm *comm, const char *reason);
-// NULL is fine. A device communicator destroys the host one under it, too.
+// NULL is fine. A device communicator leaves the host one under it alone.
 void edt_comm_destroy(edt_comm *comm);
 
 // One rank.
@@ -82,9 +82,9 @@ typedef struct edt_comm_options {
 // one rank alone. EDT_ERR_UNSUPPORTED says what is missing where a launcher started several
 // ranks that cannot talk.
 edt_status edt_comm_open(const edt_comm_options *options, edt_error *err, edt_comm **out_comm);
-// Adds NCCL (libedt_nccl.so) for the memory of `backend`, which has streams and is borrowed
-// until destroy. Takes over `take_host`, on success only. All ranks call it together.
+// NCCL (libedt_nccl.so) for the memory of `backend`, which has streams. All ranks call it
+// together. `backend` and `host` are borrowed until destroy.
 edt_status edt_comm_device_create(edt_backend *backend, const edt_comm_options *options,
-                                  edt_comm *take_host, edt_error *err, edt_comm **out_comm);
+                                  edt_comm *host, edt_error *err, edt_comm **out_comm);
 
 #endif

@@ -163,7 +163,6 @@ static void device_destroy(edt_comm *comm)
         c->streams->event_destroy(c->backend, c->computed);
         c->streams->event_destroy(c->backend, c->summed);
     }
-    edt_comm_destroy(c->host);
     edt_mem_free(c);
 }
 
@@ -181,7 +180,7 @@ static const edt_comm_table device_table = {
     .destroy = device_destroy,
 };
 
-static edt_status open_nccl(device_comm *c, edt_comm *host, edt_error *err)
+static edt_status open_nccl(device_comm *c, edt_error *err)
 {
     const void *symbol = NULL;
     uint8_t id[EDT_NCCL_ID_BYTES] = {0};
@@ -191,13 +190,13 @@ static edt_status open_nccl(device_comm *c, edt_comm *host, edt_error *err)
     if (c->base.rank == 0) {
         EDT_TRY(c->plugin->get_id(id, err));
     }
-    EDT_TRY(edt_comm_broadcast(host, 0, id, sizeof id, err));
+    EDT_TRY(edt_comm_broadcast(c->host, 0, id, sizeof id, err));
     return c->plugin->open(c->streams->native(c->backend, EDT_STREAM_COMM), id, c->base.rank,
                            c->base.world_size, c->deadline_s, err, &c->nccl);
 }
 
 edt_status edt_comm_device_create(edt_backend *backend, const edt_comm_options *options,
-                                  edt_comm *take_host, edt_error *err, edt_comm **out_comm)
+                                  edt_comm *host, edt_error *err, edt_comm **out_comm)
 {
     edt_status status = EDT_OK;
     if (backend->table->streams == NULL) {
@@ -208,18 +207,18 @@ edt_status edt_comm_device_create(edt_backend *backend, const edt_comm_options *
     if (c == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a communicator");
     }
-    c->base = *take_host;
+    c->base = *host;
     c->base.table = &device_table;
     c->backend = backend;
     c->streams = backend->table->streams;
+    c->host = host;
     c->deadline_s = options->deadline_s;
     EDT_TRY_GOTO(c->streams->event_create(backend, err, &c->computed));
     EDT_TRY_GOTO(c->streams->event_create(backend, err, &c->summed));
-    EDT_TRY_GOTO(open_nccl(c, take_host, err));
-    c->host = take_host;
+    EDT_TRY_GOTO(open_nccl(c, err));
     *out_comm = &c->base;
     return EDT_OK;
 fail:
-    device_destroy(&c->base); // not yet the owner of the host communicator
+    device_destroy(&c->base);
     return status;
 }

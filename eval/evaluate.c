@@ -1,4 +1,6 @@
-// See evaluate.h.
+// See evaluate.h. What a rank finds is written down picture by picture (found.h); rank 0 reads
+// the notes of all ranks in the order of the data set, so that one rank and several evaluate
+// the same.
 #include "eval/evaluate.h"
 
 #include "core/clock.h"
@@ -6,6 +8,7 @@
 #include "core/signal.h"
 #include "dataio/labels.h"
 #include "dataio/loader.h"
+#include "eval/found.h"
 
 enum { EVAL_NMS_INPUTS = 5000 };
 
@@ -16,7 +19,7 @@ void edt_evaluation_settings(edt_hparams *hp)
     }
 }
 
-// Ground truth collected from the loader when there is no JSON.
+// Ground truth collected from the records when there is no JSON.
 typedef struct record_truth {
     edt_coco_object *objects;
     int64_t n_objects, cap_objects;
@@ -24,7 +27,8 @@ typedef struct record_truth {
     int64_t n_images, cap_images;
 } record_truth;
 
-static edt_status grow(void **block, int64_t *cap, int64_t need, size_t item_bytes, edt_error *err)
+static edt_status grow(void **block, int64_t *cap, int64_t need, size_t item_bytes,
+                       edt_error *err)
 {
     if (need <= *cap) {
         return EDT_OK;
@@ -39,29 +43,24 @@ static edt_status grow(void **block, int64_t *cap, int64_t need, size_t item_byt
     return EDT_OK;
 }
 
-static edt_status collect_truth(record_truth *t, const edt_batch *b, edt_error *err)
+static edt_status add_truth(record_truth *t, const edt_found_image *image, edt_error *err)
 {
-    for (int64_t i = 0; i < b->n_valid; ++i) {
-        EDT_TRY(grow((void **)&t->images, &t->cap_images, t->n_images + 1, sizeof *t->images, err));
-        t->images[t->n_images++] = b->source_ids[i];
-        for (int64_t j = 0; j < b->max_instances; ++j) {
-            const float *row = b->groundtruth + (i * b->max_instances + j) * 7;
-            if (row[6] <= -1.0F) {
-                continue;
-            }
-            EDT_TRY(grow((void **)&t->objects, &t->cap_objects, t->n_objects + 1,
-                         sizeof *t->objects, err));
-            const float w = row[3] - row[1], h = row[2] - row[0];
-            t->objects[t->n_objects] = (edt_coco_object){
-                .id = t->n_objects + 1,
-                .image_id = b->source_ids[i],
-                .category_id = (int64_t)row[6],
-                .bbox = {(double)row[1], (double)row[0], (double)w, (double)h},
-                .area = (double)(w * h),
-                .is_crowd = row[4] != 0.0F,
-            };
-            ++t->n_objects;
-        }
+    EDT_TRY(grow((void **)&t->images, &t->cap_images, t->n_images + 1, sizeof *t->images, err));
+    t->images[t->n_images++] = image->source_id;
+    for (int64_t j = 0; j < image->n_truth; ++j) {
+        const float *row = image->truth + j * EDT_FOUND_TRUTH_COLUMNS;
+        EDT_TRY(grow((void **)&t->objects, &t->cap_objects, t->n_objects + 1,
+                     sizeof *t->objects, err));
+        const float w = row[3] - row[1], h = row[2] - row[0];
+        t->objects[t->n_objects] = (edt_coco_object){
+            .id = t->n_objects + 1,
+            .image_id = image->source_id,
+            .category_id = (int64_t)row[6],
+            .bbox = {(double)row[1], (double)row[0], (double)w, (double)h},
+            .area = (double)(w * h),
+            .is_crowd = row[4] != 0.0F,
+        };
+        ++t->n_objects;
     }
     return EDT_OK;
 }
@@ -89,29 +88,59 @@ static edt_status truth_to_gt(const edt_hparams *hp, const record_truth *t, edt_
         }
     }
     if (status == EDT_OK) {
-        status = edt_coco_gt_create(t->images, t->n_images, categories, n, t->objects, t->n_objects,
-                                    err, out_gt);
+        status = edt_coco_gt_create(t->images, t->n_images, categories, n, t->objects,
+                                    t->n_objects, err, out_gt);
     }
     edt_mem_free(categories);
     return status;
 }
 
-static edt_status add_detections(edt_coco_dt *dt, const edt_batch *b, const edt_detection *rows,
-                                 int64_t max_detections, edt_error *err)
+static edt_status add_detections(edt_coco_dt *dt, const edt_found_image *image, edt_error *err)
 {
-    for (int64_t i = 0; i < b->n_valid; ++i) {
-        for (int64_t j = 0; j < max_detections; ++j) {
-            const edt_detection *d = &rows[i * max_detections + j];
-            const float xywh[4] = {d->xmin, d->ymin, d->xmax - d->xmin, d->ymax - d->ymin};
-            EDT_TRY(edt_coco_dt_add_f32(dt, b->source_ids[i], d->label, xywh, d->score, err));
-        }
+    for (int64_t j = 0; j < image->n_detections; ++j) {
+        const edt_detection *d = &image->detections[j];
+        const float xywh[4] = {d->xmin, d->ymin, d->xmax - d->xmin, d->ymax - d->ymin};
+        EDT_TRY(edt_coco_dt_add_f32(dt, image->source_id, d->label, xywh, d->score, err));
     }
     return EDT_OK;
 }
 
+// The notes of all ranks, batch by batch and in each batch by rank: the order of the data set.
+static edt_status read_notes(const edt_comm_parts *parts, int world_size, edt_coco_dt *dt,
+                             record_truth *truth, edt_error *err, int64_t *out_n_images)
+{
+    edt_status status = EDT_OK;
+    int64_t n_images = 0;
+    edt_found_reader *readers =
+        edt_mem_calloc(EDT_MEM_EVAL, (size_t)world_size, sizeof *readers);
+    if (readers == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to gather an evaluation");
+    }
+    for (int r = 0; r < world_size; ++r) {
+        edt_found_reader_init(&readers[r], parts->data + parts->begin[r],
+                              parts->begin[r + 1] - parts->begin[r]);
+    }
+    for (int r = 0; edt_found_reader_has_more(&readers[r]); r = (r + 1) % world_size) {
+        const int64_t n = edt_found_read_batch(&readers[r]);
+        for (int64_t i = 0; i < n; ++i) {
+            edt_found_image image;
+            edt_found_read_image(&readers[r], &image);
+            EDT_TRY_GOTO(add_detections(dt, &image, err));
+            if (truth != NULL) {
+                EDT_TRY_GOTO(add_truth(truth, &image, err));
+            }
+        }
+        n_images += n;
+    }
+    *out_n_images = n_images;
+fail:
+    edt_mem_free(readers);
+    return status;
+}
+
+// Pictures are counted as a single rank would count them: those of all ranks.
 static edt_status run_loader(edt_predictor *predictor, edt_loader *loader, int64_t n_wanted,
-                             edt_coco_dt *dt, record_truth *truth, edt_error *err,
-                             int64_t *out_n_images)
+                             int world_size, edt_found *found, edt_error *err)
 {
     edt_progress progress;
     edt_progress_begin(&progress, &(edt_progress_spec){
@@ -128,16 +157,17 @@ static edt_status run_loader(edt_predictor *predictor, edt_loader *loader, int64
         if (status != EDT_OK) {
             break;
         }
-        const edt_detection *rows;
+        const edt_detection *rows = NULL;
         const int64_t *n_valid;
-        status = edt_predictor_run(predictor, batch, err, &rows, &n_valid);
+        // The last batch may leave nothing for this rank.
+        if (batch->n_valid > 0) {
+            status = edt_predictor_run(predictor, batch, err, &rows, &n_valid);
+        }
         if (status == EDT_OK) {
-            status = add_detections(dt, batch, rows, edt_predictor_max_detections(predictor), err);
+            status = edt_found_write(found, batch, rows,
+                                     edt_predictor_max_detections(predictor), err);
         }
-        if (status == EDT_OK && truth != NULL) {
-            status = collect_truth(truth, batch, err);
-        }
-        n_images += batch->n_valid;
+        n_images += world_size == 1 ? batch->n_valid : batch->batch_size * world_size;
         edt_loader_release(loader, batch);
         if (status == EDT_OK) {
             status = edt_interrupt_check(err);
@@ -145,10 +175,32 @@ static edt_status run_loader(edt_predictor *predictor, edt_loader *loader, int64
         if (status != EDT_OK) {
             break;
         }
-        edt_progress_update(&progress, n_images, "%s", "");
+        edt_progress_update(&progress, n_images < n_wanted ? n_images : n_wanted, "%s", "");
     }
     edt_progress_end(&progress);
-    *out_n_images = n_images;
+    return status;
+}
+
+// Detections and, without a JSON, ground truth of what all ranks found; metrics from both.
+static edt_status finish(const edt_hparams *hp, const edt_comm_parts *parts, int world_size,
+                         bool from_records, int n_threads, edt_error *err, edt_evaluation *e)
+{
+    record_truth truth = {0};
+    edt_status status = EDT_OK;
+    EDT_TRY_GOTO(edt_coco_dt_create(err, &e->detections));
+    EDT_TRY_GOTO(read_notes(parts, world_size, e->detections, from_records ? &truth : NULL, err,
+                            &e->n_images));
+    if (from_records) {
+        EDT_TRY_GOTO(truth_to_gt(hp, &truth, err, &e->gt));
+    }
+    const edt_coco_params params = {
+        .n_threads = n_threads,
+        .only_images_with_detections = true,
+    };
+    status = edt_coco_evaluate(e->gt, e->detections, &params, err, &e->result);
+fail:
+    edt_mem_free(truth.objects);
+    edt_mem_free(truth.images);
     return status;
 }
 
@@ -157,26 +209,31 @@ edt_status edt_evaluate(const edt_hparams *hp, edt_predictor *predictor, int64_t
                         edt_evaluation *out_evaluation)
 {
     edt_evaluation e = {0};
-    record_truth truth = {0};
+    edt_found found = {0};
+    edt_comm_parts parts = {0};
     edt_loader *loader = NULL;
     edt_status status = EDT_OK;
+    const int world_size = edt_comm_world_size(options->comm);
+    const int rank = edt_comm_rank(options->comm);
     const bool from_records =
         options->val_json_file == NULL || options->val_json_file[0] == '\0';
     const double start = edt_clock_now_s();
     if (options->val_file_pattern == NULL || options->val_file_pattern[0] == '\0') {
-        EDT_FAIL(err, EDT_ERR_USAGE, "evaluation needs --val_file_pattern (the shards to evaluate)");
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "evaluation needs --val_file_pattern (the shards to evaluate)");
     }
     // Read the ground truth first: a wrong path must not cost a pass over the pictures.
-    if (!from_records) {
-        EDT_TRY_GOTO(edt_coco_gt_open(options->val_json_file, &(edt_coco_gt_options){0}, err, &e.gt));
+    if (!from_records && rank == 0) {
+        EDT_TRY_GOTO(
+            edt_coco_gt_open(options->val_json_file, &(edt_coco_gt_options){0}, err, &e.gt));
     }
-    EDT_TRY_GOTO(edt_coco_dt_create(err, &e.detections));
     const edt_loader_options lo = {
         .file_pattern = options->val_file_pattern,
         .batch_size = batch_size,
         .n_threads = options->n_threads,
         .prefetch = 2,
-        .world_size = 1,
+        .rank = rank,
+        .world_size = world_size,
         .format = EDT_SLOT_F32,
         .keep_groundtruth = from_records,
     };
@@ -185,26 +242,22 @@ edt_status edt_evaluate(const edt_hparams *hp, edt_predictor *predictor, int64_t
     if (options->eval_samples > 0 && options->eval_samples < wanted) {
         wanted = options->eval_samples;
     }
-    EDT_TRY_GOTO(run_loader(predictor, loader, wanted, e.detections, from_records ? &truth : NULL,
-                            err, &e.n_images));
-    if (from_records) {
-        EDT_TRY_GOTO(truth_to_gt(hp, &truth, err, &e.gt));
+    EDT_TRY_GOTO(run_loader(predictor, loader, wanted, world_size, &found, err));
+    EDT_TRY_GOTO(
+        edt_comm_gather(options->comm, false, found.bytes, found.n_bytes, err, &parts));
+    if (rank == 0) {
+        EDT_TRY_GOTO(finish(hp, &parts, world_size, from_records, options->n_threads, err, &e));
     }
-    const edt_coco_params params = {
-        .n_threads = options->n_threads,
-        .only_images_with_detections = true,
-    };
-    EDT_TRY_GOTO(edt_coco_evaluate(e.gt, e.detections, &params, err, &e.result));
     e.seconds = edt_clock_now_s() - start;
     edt_loader_destroy(loader);
-    edt_mem_free(truth.objects);
-    edt_mem_free(truth.images);
+    edt_found_deinit(&found);
+    edt_comm_parts_deinit(&parts);
     *out_evaluation = e;
     return EDT_OK;
 fail:
     edt_loader_destroy(loader);
-    edt_mem_free(truth.objects);
-    edt_mem_free(truth.images);
+    edt_found_deinit(&found);
+    edt_comm_parts_deinit(&parts);
     edt_evaluation_deinit(&e);
     return status;
 }
@@ -213,28 +266,24 @@ edt_status edt_evaluate_batch(const edt_hparams *hp, edt_predictor *predictor,
                               const edt_batch *batch, edt_error *err,
                               edt_evaluation *out_evaluation)
 {
-    edt_evaluation e = {.n_images = batch->n_valid};
-    record_truth truth = {0};
+    edt_evaluation e = {0};
+    edt_found found = {0};
+    edt_comm_parts parts = {0};
     edt_status status = EDT_OK;
     const edt_detection *rows;
     const int64_t *n_valid;
-    EDT_TRY_GOTO(edt_coco_dt_create(err, &e.detections));
     EDT_TRY_GOTO(edt_predictor_run(predictor, batch, err, &rows, &n_valid));
-    EDT_TRY_GOTO(add_detections(e.detections, batch, rows, edt_predictor_max_detections(predictor),
-                                err));
-    EDT_TRY_GOTO(collect_truth(&truth, batch, err));
-    EDT_TRY_GOTO(truth_to_gt(hp, &truth, err, &e.gt));
-    EDT_TRY_GOTO(edt_coco_evaluate(e.gt, e.detections,
-                                   &(edt_coco_params){.only_images_with_detections = true}, err,
-                                   &e.result));
-    edt_mem_free(truth.objects);
-    edt_mem_free(truth.images);
+    EDT_TRY_GOTO(
+        edt_found_write(&found, batch, rows, edt_predictor_max_detections(predictor), err));
+    EDT_TRY_GOTO(edt_comm_gather(NULL, false, found.bytes, found.n_bytes, err, &parts));
+    EDT_TRY_GOTO(finish(hp, &parts, 1, true, 0, err, &e));
     *out_evaluation = e;
-    return EDT_OK;
 fail:
-    edt_mem_free(truth.objects);
-    edt_mem_free(truth.images);
-    edt_evaluation_deinit(&e);
+    edt_found_deinit(&found);
+    edt_comm_parts_deinit(&parts);
+    if (status != EDT_OK) {
+        edt_evaluation_deinit(&e);
+    }
     return status;
 }
 

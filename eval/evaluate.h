@@ -1,10 +1,11 @@
-// One evaluation: every picture of a data set through the predictor, detections through the COCO
-// evaluator. The same code for train --mode=eval, evaluation inside training and the tests
+// One evaluation: every picture of a data set through the predictor, detections through the
+// COCO evaluator. The same code for train --mode=eval, evaluation inside training and the tests
 // (spec/eval_infer_export.md 2.1).
 #ifndef EDT_EVAL_EVALUATE_H
 #define EDT_EVAL_EVALUATE_H
 
 #include "core/hparams.h"
+#include "dist/comm.h"
 #include "eval/coco_eval.h"
 #include "eval/predict.h"
 
@@ -13,13 +14,17 @@ typedef struct edt_evaluation_options {
     const char *val_json_file;    // COCO ground truth, or NULL: from the records
     int64_t eval_samples;         // at most this many pictures; 0: all
     int n_threads;                // loader workers; 0: all cores
+    // Ranks that share the pictures and call edt_evaluate together; NULL: one.
+    edt_comm *comm;
 } edt_evaluation_options;
 
-// The rule of every evaluation (main.py's): the best 5000 candidates, where the configuration does
-// not say otherwise (spec/eval_infer_export.md 1.1). `hp` is a copy that the evaluation owns.
+// The rule of every evaluation (main.py's): the best 5000 candidates, where the configuration
+// does not say otherwise (spec/eval_infer_export.md 1.1). `hp` is a copy that the evaluation
+// owns.
 void edt_evaluation_settings(edt_hparams *hp);
 
-// Raw detections and the metrics; destroy with edt_evaluation_deinit.
+// Raw detections and the metrics, on rank 0; other ranks have n_images and seconds only.
+// Destroy with edt_evaluation_deinit.
 typedef struct edt_evaluation {
     edt_coco_dt *detections;
     edt_coco_gt *gt;
@@ -28,7 +33,8 @@ typedef struct edt_evaluation {
     double seconds;
 } edt_evaluation;
 
-// `predictor` was created with slot format EDT_SLOT_F32 and batch size batch_size.
+// `predictor` was created with slot format EDT_SLOT_F32 and batch size batch_size, of one rank.
+// The metrics do not depend on the number of ranks.
 edt_status edt_evaluate(const edt_hparams *hp, edt_predictor *predictor, int64_t batch_size,
                         const edt_evaluation_options *options, edt_error *err,
                         edt_evaluation *out_evaluation);

@@ -4,10 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/backend.h"
 #include "core/cli.h"
 #include "core/log.h"
 #include "core/signal.h"
 #include "dataio/labels.h"
+#include "dist/comm.h"
+#include "dist/launch.h"
 #include "eval/model_config.h"
 #include "model/io/checkpoint.h"
 #include "model/scaling.h"
@@ -17,9 +20,14 @@ typedef struct flags {
     edt_train_options options;
     const char *mode, *model_name, *hparams, *strategy;
     double num_epochs;
-    int64_t batch_size;
-    bool has_model_name;
+    int64_t batch_size, num_ranks;
+    bool has_model_name, has_device, share_device;
 } flags;
+
+static bool wants_gpus(const flags *f)
+{
+    return strcmp(f->strategy, "gpus") == 0 || strcmp(f->strategy, "multi-gpus") == 0;
+}
 
 static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err, flags *f,
                         bool *out_exit)
@@ -27,72 +35,190 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
     static const char tpu_reason[] = "TPUs are not supported; leave it out";
     edt_train_options *o = &f->options;
     const edt_cli_option options[] = {
-        {.name = "mode", .type = EDT_CLI_TEXT, .default_text = "train", .target = &f->mode,
+        {.name = "mode",
+         .type = EDT_CLI_TEXT,
+         .default_text = "train",
+         .target = &f->mode,
          .choices = "train|eval|train_and_eval|traineval",
          .help = "train, eval, or train_and_eval (an evaluation after each epoch)"},
-        {.name = "model_name", .type = EDT_CLI_TEXT, .default_text = "efficientdet-d0",
-         .target = &f->model_name, .given = &f->has_model_name,
+        {.name = "model_name",
+         .type = EDT_CLI_TEXT,
+         .default_text = "efficientdet-d0",
+         .target = &f->model_name,
+         .given = &f->has_model_name,
          .help = "row of the model table; mode eval: the checkpoint's, unless given"},
-        {.name = "model_dir", .type = EDT_CLI_TEXT, .default_text = "", .target = &o->model_dir,
+        {.name = "model_dir",
+         .type = EDT_CLI_TEXT,
+         .default_text = "",
+         .target = &o->model_dir,
          .help = "checkpoints, metrics, config; a run resumes from what is there"},
-        {.name = "train_file_pattern", .type = EDT_CLI_TEXT, .default_text = "",
-         .target = &o->train_file_pattern, .help = "shards to train on (globs, with commas)"},
-        {.name = "val_file_pattern", .type = EDT_CLI_TEXT, .default_text = "",
-         .target = &o->val_file_pattern, .help = "shards to evaluate"},
-        {.name = "val_json_file", .type = EDT_CLI_TEXT, .default_text = "",
+        {.name = "train_file_pattern",
+         .type = EDT_CLI_TEXT,
+         .default_text = "",
+         .target = &o->train_file_pattern,
+         .help = "shards to train on (globs, with commas)"},
+        {.name = "val_file_pattern",
+         .type = EDT_CLI_TEXT,
+         .default_text = "",
+         .target = &o->val_file_pattern,
+         .help = "shards to evaluate"},
+        {.name = "val_json_file",
+         .type = EDT_CLI_TEXT,
+         .default_text = "",
          .target = &o->val_json_file,
          .help = "COCO ground truth; without it the shards' own boxes are used"},
-        {.name = "hparams", .type = EDT_CLI_TEXT, .default_text = "", .target = &f->hparams,
+        {.name = "hparams",
+         .type = EDT_CLI_TEXT,
+         .default_text = "",
+         .target = &f->hparams,
          .help = "k=v,k2=v2 or a .yaml file; names at the end"},
-        {.name = "ckpt", .type = EDT_CLI_TEXT, .default_text = "", .target = &o->ckpt,
-         .aliases = "pretrained_ckpt", .help = "initialise the whole detector from a checkpoint"},
-        {.name = "backbone_ckpt", .type = EDT_CLI_TEXT, .default_text = "",
-         .target = &o->backbone_ckpt, .help = "initialise the backbone from a checkpoint"},
-        {.name = "train_batch_size", .type = EDT_CLI_INT, .default_text = "64",
-         .target = &o->train_batch_size, .lo = 1, .hi = 65536, .help = "global batch size"},
-        {.name = "batch_size", .type = EDT_CLI_INT, .default_text = "0", .target = &f->batch_size,
-         .lo = 0, .hi = 65536, .help = "sets train_batch_size and eval_batch_size; 0: leave them"},
-        {.name = "eval_batch_size", .type = EDT_CLI_INT, .default_text = "1",
-         .target = &o->eval_batch_size, .lo = 1, .hi = 65536, .help = "pictures per evaluation batch"},
-        {.name = "eval_samples", .type = EDT_CLI_INT, .default_text = "5000",
-         .target = &o->eval_samples, .lo = 0, .hi = 1e15,
+        {.name = "ckpt",
+         .type = EDT_CLI_TEXT,
+         .default_text = "",
+         .target = &o->ckpt,
+         .aliases = "pretrained_ckpt",
+         .help = "initialise the whole detector from a checkpoint"},
+        {.name = "backbone_ckpt",
+         .type = EDT_CLI_TEXT,
+         .default_text = "",
+         .target = &o->backbone_ckpt,
+         .help = "initialise the backbone from a checkpoint"},
+        {.name = "train_batch_size",
+         .type = EDT_CLI_INT,
+         .default_text = "64",
+         .target = &o->train_batch_size,
+         .lo = 1,
+         .hi = 65536,
+         .help = "global batch size"},
+        {.name = "batch_size",
+         .type = EDT_CLI_INT,
+         .default_text = "0",
+         .target = &f->batch_size,
+         .lo = 0,
+         .hi = 65536,
+         .help = "sets train_batch_size and eval_batch_size; 0: leave them"},
+        {.name = "eval_batch_size",
+         .type = EDT_CLI_INT,
+         .default_text = "1",
+         .target = &o->eval_batch_size,
+         .lo = 1,
+         .hi = 65536,
+         .help = "pictures per evaluation batch"},
+        {.name = "eval_samples",
+         .type = EDT_CLI_INT,
+         .default_text = "5000",
+         .target = &o->eval_samples,
+         .lo = 0,
+         .hi = 1e15,
          .help = "most pictures to evaluate; 0: all"},
-        {.name = "num_examples_per_epoch", .type = EDT_CLI_INT, .default_text = "120000",
-         .target = &o->num_examples_per_epoch, .lo = 0, .hi = 1e15,
+        {.name = "num_examples_per_epoch",
+         .type = EDT_CLI_INT,
+         .default_text = "120000",
+         .target = &o->num_examples_per_epoch,
+         .lo = 0,
+         .hi = 1e15,
          .help = "examples that make an epoch of the schedule; 0: the records of the shards"},
-        {.name = "num_epochs", .type = EDT_CLI_FLOAT, .default_text = "0",
-         .target = &f->num_epochs, .lo = 0, .hi = 1e9,
+        {.name = "num_epochs",
+         .type = EDT_CLI_FLOAT,
+         .default_text = "0",
+         .target = &f->num_epochs,
+         .lo = 0,
+         .hi = 1e9,
          .help = "overrides the hparam num_epochs; 0: leave it"},
-        {.name = "save_checkpoints_steps", .type = EDT_CLI_INT, .default_text = "1000",
-         .target = &o->save_checkpoints_steps, .lo = 1, .hi = 1e15, .help = "checkpoint period"},
-        {.name = "log_steps", .type = EDT_CLI_INT, .default_text = "20", .target = &o->log_steps,
-         .aliases = "iterations_per_loop|steps_per_execution", .lo = 1, .hi = 1e15,
+        {.name = "save_checkpoints_steps",
+         .type = EDT_CLI_INT,
+         .default_text = "1000",
+         .target = &o->save_checkpoints_steps,
+         .lo = 1,
+         .hi = 1e15,
+         .help = "checkpoint period"},
+        {.name = "log_steps",
+         .type = EDT_CLI_INT,
+         .default_text = "20",
+         .target = &o->log_steps,
+         .aliases = "iterations_per_loop|steps_per_execution",
+         .lo = 1,
+         .hi = 1e15,
          .help = "period of metrics.jsonl"},
-        {.name = "eval_after_train", .type = EDT_CLI_BOOL, .default_text = "false",
-         .target = &o->eval_after_train, .help = "mode train: one evaluation at the end"},
-        {.name = "min_eval_interval", .type = EDT_CLI_FLOAT, .default_text = "180",
-         .target = &o->min_eval_interval, .lo = 0, .hi = 1e9,
+        {.name = "eval_after_train",
+         .type = EDT_CLI_BOOL,
+         .default_text = "false",
+         .target = &o->eval_after_train,
+         .help = "mode train: one evaluation at the end"},
+        {.name = "min_eval_interval",
+         .type = EDT_CLI_FLOAT,
+         .default_text = "180",
+         .target = &o->min_eval_interval,
+         .lo = 0,
+         .hi = 1e9,
          .help = "mode eval: least seconds between evaluations"},
-        {.name = "eval_timeout", .type = EDT_CLI_FLOAT, .default_text = "-1",
-         .target = &o->eval_timeout, .lo = -1, .hi = 1e12,
-         .help = "mode eval: give up after so many seconds without a new checkpoint; 0: evaluate "
-                 "once, -1: wait for ever"},
-        {.name = "tf_random_seed", .type = EDT_CLI_INT, .default_text = "0",
-         .target = &o->tf_random_seed, .aliases = "seed", .lo = 0, .hi = 9e15,
+        {.name = "eval_timeout",
+         .type = EDT_CLI_FLOAT,
+         .default_text = "-1",
+         .target = &o->eval_timeout,
+         .lo = -1,
+         .hi = 1e12,
+         .help =
+             "mode eval: give up after so many seconds without a new checkpoint; 0: evaluate "
+             "once, -1: wait for ever"},
+        {.name = "tf_random_seed",
+         .type = EDT_CLI_INT,
+         .default_text = "0",
+         .target = &o->tf_random_seed,
+         .aliases = "seed",
+         .lo = 0,
+         .hi = 9e15,
          .help = "seed of initial weights, order, augmentation, drop connect"},
-        {.name = "strategy", .type = EDT_CLI_TEXT, .default_text = "", .target = &f->strategy,
-         .help = "'' (one device), or gpus"},
-        {.name = "device", .type = EDT_CLI_TEXT, .default_text = "cpu", .target = &o->device,
-         .choices = "cpu|ref|cuda", .help = "backend"},
-        {.name = "num_threads", .type = EDT_CLI_INT, .default_text = "0", .target = &o->num_threads,
-         .lo = 0, .hi = 4096, .help = "threads of backend and loader; 0: all cores"},
-        {.name = "overfit_one_batch", .type = EDT_CLI_BOOL, .default_text = "false",
+        {.name = "strategy",
+         .type = EDT_CLI_TEXT,
+         .default_text = "",
+         .target = &f->strategy,
+         .help =
+             "'' (one device), or gpus: --device=cuda, sync_bn=full, and, without a launcher "
+             "(mpirun, srun), one rank for each visible GPU"},
+        {.name = "device",
+         .type = EDT_CLI_TEXT,
+         .default_text = "cpu",
+         .target = &o->device,
+         .given = &f->has_device,
+         .choices = "cpu|ref|cuda",
+         .help = "backend"},
+        {.name = "num_ranks",
+         .type = EDT_CLI_INT,
+         .default_text = "0",
+         .target = &f->num_ranks,
+         .lo = 0,
+         .hi = 1024,
+         .help =
+             "start so many ranks on this machine, which share each batch; 0: one, or one per "
+             "GPU with --strategy=gpus"},
+        {.name = "share_device",
+         .type = EDT_CLI_BOOL,
+         .default_text = "false",
+         .target = &f->share_device,
+         .help = "let several of these ranks use one GPU (tests)"},
+        {.name = "num_threads",
+         .type = EDT_CLI_INT,
+         .default_text = "0",
+         .target = &o->num_threads,
+         .lo = 0,
+         .hi = 4096,
+         .help = "threads of backend and loader; 0: all cores"},
+        {.name = "overfit_one_batch",
+         .type = EDT_CLI_BOOL,
+         .default_text = "false",
          .target = &o->overfit_one_batch,
          .help = "learn the first batch by heart, unaugmented, and print its own AP"},
-        {.name = "plan", .type = EDT_CLI_BOOL, .default_text = "false", .target = &o->plan,
+        {.name = "plan",
+         .type = EDT_CLI_BOOL,
+         .default_text = "false",
+         .target = &o->plan,
          .help = "print memory and work, then exit"},
-        {.name = "trace_filename", .type = EDT_CLI_TEXT, .default_text = "",
-         .target = &o->trace_path, .help = "write a Chrome trace of the run"},
+        {.name = "trace_filename",
+         .type = EDT_CLI_TEXT,
+         .default_text = "",
+         .target = &o->trace_path,
+         .help = "write a Chrome trace of the run"},
         {.name = "tpu", .type = EDT_CLI_REFUSED, .help = tpu_reason},
         {.name = "gcp_project", .type = EDT_CLI_REFUSED, .help = tpu_reason},
         {.name = "tpu_zone", .type = EDT_CLI_REFUSED, .help = tpu_reason},
@@ -100,25 +226,41 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
         {.name = "use_spatial_partition", .type = EDT_CLI_REFUSED, .help = tpu_reason},
         {.name = "num_cores_per_replica", .type = EDT_CLI_REFUSED, .help = tpu_reason},
         {.name = "input_partition_dims", .type = EDT_CLI_REFUSED, .help = tpu_reason},
-        {.name = "use_xla", .type = EDT_CLI_REFUSED, .default_text = "false",
+        {.name = "use_xla",
+         .type = EDT_CLI_REFUSED,
+         .default_text = "false",
          .help = "there is no XLA here: kernels are chosen when the model is built"},
-        {.name = "hub_module_url", .type = EDT_CLI_REFUSED,
+        {.name = "hub_module_url",
+         .type = EDT_CLI_REFUSED,
          .help = "TF-Hub modules are not read; use --backbone_ckpt or --ckpt"},
-        {.name = "worker", .type = EDT_CLI_REFUSED,
+        {.name = "worker",
+         .type = EDT_CLI_REFUSED,
          .help = "ranks come from the launcher (mpirun, Slurm), not from a list of hosts"},
-        {.name = "worker_index", .type = EDT_CLI_REFUSED,
+        {.name = "worker_index",
+         .type = EDT_CLI_REFUSED,
          .help = "ranks come from the launcher (mpirun, Slurm), not from a list of hosts"},
-        {.name = "testdev_dir", .type = EDT_CLI_REFUSED,
-         .help = "test-dev result files are not written by this version; use detect --output_json"},
-        {.name = "use_fake_data", .type = EDT_CLI_REFUSED, .default_text = "false",
+        {.name = "testdev_dir",
+         .type = EDT_CLI_REFUSED,
+         .help =
+             "test-dev result files are not written by this version; use detect --output_json"},
+        {.name = "use_fake_data",
+         .type = EDT_CLI_REFUSED,
+         .default_text = "false",
          .help = "not in this version; --overfit_one_batch repeats the first batch"},
-        {.name = "run_epoch_in_child_process", .type = EDT_CLI_REFUSED, .default_text = "false",
+        {.name = "run_epoch_in_child_process",
+         .type = EDT_CLI_REFUSED,
+         .default_text = "false",
          .help = "not needed: memory does not grow from epoch to epoch"},
-        {.name = "profile", .type = EDT_CLI_REFUSED, .default_text = "false",
+        {.name = "profile",
+         .type = EDT_CLI_REFUSED,
+         .default_text = "false",
          .help = "use --trace_filename"},
-        {.name = "eval_name", .type = EDT_CLI_REFUSED,
+        {.name = "eval_name",
+         .type = EDT_CLI_REFUSED,
          .help = "evaluation results are in metrics.jsonl of model_dir"},
-        {.name = "debug", .type = EDT_CLI_REFUSED, .default_text = "false",
+        {.name = "debug",
+         .type = EDT_CLI_REFUSED,
+         .default_text = "false",
          .help = "use --log_level=debug"},
     };
     const edt_cli_program program = {
@@ -126,10 +268,13 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
         .summary = "trains and evaluates EfficientDet on TFRecord shards",
         .description =
             "Running the same command again resumes exactly where the last checkpoint stands. "
-            "Batch size, learning rate and steps are global.",
+            "Batch size, learning rate and steps are global: of all ranks together.",
         .examples =
-            "train --model_name=efficientdet-d0 --model_dir=out --train_file_pattern='train-*'\n"
+            "train --model_name=efficientdet-d0 --model_dir=out "
+            "--train_file_pattern='train-*'\n"
             "train --mode=eval --model_dir=out --val_file_pattern='val-*' --eval_timeout=0\n"
+            "mpirun -n 8 train --strategy=gpus --model_dir=out --train_file_pattern='train-*'\n"
+            "train --num_ranks=2 --model_dir=out --train_file_pattern='train-*'\n"
             "train --model_dir=out --train_file_pattern='train-*' --plan",
         .options = options,
         .n_options = (int)(sizeof options / sizeof options[0]),
@@ -139,8 +284,8 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
 }
 
 // Mode eval: what the checkpoint was trained with counts, under the user's --hparams, so that
-// nobody has to repeat classes, size and label map. A directory that is still empty is evaluated
-// with the flags' settings once there is a checkpoint.
+// nobody has to repeat classes, size and label map. A directory that is still empty is
+// evaluated with the flags' settings once there is a checkpoint.
 static edt_status configure_from_checkpoint(const flags *f, edt_arena *arena, edt_error *err,
                                             edt_hparams *hp, bool *out_is_stored)
 {
@@ -167,28 +312,76 @@ static edt_status configure(const flags *f, edt_arena *arena, edt_error *err, ed
     }
     if (!is_stored) {
         EDT_TRY(edt_scaling_apply(hp, f->model_name, err));
+        if (wants_gpus(f)) { // the reference's class of batch norm under this strategy
+            EDT_TRY(edt_hparams_override(hp, "sync_bn=full", err));
+        }
         EDT_TRY_CTX(edt_hparams_override(hp, f->hparams, err), err, "--hparams");
     }
     if (f->num_epochs > 0.0) {
         hp->num_epochs = f->num_epochs;
     }
-    if (strcmp(f->strategy, "gpus") == 0 || strcmp(f->strategy, "multi-gpus") == 0) {
-        EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
-                 "--strategy=%s: this build has no GPU backend; leave --strategy out to train on "
-                 "the CPU",
-                 f->strategy);
-    }
-    if (f->strategy[0] != '\0') {
-        EDT_FAIL(err, EDT_ERR_USAGE, "--strategy=%s is not known; use '' or gpus", f->strategy);
-    }
     EDT_TRY(edt_labels_resolve(hp, err));
     return edt_hparams_check(hp, err);
 }
 
-static edt_status run(int argc, char **argv, edt_arena *arena, edt_hparams *hp, edt_error *err)
+// How many ranks this process is to start; 0: none, it is the only one or one of several.
+static edt_status count_ranks(const flags *f, edt_error *err, int *out_n)
+{
+    const bool is_rank = edt_launch_is_rank();
+    *out_n = 0;
+    if (strcmp(f->options.device, "cuda") == 0) {
+        // Before any file is looked at, and once instead of by every rank.
+        const edt_backend_plugin *plugin;
+        int n_devices;
+        EDT_TRY(edt_backend_cuda_plugin_open(err, &plugin));
+        EDT_TRY(plugin->count_devices(err, &n_devices));
+        if (n_devices == 0) {
+            EDT_FAIL(
+                err, EDT_ERR_UNSUPPORTED,
+                "device cuda: this machine shows no GPU (nvidia-smi, CUDA_VISIBLE_DEVICES); "
+                "--device=cpu without --strategy trains on the CPU");
+        }
+        if (f->num_ranks > n_devices && !f->share_device) {
+            EDT_FAIL(err, EDT_ERR_USAGE,
+                     "--num_ranks=%d but %d GPUs are visible; --share_device lets ranks share "
+                     "one",
+                     (int)f->num_ranks, n_devices);
+        }
+        *out_n = wants_gpus(f) && f->num_ranks == 0 ? n_devices : (int)f->num_ranks;
+    } else {
+        *out_n = (int)f->num_ranks;
+    }
+    if (is_rank || *out_n == 1 || (f->options.plan && f->num_ranks == 0)) {
+        *out_n = 0;
+    }
+    return EDT_OK;
+}
+
+static edt_status set_device(flags *f, edt_error *err)
+{
+    if (f->strategy[0] != '\0' && !wants_gpus(f)) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "--strategy=%s is not known; use '' or gpus", f->strategy);
+    }
+    if (wants_gpus(f) && f->has_device && strcmp(f->options.device, "cuda") != 0) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "--strategy=gpus and --device=%s contradict each other; --num_ranks or mpirun "
+                 "start several ranks on other devices",
+                 f->options.device);
+    }
+    if (wants_gpus(f)) {
+        f->options.device = "cuda";
+    }
+    return EDT_OK;
+}
+
+// `argv` starts other ranks. *out_code: of the ranks, where this process only looked after
+// them.
+static edt_status run(int argc, char **argv, edt_arena *arena, edt_hparams *hp, edt_error *err,
+                      edt_comm **out_comm, int *out_code)
 {
     flags f = {0};
     bool done;
+    int n_ranks;
     EDT_TRY(parse(argc, argv, arena, err, &f, &done));
     if (done) {
         return EDT_OK;
@@ -199,8 +392,25 @@ static edt_status run(int argc, char **argv, edt_arena *arena, edt_hparams *hp, 
     if (f.batch_size > 0) {
         f.options.train_batch_size = f.options.eval_batch_size = f.batch_size;
     }
+    EDT_TRY(set_device(&f, err));
+    EDT_TRY(count_ranks(&f, err, &n_ranks));
     EDT_TRY(configure(&f, arena, err, hp));
+    if (n_ranks > 0) {
+        EDT_TRY(edt_train_check_options(&f.options, err));
+        const edt_launch_options lo = {.n_ranks = n_ranks, .shares_devices = f.share_device};
+        return edt_launch_run(&lo, argv, err, out_code);
+    }
     EDT_TRY(edt_interrupt_install(err));
+    EDT_TRY(
+        edt_comm_open(&(edt_comm_options){.deadline_s = hp->comm_deadline_s}, err, out_comm));
+    if (f.num_ranks > 0 && edt_comm_world_size(*out_comm) != (int)f.num_ranks) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "--num_ranks=%d, but the launcher started %d; leave it out",
+                 (int)f.num_ranks, edt_comm_world_size(*out_comm));
+    }
+    if (edt_comm_rank(*out_comm) > 0) {
+        edt_log_set_level(EDT_LOG_ERROR);
+    }
+    f.options.comm = *out_comm;
     return edt_train_run(hp, &f.options, err);
 }
 
@@ -208,16 +418,19 @@ int main(int argc, char **argv)
 {
     edt_error err = {0};
     edt_arena arena;
+    edt_comm *comm = NULL;
+    int code = 0; // of ranks that were started
     edt_arena_init(&arena, EDT_MEM_ARENA, 0);
     edt_hparams hp = {0};
     edt_status status = edt_hparams_init(&hp, &err);
     if (status == EDT_OK) {
-        status = run(argc, argv, &arena, &hp, &err);
+        status = run(argc, argv, &arena, &hp, &err, &comm, &code);
     }
     if (status != EDT_OK) {
         EDT_ERROR("%s", err.text);
     }
+    edt_comm_destroy(comm); // after the message: the end of an MPI rank may end all others
     edt_hparams_deinit(&hp);
     edt_arena_deinit(&arena);
-    return edt_status_exit_code(status);
+    return status == EDT_OK ? code : edt_status_exit_code(status);
 }

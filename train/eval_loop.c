@@ -2,6 +2,7 @@
 #include "train/eval_loop.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,13 +17,20 @@
 #include "model/io/checkpoint.h"
 #include "model/io/restore.h"
 #include "train/archive.h"
+#include "train/rank_setup.h"
 
 struct edt_eval_loop {
     edt_hparams hp; // with the evaluation's settings
     const edt_train_options *options;
     edt_predictor *predictor;
     edt_arena arena;
+    int n_threads;
 };
+
+static bool is_writer(const edt_eval_loop *l)
+{
+    return edt_comm_rank(l->options->comm) == 0;
+}
 
 edt_status edt_eval_loop_create(const edt_hparams *hp, const edt_train_options *options,
                                 edt_backend *backend, edt_params *params, edt_error *err,
@@ -35,6 +43,7 @@ edt_status edt_eval_loop_create(const edt_hparams *hp, const edt_train_options *
     }
     edt_arena_init(&l->arena, EDT_MEM_ARENA, 0);
     l->options = options;
+    l->n_threads = edt_rank_setup_threads(options->comm, options->num_threads);
     EDT_TRY_GOTO(edt_hparams_copy(hp, err, &l->hp));
     edt_evaluation_settings(&l->hp);
     const edt_predictor_options po = {
@@ -42,7 +51,7 @@ edt_status edt_eval_loop_create(const edt_hparams *hp, const edt_train_options *
         .slot_format = EDT_SLOT_F32,
         .post_mode = EDT_POST_PER_CLASS,
         .use_ema = params != NULL && params->memory[EDT_PARAMS_EMA] != NULL,
-        .n_threads = (int)options->num_threads,
+        .n_threads = l->n_threads,
     };
     EDT_TRY_GOTO(params != NULL ? edt_predictor_create(&l->hp, params, &po, err, &l->predictor)
                                 : edt_predictor_create_standalone(&l->hp, backend, &po, err,
@@ -86,12 +95,17 @@ edt_status edt_eval_loop_once(edt_eval_loop *l, int64_t step, const char *prefix
         .val_file_pattern = o->val_file_pattern,
         .val_json_file = o->val_json_file,
         .eval_samples = o->eval_samples,
-        .n_threads = (int)o->num_threads,
+        .n_threads = l->n_threads,
+        .comm = o->comm,
     };
     edt_evaluation e;
     EDT_TRY(edt_evaluate(&l->hp, l->predictor, o->eval_batch_size, &eo, err, &e));
-    EDT_INFO("evaluated %" PRId64 " images in %.1f s (%.1f images/s), step %" PRId64, e.n_images,
-             e.seconds, (double)e.n_images / e.seconds, step);
+    if (!is_writer(l)) {
+        edt_evaluation_deinit(&e);
+        return EDT_OK;
+    }
+    EDT_INFO("evaluated %" PRId64 " images in %.1f s (%.1f images/s), step %" PRId64,
+             e.n_images, e.seconds, (double)e.n_images / e.seconds, step);
     edt_coco_print_summary(e.result, stdout);
     (void)fflush(stdout);
     edt_status status = EDT_OK;
@@ -99,7 +113,8 @@ edt_status edt_eval_loop_once(edt_eval_loop *l, int64_t step, const char *prefix
         status = write_metrics(metrics, step, &e, err);
     }
     if (status == EDT_OK && prefix != NULL) {
-        status = edt_archive_best(o->model_dir, prefix, edt_coco_result_stats(e.result)[0], err);
+        status =
+            edt_archive_best(o->model_dir, prefix, edt_coco_result_stats(e.result)[0], err);
     }
     edt_evaluation_deinit(&e);
     return status;
@@ -118,40 +133,68 @@ static edt_status load(edt_eval_loop *l, const char *prefix, edt_error *err)
     return status;
 }
 
-// Sleeps in short naps, so that Ctrl-C ends the wait.
-static bool wait_for_newer(edt_eval_loop *l, const char *old_prefix, double not_before_s,
-                           const char **out_prefix)
+// What rank 0 tells the others about the next checkpoint.
+typedef struct next_checkpoint {
+    enum { NEXT_WAIT, NEXT_FOUND, NEXT_END } what;
+    char prefix[PATH_MAX];
+} next_checkpoint;
+
+// Looks for a checkpoint other than `old_prefix` (NULL: any).
+static void look_for_newer(edt_eval_loop *l, const char *old_prefix, double not_before_s,
+                           double start_s, next_checkpoint *out_next)
 {
-    const double timeout = l->options->eval_timeout;
+    const double timeout = l->options->eval_timeout, now = edt_clock_now_s();
+    const char *found = NULL;
+    edt_arena scratch;
+    edt_error ignored;
+    edt_arena_init(&scratch, EDT_MEM_ARENA, 0);
+    *out_next = (next_checkpoint){.what = NEXT_WAIT};
+    if (now >= not_before_s &&
+        edt_checkpoint_latest(l->options->model_dir, &scratch, &ignored, &found) == EDT_OK &&
+        (old_prefix == NULL || strcmp(found, old_prefix) != 0) &&
+        strlen(found) < sizeof out_next->prefix) {
+        out_next->what = NEXT_FOUND;
+        (void)snprintf(out_next->prefix, sizeof out_next->prefix, "%s", found);
+    } else if (edt_interrupt_requested() || (timeout >= 0.0 && now - start_s > timeout)) {
+        out_next->what = NEXT_END;
+    }
+    edt_arena_deinit(&scratch);
+}
+
+// Sleeps in short naps, so that Ctrl-C ends the wait. Rank 0 looks and tells the others at
+// every nap, so that none of them waits longer than a deadline. *out_prefix NULL: there is
+// none.
+static edt_status wait_for_newer(edt_eval_loop *l, const char *old_prefix, double not_before_s,
+                                 edt_error *err, const char **out_prefix)
+{
     double start = edt_clock_now_s();
     start = start > not_before_s ? start : not_before_s;
-    edt_arena scratch;
-    edt_arena_init(&scratch, EDT_MEM_ARENA, 0);
-    const char *found = NULL;
+    next_checkpoint next;
+    *out_prefix = NULL;
     for (;;) {
-        const double now = edt_clock_now_s();
-        edt_error ignored;
-        edt_arena_reset(&scratch);
-        if (now >= not_before_s &&
-            edt_checkpoint_latest(l->options->model_dir, &scratch, &ignored, &found) == EDT_OK &&
-            (old_prefix == NULL || strcmp(found, old_prefix) != 0)) {
-            found = edt_arena_strdup(&l->arena, found);
-            break;
+        if (is_writer(l)) {
+            look_for_newer(l, old_prefix, not_before_s, start, &next);
         }
-        found = NULL;
-        if (edt_interrupt_requested() || (timeout >= 0.0 && now - start > timeout)) {
+        EDT_TRY(edt_comm_broadcast(l->options->comm, 0, &next, sizeof next, err));
+        if (next.what != NEXT_WAIT) {
             break;
         }
         const struct timespec nap = {.tv_nsec = 200 * 1000 * 1000};
-        (void)nanosleep(&nap, NULL);
+        if (is_writer(l)) {
+            (void)nanosleep(&nap, NULL);
+        }
     }
-    edt_arena_deinit(&scratch);
-    *out_prefix = found;
-    return found != NULL;
+    if (next.what == NEXT_FOUND) {
+        *out_prefix = edt_arena_strdup(&l->arena, next.prefix);
+        if (*out_prefix == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a file name");
+        }
+    }
+    return EDT_OK;
 }
 
-// Evaluates one checkpoint. The trainer beside us keeps the newest few only: one that it removed
-// meanwhile is passed over.
+// Evaluates one checkpoint. The trainer beside us keeps the newest few only: one that it
+// removed meanwhile is passed over.
 static edt_status evaluate_checkpoint(edt_eval_loop *l, const char *prefix, bool writable,
                                       edt_metrics *metrics, edt_error *err, bool *out_done)
 {
@@ -168,7 +211,8 @@ static edt_status evaluate_checkpoint(edt_eval_loop *l, const char *prefix, bool
         return status;
     }
     const char *index = edt_arena_printf(&l->arena, "%s.index", prefix);
-    if (index == NULL || edt_path_exists(index)) {
+    // Ranks cannot pass over what only some of them miss.
+    if (index == NULL || edt_path_exists(index) || edt_comm_world_size(l->options->comm) > 1) {
         return status;
     }
     EDT_WARN("%s was removed while it was evaluated and is passed over: %s", prefix, err->text);
@@ -191,19 +235,22 @@ edt_status edt_eval_loop_run(edt_eval_loop *l, int64_t total_steps, edt_error *e
     }
     // Results are kept beside the checkpoint where that is possible; a read-only directory is a
     // legal place to evaluate from.
-    const bool writable = access(dir, W_OK) == 0;
+    const bool writable = is_writer(l) && access(dir, W_OK) == 0;
     edt_metrics *metrics = NULL;
     const char *path = edt_path_join(&l->arena, dir, "metrics.jsonl");
     if (writable && path != NULL) {
         EDT_TRY(edt_metrics_open(path, INT64_MAX, err, &metrics));
     }
     const char *done = NULL;
-    status = EDT_OK;
     if (prefix == NULL) {
         EDT_INFO("waiting for a checkpoint in %s", dir);
-        if (!wait_for_newer(l, NULL, 0.0, &prefix)) {
-            prefix = NULL;
-        }
+    }
+    // Rank 0's answer holds for all.
+    status = prefix == NULL || edt_comm_world_size(l->options->comm) > 1
+                 ? wait_for_newer(l, NULL, 0.0, err, &prefix)
+                 : EDT_OK;
+    if (status != EDT_OK) {
+        prefix = NULL;
     }
     while (prefix != NULL) {
         const double begun = edt_clock_now_s();
@@ -224,7 +271,8 @@ edt_status edt_eval_loop_run(edt_eval_loop *l, int64_t total_steps, edt_error *e
                      done);
         }
         const double interval = once ? 0.0 : l->options->min_eval_interval;
-        if (!wait_for_newer(l, done, begun + interval, &prefix)) {
+        status = wait_for_newer(l, done, begun + interval, err, &prefix);
+        if (status != EDT_OK) {
             break;
         }
     }

@@ -9,19 +9,24 @@
 
 typedef struct edt_eval_loop edt_eval_loop;
 
-// `params` NULL: stand-alone (mode eval), on `backend`; else the trainer's, whose averages are used.
+// `params` NULL: stand-alone (mode eval), on `backend`; else the trainer's, whose averages are
+// used.
 edt_status edt_eval_loop_create(const edt_hparams *hp, const edt_train_options *options,
                                 edt_backend *backend, edt_params *params, edt_error *err,
                                 edt_eval_loop **out_loop);
 void edt_eval_loop_destroy(edt_eval_loop *loop);
 
+// All calls are made by all ranks of options->comm together; they share the pictures, and rank
+// 0 prints and writes.
+
 // Evaluates the weights now in the parameters, prints the twelve lines on stdout, appends to
-// `metrics` (may be NULL), and archives checkpoint `prefix` (may be NULL) when its AP is the best.
+// `metrics` (may be NULL), and archives checkpoint `prefix` (may be NULL) when its AP is the
+// best.
 edt_status edt_eval_loop_once(edt_eval_loop *loop, int64_t step, const char *prefix,
                               edt_metrics *metrics, edt_error *err);
 
-// Mode eval: loads and evaluates the latest checkpoint of model_dir, then waits for newer ones as
-// the flags say, until `total_steps` is reached or a checkpoint's name carries no step.
+// Mode eval: loads and evaluates the latest checkpoint of model_dir, then waits for newer ones
+// as the flags say, until `total_steps` is reached or a checkpoint's name carries no step.
 edt_status edt_eval_loop_run(edt_eval_loop *loop, int64_t total_steps, edt_error *err);
 
 #endif

@@ -22,10 +22,10 @@ edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err)
          "0: training runs for num_epochs; the best checkpoint is kept in archive/"},
         {hp->positives_momentum != 0.0, "positives_momentum",
          "None: each batch is normalised by its own positives"},
-        {hp->mixed_precision, "mixed_precision", "false: training computes in 32 bits"},
-        {hp->loss_scale != 0.0, "loss_scale", "None: 32-bit training needs no loss scale"},
+        {hp->loss_scale != 0.0 && !hp->mixed_precision, "loss_scale",
+         "None: a loss scale goes with mixed_precision=true"},
         {strcmp(hp->grad_reduce, "global") != 0, "grad_reduce",
-         "global: training runs on one device"},
+         "global: gradients are summed and clipped as those of one large batch"},
         {strcmp(hp->save_freq, "epoch") != 0, "save_freq",
          "epoch; --save_checkpoints_steps sets the period of checkpoints"},
         {hp->grad_checkpoint, "grad_checkpoint",
@@ -64,7 +64,8 @@ edt_status edt_preflight_count_records(const char *file_pattern, edt_error *err,
     EDT_TRY_GOTO(edt_record_index_create(files.path, files.n, NULL, err, &index));
     const int64_t n = edt_record_index_n_records(index);
     if (n == 0) {
-        status = edt_error_set(err, EDT_ERR_INVALID, "%s: the shards hold no record", file_pattern);
+        status =
+            edt_error_set(err, EDT_ERR_INVALID, "%s: the shards hold no record", file_pattern);
         goto fail;
     }
     *out_n = n;
@@ -79,11 +80,13 @@ static void print_row(const char *what, int64_t n_bytes)
     printf("  %-28s %10.1f MiB\n", what, (double)n_bytes / (1024.0 * 1024.0));
 }
 
-// What the run needs beside the fixed arenas grows linearly with the batch, so one plan tells which
-// batch would fit.
-static int64_t largest_batch(const edt_step_plan *plan, int64_t batch_size, int64_t memory_bytes)
+// What the run needs beside the fixed arenas grows linearly with the batch, so one plan tells
+// which batch would fit.
+static int64_t largest_batch(const edt_step_plan *plan, int64_t batch_size,
+                             int64_t memory_bytes)
 {
-    const int64_t per_image = (plan->graph.activation_bytes + plan->graph.input_bytes) / batch_size;
+    const int64_t per_image =
+        (plan->graph.activation_bytes + plan->graph.input_bytes) / batch_size;
     const int64_t fixed =
         plan->total_bytes - plan->graph.activation_bytes - plan->graph.input_bytes;
     return per_image > 0 && memory_bytes > fixed ? (memory_bytes - fixed) / per_image : 0;
@@ -94,9 +97,10 @@ edt_status edt_preflight_print_plan(const edt_hparams *hp, const edt_step_option
 {
     edt_step_plan plan;
     EDT_TRY(edt_step_make_plan(hp, options, err, &plan));
-    const int64_t memory_bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
-    printf("%s, %" PRId64 "x%" PRId64 " pixels, batch %" PRId64 "\n", hp->name, hp->image_size.h,
-           hp->image_size.w, options->batch_size);
+    const int64_t memory_bytes =
+        (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
+    printf("%s, %" PRId64 "x%" PRId64 " pixels, batch %" PRId64 "\n", hp->name,
+           hp->image_size.h, hp->image_size.w, options->batch_size);
     printf("  %-28s %10" PRId64 "\n", "trainable parameters", plan.n_parameters);
     printf("  %-28s %10.3f GMAC\n", "forward, per image", (double)plan.forward_macs * 1e-9);
     printf("  %-28s %10.3f GMAC\n", "forward and backward, batch",
@@ -116,16 +120,22 @@ edt_status edt_preflight_print_plan(const edt_hparams *hp, const edt_step_option
 }
 
 void edt_preflight_log_start(const edt_hparams *hp, const edt_step_options *options,
-                             int64_t n_records, int64_t examples_per_epoch, int64_t first_step)
+                             int64_t batch_size, int64_t n_records, int64_t examples_per_epoch,
+                             int64_t first_step)
 {
     const edt_schedule *s = &options->schedule;
     EDT_INFO("%s at %" PRId64 "x%" PRId64 ", batch %" PRId64 ", %" PRId64
              " records, steps %" PRId64 " to %" PRId64 " (%g epochs of %.1f steps)",
-             hp->name, hp->image_size.h, hp->image_size.w, options->batch_size, n_records,
-             first_step, s->total_steps, hp->num_epochs, s->steps_per_epoch);
-    EDT_INFO("learning rate %g = %g x batch %" PRId64 " / 64, warm-up %" PRId64 " steps, then %s",
-             s->base_lr, hp->learning_rate, options->batch_size, s->warmup_steps,
-             hp->lr_decay_method);
+             hp->name, hp->image_size.h, hp->image_size.w, batch_size, n_records, first_step,
+             s->total_steps, hp->num_epochs, s->steps_per_epoch);
+    EDT_INFO("learning rate %g = %g x batch %" PRId64 " / 64, warm-up %" PRId64
+             " steps, then %s",
+             s->base_lr, hp->learning_rate, batch_size, s->warmup_steps, hp->lr_decay_method);
+    if (edt_comm_world_size(options->comm) > 1) {
+        EDT_INFO("%d ranks (%s), %" PRId64 " of the batch on each, batch norm: sync_bn=%s",
+                 edt_comm_world_size(options->comm), edt_comm_kind(options->comm),
+                 options->batch_size, hp->sync_bn);
+    }
     if (examples_per_epoch != n_records) {
         EDT_WARN("--num_examples_per_epoch=%" PRId64 " but the shards hold %" PRId64
                  " records: epochs of the schedule are not passes over the data",

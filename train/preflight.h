@@ -1,5 +1,5 @@
-// What can be told before training: memory and work of the chosen settings, size of the data set,
-// and the facts that a user should see at the start of a run.
+// What can be told before training: memory and work of the chosen settings, size of the data
+// set, and the facts that a user should see at the start of a run.
 #ifndef EDT_TRAIN_PREFLIGHT_H
 #define EDT_TRAIN_PREFLIGHT_H
 
@@ -10,14 +10,18 @@
 edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err);
 
 // Records in the shards, by their framing alone.
-edt_status edt_preflight_count_records(const char *file_pattern, edt_error *err, int64_t *out_n);
+edt_status edt_preflight_count_records(const char *file_pattern, edt_error *err,
+                                       int64_t *out_n);
 
-// train --plan: bytes per part and the largest batch that fits in this machine's memory, on stdout.
+// train --plan: bytes per part and the largest batch that fits in this machine's memory, on
+// stdout.
 edt_status edt_preflight_print_plan(const edt_hparams *hp, const edt_step_options *options,
                                     edt_error *err);
 
 // Log lines at the start: data set, steps, learning rate as scaled by the batch.
+// `options` are of one rank, batch_size of all.
 void edt_preflight_log_start(const edt_hparams *hp, const edt_step_options *options,
-                             int64_t n_records, int64_t examples_per_epoch, int64_t first_step);
+                             int64_t batch_size, int64_t n_records, int64_t examples_per_epoch,
+                             int64_t first_step);
 
 #endif

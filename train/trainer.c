@@ -1,5 +1,7 @@
 // See trainer.h. One run: configuration -> backend -> step -> resume or initialise -> loader ->
-// loop. The loop's only state is edt_train_state, which is what checkpoints hold.
+// loop. The loop's only state is edt_train_state, which is what checkpoints hold. With several
+// ranks every decision (stop, save, evaluate) is taken from what all of them know; rank 0
+// writes.
 #include "train/trainer.h"
 
 #include <inttypes.h>
@@ -17,7 +19,10 @@
 #include "train/config_file.h"
 #include "train/eval_loop.h"
 #include "train/metrics.h"
+#include "train/prefetch.h"
 #include "train/preflight.h"
+#include "train/rank_setup.h"
+#include "train/rank_state.h"
 #include "train/state.h"
 #include "train/step.h"
 #include "train/target_maker.h"
@@ -28,6 +33,8 @@ typedef struct run {
     const edt_hparams *hp;
     const edt_train_options *options;
     edt_arena arena;
+    edt_comm *comm; // of the backend's memory; options->comm where that is the host's
+    int n_threads;
     edt_backend *backend;
     edt_step *step;
     edt_loader *loader;
@@ -39,6 +46,8 @@ typedef struct run {
     int64_t saved_step; // of the newest checkpoint, -1: none
     int64_t n_empty;    // batches in a row without a usable sample (on_bad_sample=skip)
     int64_t examples_per_epoch;
+    edt_step_metrics last; // of the newest step that was collected
+    bool has_stopped;      // all ranks, on request
 } run;
 
 // Sums since the last line of metrics.
@@ -46,6 +55,11 @@ typedef struct window {
     int64_t n_steps;
     double begin_s, wait_begin_s;
 } window;
+
+static bool is_writer(const run *r)
+{
+    return edt_comm_rank(r->comm) == 0;
+}
 
 static edt_slot_format train_slot_format(const edt_hparams *hp)
 {
@@ -56,26 +70,37 @@ static edt_slot_format train_slot_format(const edt_hparams *hp)
 static edt_status open_loader(run *r, bool training, edt_error *err)
 {
     const edt_train_options *o = r->options;
-    EDT_TRY(edt_target_maker_create(r->hp, (int)o->num_threads, err, &r->targets));
+    EDT_TRY(edt_target_maker_create(r->hp, r->n_threads, err, &r->targets));
     const edt_loader_options lo = {
         .file_pattern = o->train_file_pattern,
         .training = training,
-        .batch_size = o->train_batch_size,
+        .batch_size = edt_step_get_options(r->step)->batch_size,
         .n_threads = edt_target_maker_threads(r->targets),
         .prefetch = PREFETCH_BATCHES,
         .seed = (uint64_t)r->state.seed,
         .start = r->state.cursor,
-        .world_size = 1,
+        .rank = edt_comm_rank(r->comm),
+        .world_size = edt_comm_world_size(r->comm),
         .format = train_slot_format(r->hp),
         .keep_groundtruth = !training,
         .drop_remainder = r->hp->drop_remainder,
         .n_anchors = edt_step_model(r->step)->n_anchors,
         .targets = edt_target_maker_run,
         .targets_ctx = r->targets,
+        .slot_memory = edt_prefetch_slot_memory(r->backend),
     };
     EDT_TRY(edt_loader_create(r->hp, &lo, err, &r->loader));
     return edt_train_state_set_data(&r->state, edt_loader_fingerprint(r->loader),
                                     o->train_file_pattern, err);
+}
+
+// Before the state is read from outside: checkpoint, evaluation.
+static edt_status settle_state(run *r, edt_error *err)
+{
+    EDT_TRY(edt_step_complete_ema(r->step, err));
+    return strcmp(r->hp->sync_bn, "stats") == 0
+               ? edt_rank_state_average_statistics(r->comm, edt_step_params(r->step), err)
+               : EDT_OK;
 }
 
 static edt_status save(run *r, edt_error *err)
@@ -83,15 +108,20 @@ static edt_status save(run *r, edt_error *err)
     if (r->saved_step == r->state.global_step) {
         return EDT_OK;
     }
-    EDT_TRY(edt_step_complete_ema(r->step, err));
-    EDT_TRY(edt_train_state_save(r->options->model_dir, r->hp, edt_step_params(r->step),
-                                 edt_step_frozen(r->step), &r->state, err));
+    EDT_TRY(settle_state(r, err));
+    if (is_writer(r)) {
+        EDT_TRY(edt_train_state_save(r->options->model_dir, r->hp, edt_step_params(r->step),
+                                     edt_step_frozen(r->step), &r->state, err));
+    }
     r->saved_step = r->state.global_step;
     return EDT_OK;
 }
 
 static edt_status write_metrics(run *r, const edt_step_metrics *m, window *w, edt_error *err)
 {
+    if (!is_writer(r)) {
+        return EDT_OK;
+    }
     const double now = edt_clock_now_s();
     const double wait = edt_loader_get_stats(r->loader).wait_seconds;
     const double seconds = now - w->begin_s > 1e-9 ? now - w->begin_s : 1e-9;
@@ -116,15 +146,14 @@ static edt_status write_metrics(run *r, const edt_step_metrics *m, window *w, ed
                              (int)(sizeof rows / sizeof rows[0]), err);
 }
 
-// Names the pictures of a batch that could not be trained on.
-static edt_status fail_not_finite(const run *r, const edt_batch *batch,
-                                  const edt_step_metrics *m, edt_error *err)
+// Names the pictures of this rank's part of a batch that could not be trained on.
+static edt_status fail_not_finite(const run *r, const edt_step_report *report, edt_error *err)
 {
     char ids[512] = "";
     size_t used = 0;
-    for (int64_t i = 0; i < batch->n_valid && used < sizeof ids - 24; ++i) {
+    for (int64_t i = 0; i < report->n_bad_source_ids && used < sizeof ids - 24; ++i) {
         used += (size_t)snprintf(ids + used, sizeof ids - used, "%s%" PRId64,
-                                 i == 0 ? "" : ", ", batch->source_ids[i]);
+                                 i == 0 ? "" : ", ", report->bad_source_ids[i]);
     }
     char saved[128] = "No checkpoint was saved yet";
     if (r->saved_step >= 0) {
@@ -136,47 +165,98 @@ static edt_status fail_not_finite(const run *r, const edt_batch *batch,
         "step %" PRId64 ": the loss (%g) or a gradient is not finite; pictures of the batch: "
         "%s. %s (%s). Lower learning_rate or clip_gradients_norm, or look at these pictures "
         "with inspect_records",
-        r->state.global_step, m->loss, ids, saved, r->options->model_dir);
+        report->first_not_finite, report->first_bad.loss, ids, saved, r->options->model_dir);
 }
 
-static edt_status one_step(run *r, const edt_batch *batch, edt_error *err,
-                           edt_step_metrics *out_m)
+// Learns what the steps since the last time have come to. Losses are sums over ranks: all ranks
+// come to the same verdict.
+static edt_status collect(run *r, edt_error *err)
 {
-    EDT_TRY(edt_step_run(r->step, batch, r->state.global_step, err, out_m));
-    if (!out_m->finite) {
-        ++r->state.n_skipped;
-        // A loss that is not finite has already reached the moving statistics: only a gradient
-        // overflow leaves a state to go on from.
-        if (!isfinite(out_m->det_loss) || r->state.n_skipped > r->hp->nan_skip_budget) {
-            return fail_not_finite(r, batch, out_m, err);
-        }
-        EDT_WARN("step %" PRId64 ": a gradient is not finite, no update (%" PRId64
-                 " of %" PRId64 " such steps allowed)",
-                 r->state.global_step, r->state.n_skipped, r->hp->nan_skip_budget);
+    edt_step_report report;
+    EDT_TRY(edt_step_collect(r->step, err, &report));
+    if (report.n_steps == 0) {
+        return EDT_OK;
     }
-    ++r->state.global_step;
+    r->last = report.last;
+    const bool is_scaled = edt_step_get_options(r->step)->loss_scale > 0.0;
+    if (report.n_not_finite == 0 || (is_scaled && report.n_bad_losses == 0)) {
+        return EDT_OK;
+    }
+    r->state.n_skipped += report.n_not_finite;
+    // A loss that is not finite has already reached the moving statistics: only a gradient
+    // overflow leaves a state to go on from.
+    if (report.n_bad_losses > 0 || r->state.n_skipped > r->hp->nan_skip_budget) {
+        return fail_not_finite(r, &report, err);
+    }
+    EDT_WARN("step %" PRId64 ": a gradient is not finite, no update (%" PRId64 " of %" PRId64
+             " such steps allowed)",
+             report.first_not_finite, r->state.n_skipped, r->hp->nan_skip_budget);
     return EDT_OK;
 }
 
-// The next batch with a sample to learn from. One whose samples were all left out costs no
-// step; the cursor has moved past it, so that a resumed run leaves it out as well.
-static edt_status next_batch(run *r, edt_error *err, const edt_batch **out_batch)
+// Gives back to the loader what the step is done with; `all`: waits for it.
+static edt_status release_done(run *r, bool all, const edt_batch *fixed_batch, edt_error *err)
 {
     for (;;) {
-        const edt_batch *batch;
-        edt_trace_begin("wait_for_batch");
-        const edt_status status = edt_loader_next(r->loader, err, &batch);
-        edt_trace_end();
-        if (status == EDT_END) {
-            EDT_FAIL(err, EDT_ERR_INTERNAL, "the training loader ended");
+        const edt_batch *done;
+        EDT_TRY(edt_step_take_done(r->step, all, err, &done));
+        if (done == NULL) {
+            return EDT_OK;
         }
-        EDT_TRY(status);
-        if (batch->n_valid > 0) {
+        if (done != fixed_batch) {
+            edt_loader_release(r->loader, done);
+        }
+    }
+}
+
+// Whether some rank was interrupted, and how many rows all of them hold.
+static edt_status ask_ranks(run *r, bool wants_stop, int64_t n_valid, edt_error *err,
+                            bool *out_stop, int64_t *out_n_valid)
+{
+    edt_comm *host = edt_comm_host(r->comm);
+    double sums[2] = {wants_stop ? 1.0 : 0.0, (double)n_valid};
+    EDT_TRY(edt_comm_all_reduce(host, sums, 2, EDT_DTYPE_F64, err));
+    EDT_TRY(edt_comm_join(host, err));
+    *out_stop = sums[0] > 0.0;
+    *out_n_valid = (int64_t)sums[1];
+    return EDT_OK;
+}
+
+static edt_status wait_for_batch(run *r, edt_error *err, const edt_batch **out_batch)
+{
+    edt_trace_begin("wait_for_batch");
+    const edt_status status = edt_loader_next(r->loader, err, out_batch);
+    edt_trace_end();
+    if (status == EDT_END) {
+        EDT_FAIL(err, EDT_ERR_INTERNAL, "the training loader ended");
+    }
+    return status;
+}
+
+// The next batch with a sample to learn from, or NULL when the user wants to stop. A batch
+// whose samples were all left out costs no step; the cursor has moved past it, so that a
+// resumed run leaves it out as well.
+static edt_status next_batch(run *r, edt_error *err, const edt_batch **out_batch)
+{
+    *out_batch = NULL;
+    for (;;) {
+        const edt_batch *batch;
+        bool stop = edt_interrupt_requested();
+        int64_t n_valid;
+        if (stop && edt_comm_world_size(r->comm) == 1) {
+            return EDT_OK;
+        }
+        EDT_TRY(wait_for_batch(r, err, &batch));
+        EDT_TRY(ask_ranks(r, stop, batch->n_valid, err, &stop, &n_valid));
+        if (n_valid > 0 && !stop) {
             r->n_empty = 0;
             *out_batch = batch;
             return EDT_OK;
         }
         edt_loader_release(r->loader, batch);
+        if (stop) {
+            return EDT_OK;
+        }
         if (++r->n_empty > edt_loader_batches_per_epoch(r->loader)) {
             EDT_FAIL(
                 err, EDT_ERR_INVALID,
@@ -184,6 +264,44 @@ static edt_status next_batch(run *r, edt_error *err, const edt_batch **out_batch
                 r->options->train_file_pattern);
         }
     }
+}
+
+// One step with `fixed_batch` or, where that is NULL, the next one; out_stopped: no step, the
+// user wants to stop.
+static edt_status take_step(run *r, const edt_batch *fixed_batch, edt_error *err,
+                            bool *out_stopped)
+{
+    const edt_batch *batch = edt_interrupt_requested() ? NULL : fixed_batch;
+    if (fixed_batch == NULL) {
+        EDT_TRY(next_batch(r, err, &batch));
+    }
+    *out_stopped = batch == NULL;
+    if (batch == NULL) {
+        return EDT_OK;
+    }
+    EDT_TRY(edt_step_submit(r->step, batch, r->state.global_step, err));
+    ++r->state.global_step;
+    if (fixed_batch == NULL) {
+        r->state.cursor = edt_loader_cursor(r->loader);
+    }
+    return release_done(r, false, fixed_batch, err);
+}
+
+// What happens after a step besides the step: values read, a line of metrics, a checkpoint. A
+// device is asked for its values as seldom as that.
+static edt_status finish_step(run *r, int64_t until, bool saves, window *w, edt_error *err)
+{
+    const edt_train_options *o = r->options;
+    const int64_t step = r->state.global_step;
+    const bool logs = step % o->log_steps == 0 || step == until;
+    saves = saves && step % o->save_checkpoints_steps == 0;
+    if (logs || saves || r->backend->table->streams == NULL) {
+        EDT_TRY(collect(r, err));
+    }
+    if (logs) {
+        EDT_TRY(write_metrics(r, &r->last, w, err));
+    }
+    return saves ? save(r, err) : EDT_OK;
 }
 
 // Trains until global_step reaches `until`, or EDT_ERR_CANCELLED when the user interrupts
@@ -200,46 +318,33 @@ static edt_status train_until(run *r, int64_t until, const edt_batch *fixed_batc
     window w = {.begin_s = edt_clock_now_s(),
                 .wait_begin_s = edt_loader_get_stats(r->loader).wait_seconds};
     edt_status status = EDT_OK;
-    while (r->state.global_step < until && !edt_interrupt_requested()) {
-        const edt_batch *batch = fixed_batch;
-        if (batch == NULL) {
-            status = next_batch(r, err, &batch);
-            if (status != EDT_OK) {
-                break;
-            }
-        }
-        edt_step_metrics m;
-        status = one_step(r, batch, err, &m);
-        if (fixed_batch == NULL) {
-            r->state.cursor = edt_loader_cursor(r->loader);
-            edt_loader_release(r->loader, batch);
-        }
-        if (status != EDT_OK) {
+    bool stopped = false;
+    while (status == EDT_OK && r->state.global_step < until) {
+        status = take_step(r, fixed_batch, err, &stopped);
+        if (status != EDT_OK || stopped) {
             break;
         }
         ++w.n_steps;
         const double seconds = edt_clock_now_s() - w.begin_s;
         edt_progress_update(
             &progress, r->state.global_step, "epoch %.2f loss %.4f %.1f images/s wait %.0f%%",
-            (double)r->state.global_step / r->schedule.steps_per_epoch, m.loss,
+            (double)r->state.global_step / r->schedule.steps_per_epoch, r->last.loss,
             (double)(w.n_steps * o->train_batch_size) / seconds,
             100.0 * (edt_loader_get_stats(r->loader).wait_seconds - w.wait_begin_s) / seconds);
-        if (r->state.global_step % o->log_steps == 0 || r->state.global_step == until) {
-            status = write_metrics(r, &m, &w, err);
-        }
-        if (status == EDT_OK && fixed_batch == NULL &&
-            r->state.global_step % o->save_checkpoints_steps == 0) {
-            status = save(r, err);
-        }
-        if (status != EDT_OK) {
-            break;
-        }
+        status = finish_step(r, until, fixed_batch == NULL, &w, err);
+    }
+    if (status == EDT_OK) {
+        status = collect(r, err);
+    }
+    if (status == EDT_OK) {
+        status = release_done(r, true, fixed_batch, err);
     }
     edt_progress_end(&progress);
     if (status == EDT_OK && fixed_batch == NULL) {
         status = save(r, err);
     }
     if (status == EDT_OK && r->state.global_step < until) {
+        r->has_stopped = true;
         EDT_FAIL(err, EDT_ERR_CANCELLED, "interrupted at step %" PRId64 "%s",
                  r->state.global_step,
                  fixed_batch == NULL ? "; the same command goes on from here" : "");
@@ -253,7 +358,7 @@ static edt_status evaluate(run *r, edt_error *err)
         EDT_TRY(edt_eval_loop_create(r->hp, r->options, r->backend, edt_step_params(r->step),
                                      err, &r->eval));
     }
-    EDT_TRY(edt_step_complete_ema(r->step, err));
+    EDT_TRY(settle_state(r, err));
     const char *prefix = edt_arena_printf(&r->arena, "%s/model.ckpt-%" PRId64,
                                           r->options->model_dir, r->state.global_step);
     return edt_eval_loop_once(r->eval, r->state.global_step, prefix, r->metrics, err);
@@ -269,11 +374,19 @@ static int64_t epoch_end(const run *r, int64_t e)
 
 static edt_status is_evaluated(run *r, bool *out_is, edt_error *err)
 {
+    uint8_t is = 0;
     const char *path = edt_path_join(&r->arena, r->options->model_dir, "metrics.jsonl");
     if (path == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a file name");
     }
-    return edt_metrics_has(path, r->state.global_step, edt_coco_stat_names[0], err, out_is);
+    if (is_writer(r)) {
+        bool has;
+        EDT_TRY(edt_metrics_has(path, r->state.global_step, edt_coco_stat_names[0], err, &has));
+        is = has ? 1 : 0;
+    }
+    EDT_TRY(edt_comm_broadcast(r->comm, 0, &is, sizeof is, err));
+    *out_is = is != 0;
+    return EDT_OK;
 }
 
 // Epochs, each followed by an evaluation (spec/train.md 2.2). A run that ended between the
@@ -287,7 +400,7 @@ static edt_status train_and_eval(run *r, edt_error *err)
             continue;
         }
         if (until == r->state.global_step) {
-            bool is_done;
+            bool is_done = false;
             EDT_TRY(is_evaluated(r, &is_done, err));
             if (is_done) {
                 continue;
@@ -366,7 +479,7 @@ static edt_status resume_or_init(run *r, edt_error *err)
     return edt_train_state_init_from(o->ckpt, o->backbone_ckpt, r->hp, params, err);
 }
 
-static edt_status check_options(const edt_train_options *o, edt_error *err)
+edt_status edt_train_check_options(const edt_train_options *o, edt_error *err)
 {
     const bool plans = o->plan && o->mode != EDT_TRAIN_MODE_EVAL;
     if (!plans && (o->model_dir == NULL || o->model_dir[0] == '\0')) {
@@ -381,6 +494,10 @@ static edt_status check_options(const edt_train_options *o, edt_error *err)
     if (evaluates && !plans &&
         (o->val_file_pattern == NULL || o->val_file_pattern[0] == '\0')) {
         EDT_FAIL(err, EDT_ERR_USAGE, "--val_file_pattern is missing: the shards to evaluate");
+    }
+    if (o->overfit_one_batch && edt_comm_world_size(o->comm) > 1) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "--overfit_one_batch is done by one rank, not by %d",
+                 edt_comm_world_size(o->comm));
     }
     return EDT_OK;
 }
@@ -399,41 +516,59 @@ static edt_status make_schedule(run *r, edt_error *err)
                              err);
 }
 
-static edt_status run_training(run *r, edt_error *err)
+// A device that is not there is told before any file is looked at.
+static edt_status open_backend(run *r, edt_error *err)
+{
+    EDT_TRY(edt_rank_setup_backend(r->options->device, r->options->comm, r->n_threads, err,
+                                   &r->backend));
+    return edt_rank_setup_comm(r->hp, r->backend, r->options->comm, err, &r->comm);
+}
+
+// The files of the run that people read.
+static edt_status open_files(run *r, edt_error *err)
 {
     const edt_train_options *o = r->options;
-    EDT_TRY(edt_preflight_check_hparams(r->hp, err));
-    if (!o->plan) {
-        // A device that is not there is told before any file is looked at.
-        EDT_TRY(edt_backend_create(o->device,
-                                   &(edt_backend_options){.n_threads = (int)o->num_threads},
-                                   err, &r->backend));
+    if (!is_writer(r)) {
+        return EDT_OK;
     }
-    EDT_TRY(make_schedule(r, err));
-    const edt_step_options so = {
-        .real = EDT_DTYPE_F32,
-        .batch_size = o->train_batch_size,
-        .slot_format = train_slot_format(r->hp),
-        .drop_connect = !o->overfit_one_batch,
-        .seed = (uint64_t)o->tf_random_seed,
-        .schedule = r->schedule,
-    };
-    if (o->plan) {
-        return edt_preflight_print_plan(r->hp, &so, err);
-    }
-    EDT_TRY(edt_path_mkdirs(o->model_dir, err));
-    EDT_TRY(edt_step_create(r->hp, r->backend, &so, err, &r->step));
-    EDT_TRY(resume_or_init(r, err));
-    EDT_TRY(open_loader(r, !o->overfit_one_batch, err));
     // Learning one batch by heart is a probe: it leaves the files of the run itself alone.
     if (!o->overfit_one_batch) {
         EDT_TRY(edt_config_file_enter(o->model_dir, r->hp, err));
     }
     const char *path = edt_path_join(&r->arena, o->model_dir,
                                      o->overfit_one_batch ? "overfit.jsonl" : "metrics.jsonl");
-    EDT_TRY(edt_metrics_open(path, r->state.global_step, err, &r->metrics));
-    edt_preflight_log_start(r->hp, &so, edt_loader_get_stats(r->loader).n_samples,
-                            r->examples_per_epoch, r->state.global_step);
+    return edt_metrics_open(path, r->state.global_step, err, &r->metrics);
+}
+
+static edt_status run_training(run *r, edt_error *err)
+{
+    const edt_train_options *o = r->options;
+    EDT_TRY(edt_preflight_check_hparams(r->hp, err));
+    edt_step_options so = {
+        .slot_format = train_slot_format(r->hp),
+        .drop_connect = !o->overfit_one_batch,
+        .seed = (uint64_t)o->tf_random_seed,
+    };
+    EDT_TRY(edt_rank_setup_batch(o->comm, o->train_batch_size, err, &so.batch_size));
+    if (!o->plan) {
+        EDT_TRY(open_backend(r, err));
+    }
+    EDT_TRY(make_schedule(r, err));
+    so.schedule = r->schedule;
+    so.comm = r->comm;
+    edt_rank_setup_step(r->hp, o->device, r->comm, &so);
+    if (o->plan) {
+        return is_writer(r) ? edt_preflight_print_plan(r->hp, &so, err) : EDT_OK;
+    }
+    EDT_TRY(edt_path_mkdirs(o->model_dir, err));
+    EDT_TRY(edt_step_create(r->hp, r->backend, &so, err, &r->step));
+    EDT_TRY(resume_or_init(r, err));
+    EDT_TRY(open_loader(r, !o->overfit_one_batch, err));
+    EDT_TRY(edt_rank_state_compare(r->comm, r->hp, edt_step_params(r->step), &r->state, err));
+    EDT_TRY(open_files(r, err));
+    edt_preflight_log_start(r->hp, &so, o->train_batch_size,
+                            edt_loader_get_stats(r->loader).n_samples, r->examples_per_epoch,
+                            r->state.global_step);
     if (o->overfit_one_batch) {
         return overfit(r, err);
     }
@@ -451,8 +586,7 @@ static edt_status run_training(run *r, edt_error *err)
 static edt_status run_eval(run *r, edt_error *err)
 {
     const edt_train_options *o = r->options;
-    EDT_TRY(edt_backend_create(
-        o->device, &(edt_backend_options){.n_threads = (int)o->num_threads}, err, &r->backend));
+    EDT_TRY(edt_rank_setup_backend(o->device, o->comm, r->n_threads, err, &r->backend));
     int64_t total_steps = INT64_MAX;
     if (o->num_examples_per_epoch > 0) {
         EDT_TRY(make_schedule(r, err));
@@ -465,21 +599,34 @@ static edt_status run_eval(run *r, edt_error *err)
 edt_status edt_train_run(const edt_hparams *hp, const edt_train_options *options,
                          edt_error *err)
 {
-    EDT_TRY(check_options(options, err));
-    run r = {.hp = hp, .options = options};
+    EDT_TRY(edt_train_check_options(options, err));
+    run r = {
+        .hp = hp,
+        .options = options,
+        .comm = options->comm,
+        .n_threads = edt_rank_setup_threads(options->comm, options->num_threads),
+    };
     edt_arena_init(&r.arena, EDT_MEM_ARENA, 0);
-    const bool traced = options->trace_path != NULL && options->trace_path[0] != '\0';
+    const bool traced =
+        options->trace_path != NULL && options->trace_path[0] != '\0' && is_writer(&r);
     edt_status status = traced ? edt_trace_start(options->trace_path, err) : EDT_OK;
     const bool is_tracing = traced && status == EDT_OK;
     if (status == EDT_OK) {
         status =
             options->mode == EDT_TRAIN_MODE_EVAL ? run_eval(&r, err) : run_training(&r, err);
     }
-    edt_loader_destroy(r.loader);
+    // Before anything waits for ranks that may wait for this one.
+    if (status != EDT_OK && !r.has_stopped) {
+        edt_comm_abort(r.comm, err->text);
+    }
     edt_eval_loop_destroy(r.eval);
-    edt_step_destroy(r.step);
+    edt_step_destroy(r.step); // may still copy from the loader's slots
+    edt_loader_destroy(r.loader);
     edt_target_maker_destroy(r.targets);
     edt_metrics_close(r.metrics);
+    if (r.comm != options->comm) {
+        edt_comm_destroy(r.comm);
+    }
     edt_backend_destroy(&r.backend);
     edt_arena_deinit(&r.arena);
     if (is_tracing) {

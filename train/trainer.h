@@ -4,6 +4,7 @@
 #define EDT_TRAIN_TRAINER_H
 
 #include "core/hparams.h"
+#include "dist/comm.h"
 
 typedef enum edt_train_mode {
     EDT_TRAIN_MODE_TRAIN,
@@ -11,7 +12,8 @@ typedef enum edt_train_mode {
     EDT_TRAIN_MODE_TRAIN_AND_EVAL,
 } edt_train_mode;
 
-// Flags of the reference under their own names, then ours. Texts are borrowed; NULL or "" is none.
+// Flags of the reference under their own names, then ours. Texts are borrowed; NULL or "" is
+// none.
 typedef struct edt_train_options {
     edt_train_mode mode;
     const char *model_dir;
@@ -27,16 +29,25 @@ typedef struct edt_train_options {
     double min_eval_interval;
     double eval_timeout; // seconds without a new checkpoint; < 0: for ever
 
-    const char *device; // "cpu", "ref", "cuda"
+    const char *device;  // "cpu", "ref", "cuda"
     int64_t num_threads; // 0: all cores
     bool overfit_one_batch;
     bool plan;
-    const char *trace_path; // Chrome trace of the run
+    const char *trace_path; // Chrome trace of the run (of rank 0)
+
+    // Host communicator of the ranks that train together, borrowed; NULL: one rank. Batch size,
+    // learning rate and steps are those of all ranks together. Rank 0 writes every file.
+    edt_comm *comm;
 } edt_train_options;
 
-// `hp` is complete (model row, YAML, flags) and checked; the trainer does not change it. A setting
-// that training does not act on is EDT_ERR_UNSUPPORTED. An interrupt (core/signal.h) ends any mode
-// with EDT_ERR_CANCELLED, in training after a checkpoint of the step reached.
-edt_status edt_train_run(const edt_hparams *hp, const edt_train_options *options, edt_error *err);
+// EDT_ERR_USAGE where a flag that the mode needs is missing. edt_train_run checks it, too.
+edt_status edt_train_check_options(const edt_train_options *options, edt_error *err);
+
+// `hp` is complete (model row, YAML, flags) and checked; the trainer does not change it. A
+// setting that training does not act on is EDT_ERR_UNSUPPORTED. An interrupt (core/signal.h)
+// ends any mode with EDT_ERR_CANCELLED, in training after a checkpoint of the step reached, on
+// all ranks at the same step. Where this rank fails, the others are told (edt_comm_abort).
+edt_status edt_train_run(const edt_hparams *hp, const edt_train_options *options,
+                         edt_error *err);
 
 #endif

@@ -63,7 +63,14 @@ expect 2 "traineval" --mode=test
 expect 2 "did you mean" --model_nam=efficientdet-d0
 expect 2 "batch_size" --batch_size=-1
 expect 2 "--strategy=tpus" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" --strategy=tpus
-expect 1 "no GPU backend" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" --strategy=gpus
+expect 2 "contradict" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" --strategy=gpus --device=cpu
+export CUDA_VISIBLE_DEVICES=
+for flags in --strategy=gpus --strategy=multi-gpus --device=cuda "--device=cuda --num_ranks=2"; do
+  # shellcheck disable=SC2086 # a list of flags
+  expect 1 "device cuda" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" $flags
+done
+expect 2 "multiple of 2" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" --num_ranks=2 \
+  --train_batch_size=3 --hparams=$small
 expect 1 "hparam accumulate_steps" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" \
   --hparams=$small,accumulate_steps=4
 [ ! -e "$tmp/new" ] || fail "a refused run left $tmp/new"

@@ -1,0 +1,84 @@
+// See rank_setup.h.
+#include "train/rank_setup.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/log.h"
+#include "core/thread.h"
+
+int edt_rank_setup_threads(const edt_comm *comm, int64_t wanted)
+{
+    const int n_local = edt_comm_local_size(comm);
+    if (wanted > 0 || n_local == 1) {
+        return (int)wanted;
+    }
+    // A launcher that binds each rank to its own processors has divided them already.
+    const int n_mine = edt_thread_cpu_count();
+    const long n_online = sysconf(_SC_NPROCESSORS_ONLN);
+    const int n = (long)n_mine * n_local > n_online ? n_mine / n_local : n_mine;
+    return n < 1 ? 1 : n;
+}
+
+edt_status edt_rank_setup_backend(const char *device, edt_comm *comm, int n_threads,
+                                  edt_error *err, edt_backend **out_backend)
+{
+    edt_backend_options options = {.n_threads = n_threads};
+    if (strcmp(device, "cuda") == 0) {
+        const edt_backend_plugin *plugin;
+        int n_devices;
+        EDT_TRY(edt_backend_cuda_plugin_open(err, &plugin));
+        EDT_TRY(plugin->count_devices(err, &n_devices));
+        // One that sees a single device was given it by its launcher, or shares it.
+        if (n_devices > 1 && edt_comm_local_size(comm) > n_devices) {
+            EDT_FAIL(err, EDT_ERR_USAGE,
+                     "%d ranks on %s, which has %d GPUs: start one rank per GPU",
+                     edt_comm_local_size(comm), edt_comm_host_name(comm, edt_comm_rank(comm)),
+                     n_devices);
+        }
+        options.device = n_devices > 0 ? edt_comm_local_rank(comm) % n_devices : 0;
+    }
+    return edt_backend_create(device, &options, err, out_backend);
+}
+
+edt_status edt_rank_setup_comm(const edt_hparams *hp, edt_backend *backend, edt_comm *host,
+                               edt_error *err, edt_comm **out_comm)
+{
+    if (backend->table->streams == NULL || edt_comm_world_size(host) == 1) {
+        *out_comm = host;
+        return EDT_OK;
+    }
+    return edt_comm_device_create(
+        backend, &(edt_comm_options){.deadline_s = hp->comm_deadline_s}, host, err, out_comm);
+}
+
+edt_status edt_rank_setup_batch(const edt_comm *comm, int64_t train_batch_size, edt_error *err,
+                                int64_t *out_rows)
+{
+    const int world_size = edt_comm_world_size(comm);
+    if (train_batch_size % world_size != 0) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "--train_batch_size=%" PRId64 " is the batch of all %d ranks together and "
+                 "must be a multiple of %d",
+                 train_batch_size, world_size, world_size);
+    }
+    *out_rows = train_batch_size / world_size;
+    return EDT_OK;
+}
+
+void edt_rank_setup_step(const edt_hparams *hp, const char *device, const edt_comm *comm,
+                         edt_step_options *o)
+{
+    const bool on_gpu = strcmp(device, "cuda") == 0;
+    o->real = EDT_DTYPE_F32;
+    if (hp->mixed_precision && on_gpu) {
+        o->real = hp->loss_scale > 0.0 ? EDT_DTYPE_F16 : EDT_DTYPE_BF16;
+        o->loss_scale = hp->loss_scale;
+    } else if (hp->mixed_precision) {
+        EDT_WARN("mixed_precision=true: device %s computes in 32 bits", device);
+    }
+    o->bn_ranks =
+        strcmp(hp->sync_bn, "full") == 0 && !hp->freeze_bn ? edt_comm_world_size(comm) : 0;
+    o->capture = on_gpu;
+}
