@@ -10,7 +10,7 @@ namespace
 using edt::load;
 using edt::packet;
 
-enum { THREADS = 256, DECIDE_THREADS = 1024, GOOD_STEPS = 2000 };
+enum { THREADS = 256, DECIDE_THREADS = 1024 };
 
 // Calls `each` with every element's index for the pieces' threads: four at a time where the
 // piece is aligned to packets.
@@ -70,10 +70,10 @@ __device__ inline void move_scale(float *scale, bool finite)
     const float good = finite ? scale[1] + 1.0F : 0.0F;
     if (!finite) {
         scale[0] = fmaxf(scale[0] / 2.0F, 1.0F);
-    } else if (good >= (float)GOOD_STEPS && isfinite(doubled)) {
+    } else if (good >= (float)EDT_LOSS_SCALE_PERIOD && isfinite(doubled)) {
         scale[0] = doubled;
     }
-    scale[1] = good >= (float)GOOD_STEPS ? 0.0F : good;
+    scale[1] = good >= (float)EDT_LOSS_SCALE_PERIOD ? 0.0F : good;
 }
 
 // A warp per segment.
