@@ -4,7 +4,7 @@
 #include "backend/cuda/kernels/depthwise_kernels.h"
 
 typedef struct state {
-    edt_cuda_window window;
+    edt_cuda_depthwise_window window;
     edt_cuda_strips strips; // DEPTHWISE, DEPTHWISE_BN_ACT, DEPTHWISE_DATA
     edt_cuda_taps taps;     // DEPTHWISE_WEIGHT
 } state;
@@ -66,22 +66,22 @@ edt_status edt_cuda_prepare_depthwise(edt_cuda_backend *backend, edt_kernel *ker
     state *s = kernel->state;
     switch (desc->kind) {
     case EDT_OP_DEPTHWISE_DATA:
-        s->window =
-            edt_cuda_window_of(&desc->out[0].shape, &desc->in[0].shape, &desc->attrs.conv);
+        s->window = edt_cuda_depthwise_window_of(&desc->out[0].shape, &desc->in[0].shape,
+                                                 &desc->attrs.conv);
         kernel->run = run_data;
         return edt_cuda_strips_plan(&s->window, true, element_bytes, n_multiprocessors, err,
                                     &s->strips);
     case EDT_OP_DEPTHWISE_WEIGHT:
-        s->window =
-            edt_cuda_window_of(&desc->in[0].shape, &desc->in[1].shape, &desc->attrs.conv);
+        s->window = edt_cuda_depthwise_window_of(&desc->in[0].shape, &desc->in[1].shape,
+                                                 &desc->attrs.conv);
         kernel->run = run_weight;
         EDT_TRY(
             edt_cuda_taps_plan(&s->window, element_bytes, n_multiprocessors, err, &s->taps));
         kernel->workspace_bytes = edt_cuda_taps_workspace(&s->window, &s->taps);
         return EDT_OK;
     default:
-        s->window =
-            edt_cuda_window_of(&desc->in[0].shape, &desc->out[0].shape, &desc->attrs.conv);
+        s->window = edt_cuda_depthwise_window_of(&desc->in[0].shape, &desc->out[0].shape,
+                                                 &desc->attrs.conv);
         kernel->run = run_forward;
         return edt_cuda_strips_plan(&s->window, false, element_bytes, n_multiprocessors, err,
                                     &s->strips);

@@ -30,15 +30,15 @@ static int power_above(int64_t n, int limit)
     return power;
 }
 
-edt_cuda_window edt_cuda_window_of(const edt_shape *x, const edt_shape *y,
-                                   const edt_conv_attrs *conv)
+edt_cuda_depthwise_window edt_cuda_depthwise_window_of(const edt_shape *x, const edt_shape *y,
+                                                       const edt_conv_attrs *conv)
 {
     int64_t top;
     int64_t left;
     int64_t after;
     edt_same_padding(x->dim[1], conv->kh, conv->sh, &top, &after);
     edt_same_padding(x->dim[2], conv->kw, conv->sw, &left, &after);
-    return (edt_cuda_window){
+    return (edt_cuda_depthwise_window){
         .n = x->dim[0],
         .h = x->dim[1],
         .w = x->dim[2],
@@ -55,7 +55,7 @@ edt_cuda_window edt_cuda_window_of(const edt_shape *x, const edt_shape *y,
 }
 
 // Channels per thread: a packet where the windows have kernels and the channels fill packets.
-static int vector_of(const edt_cuda_window *g, int element_bytes)
+static int vector_of(const edt_cuda_depthwise_window *g, int element_bytes)
 {
     const int packet = 16 / element_bytes;
     const bool known = g->kh == g->kw && (g->kh == 3 || g->kh == 5) && g->sh == g->sw &&
@@ -74,11 +74,11 @@ static edt_status check_blocks(int64_t n_blocks, edt_error *err)
     return EDT_OK;
 }
 
-edt_status edt_cuda_strips_plan(const edt_cuda_window *window, bool data, int element_bytes,
-                                int n_multiprocessors, edt_error *err,
+edt_status edt_cuda_strips_plan(const edt_cuda_depthwise_window *window, bool data,
+                                int element_bytes, int n_multiprocessors, edt_error *err,
                                 edt_cuda_strips *out_strips)
 {
-    const edt_cuda_window *g = window;
+    const edt_cuda_depthwise_window *g = window;
     edt_cuda_strips s = {.vector = vector_of(g, element_bytes), .pixels = 1};
     const int64_t n_rows = data ? g->h : g->oh;
     // With stride 2, strips of dx start at even columns of the padded picture, where it is
@@ -115,10 +115,10 @@ edt_status edt_cuda_strips_plan(const edt_cuda_window *window, bool data, int el
     return EDT_OK;
 }
 
-edt_status edt_cuda_taps_plan(const edt_cuda_window *window, int element_bytes,
+edt_status edt_cuda_taps_plan(const edt_cuda_depthwise_window *window, int element_bytes,
                               int n_multiprocessors, edt_error *err, edt_cuda_taps *out_taps)
 {
-    const edt_cuda_window *g = window;
+    const edt_cuda_depthwise_window *g = window;
     const int64_t n_rows = g->n * g->oh;
     edt_cuda_taps t = {.vector = vector_of(g, element_bytes)};
     if (t.vector == 1) {
@@ -143,7 +143,8 @@ edt_status edt_cuda_taps_plan(const edt_cuda_window *window, int element_bytes,
     return EDT_OK;
 }
 
-size_t edt_cuda_taps_workspace(const edt_cuda_window *window, const edt_cuda_taps *taps)
+size_t edt_cuda_taps_workspace(const edt_cuda_depthwise_window *window,
+                               const edt_cuda_taps *taps)
 {
     return (size_t)(taps->n_partials * window->kh * window->kw * window->c) * sizeof(float);
 }

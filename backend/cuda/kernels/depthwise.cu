@@ -77,7 +77,7 @@ __device__ inline strip_place find_strip(const edt_cuda_strips &s)
 // flip: the taps in reverse, which makes it the gradient of x where the stride is 1.
 template <typename T, int K, int S, int PIXELS>
 __global__ void __launch_bounds__(EDT_CUDA_STRIP_THREADS)
-    forward_strips(edt_cuda_window g, edt_cuda_strips s, const T *__restrict__ x,
+    forward_strips(edt_cuda_depthwise_window g, edt_cuda_strips s, const T *__restrict__ x,
                    const T *__restrict__ w, T *__restrict__ y, edt_cuda_depthwise_bn bn,
                    bool flip)
 {
@@ -161,7 +161,7 @@ __global__ void __launch_bounds__(EDT_CUDA_STRIP_THREADS)
 // taps of p's parity, and tap kx comes from output (p - kx) / 2.
 template <typename T, int K>
 __global__ void __launch_bounds__(EDT_CUDA_STRIP_THREADS)
-    data_strips(edt_cuda_window g, edt_cuda_strips s, const T *__restrict__ dy,
+    data_strips(edt_cuda_depthwise_window g, edt_cuda_strips s, const T *__restrict__ dy,
                 const T *__restrict__ w, T *__restrict__ dx)
 {
     constexpr int N = packet<T>::size;
@@ -238,7 +238,7 @@ __device__ inline element_place find_element(int64_t i, int64_t n_rows, int64_t 
 }
 
 template <typename T>
-__global__ void forward_elements(edt_cuda_window g, const T *__restrict__ x,
+__global__ void forward_elements(edt_cuda_depthwise_window g, const T *__restrict__ x,
                                  const T *__restrict__ w, T *__restrict__ y,
                                  edt_cuda_depthwise_bn bn)
 {
@@ -266,7 +266,7 @@ __global__ void forward_elements(edt_cuda_window g, const T *__restrict__ x,
 }
 
 template <typename T>
-__global__ void data_elements(edt_cuda_window g, const T *__restrict__ dy,
+__global__ void data_elements(edt_cuda_depthwise_window g, const T *__restrict__ dy,
                               const T *__restrict__ w, T *__restrict__ dx)
 {
     const int64_t n = g.n * g.h * g.w * g.c;
@@ -295,8 +295,9 @@ __global__ void data_elements(edt_cuda_window g, const T *__restrict__ dy,
 // threadIdx.y is the row of taps: its K sums fit in registers, and the K threads that read the
 // same pixels share them through the L1 cache.
 template <typename T, int K, int S>
-__global__ void weight_strips(edt_cuda_window g, edt_cuda_taps taps, const T *__restrict__ x,
-                              const T *__restrict__ dy, float *__restrict__ partials)
+__global__ void weight_strips(edt_cuda_depthwise_window g, edt_cuda_taps taps,
+                              const T *__restrict__ x, const T *__restrict__ dy,
+                              float *__restrict__ partials)
 {
     constexpr int N = packet<T>::size;
     constexpr int PIXELS = EDT_CUDA_STRIP_PIXELS;
@@ -370,8 +371,9 @@ __global__ void weight_strips(edt_cuda_window g, edt_cuda_taps taps, const T *__
 
 // One thread per tap and channel.
 template <typename T>
-__global__ void weight_elements(edt_cuda_window g, edt_cuda_taps taps, const T *__restrict__ x,
-                                const T *__restrict__ dy, float *__restrict__ partials)
+__global__ void weight_elements(edt_cuda_depthwise_window g, edt_cuda_taps taps,
+                                const T *__restrict__ x, const T *__restrict__ dy,
+                                float *__restrict__ partials)
 {
     const int64_t n_sums = g.kh * g.kw * g.c;
     const int64_t chunk = blockIdx.x / (unsigned)taps.channel_blocks;
@@ -432,9 +434,9 @@ dim3 strip_block(const edt_cuda_strips &s)
 }
 
 template <typename T, int K, int S>
-cudaError_t launch_forward(const edt_cuda_window &g, const edt_cuda_strips &s, const T *x,
-                           const T *w, T *y, const edt_cuda_depthwise_bn &bn, bool flip,
-                           cudaStream_t stream)
+cudaError_t launch_forward(const edt_cuda_depthwise_window &g, const edt_cuda_strips &s,
+                           const T *x, const T *w, T *y, const edt_cuda_depthwise_bn &bn,
+                           bool flip, cudaStream_t stream)
 {
     const dim3 grid((unsigned)s.n_blocks);
     if (s.pixels == EDT_CUDA_STRIP_PIXELS) {
@@ -446,8 +448,8 @@ cudaError_t launch_forward(const edt_cuda_window &g, const edt_cuda_strips &s, c
 }
 
 template <typename T>
-cudaError_t forward(const edt_cuda_window &g, const edt_cuda_strips &s, const T *x, const T *w,
-                    T *y, const edt_cuda_depthwise_bn &bn, cudaStream_t stream)
+cudaError_t forward(const edt_cuda_depthwise_window &g, const edt_cuda_strips &s, const T *x,
+                    const T *w, T *y, const edt_cuda_depthwise_bn &bn, cudaStream_t stream)
 {
     if (s.vector == 1) {
         return EDT_CUDA_LAUNCH(forward_elements<T>, dim3((unsigned)s.n_blocks),
@@ -462,8 +464,8 @@ cudaError_t forward(const edt_cuda_window &g, const edt_cuda_strips &s, const T 
 }
 
 template <typename T>
-cudaError_t data(const edt_cuda_window &g, const edt_cuda_strips &s, const T *dy, const T *w,
-                 T *dx, cudaStream_t stream)
+cudaError_t data(const edt_cuda_depthwise_window &g, const edt_cuda_strips &s, const T *dy,
+                 const T *w, T *dx, cudaStream_t stream)
 {
     const dim3 grid((unsigned)s.n_blocks);
     if (s.vector == 1) {
@@ -476,7 +478,7 @@ cudaError_t data(const edt_cuda_window &g, const edt_cuda_strips &s, const T *dy
                          : EDT_CUDA_LAUNCH((data_strips<T, 5>), grid, strip_block(s), 0, stream,
                                            g, s, dy, w, dx);
     }
-    edt_cuda_window mirrored = g;
+    edt_cuda_depthwise_window mirrored = g;
     mirrored.top = g.kh - 1 - g.top;
     mirrored.left = g.kw - 1 - g.left;
     const edt_cuda_depthwise_bn none = {};
@@ -485,8 +487,8 @@ cudaError_t data(const edt_cuda_window &g, const edt_cuda_strips &s, const T *dy
 }
 
 template <typename T, int K>
-cudaError_t launch_weight(const edt_cuda_window &g, const edt_cuda_taps &t, const T *x,
-                          const T *dy, float *partials, cudaStream_t stream)
+cudaError_t launch_weight(const edt_cuda_depthwise_window &g, const edt_cuda_taps &t,
+                          const T *x, const T *dy, float *partials, cudaStream_t stream)
 {
     const dim3 grid((unsigned)(t.n_chunks * t.channel_blocks));
     const dim3 block((unsigned)t.lanes, K, (unsigned)t.rows);
@@ -497,8 +499,8 @@ cudaError_t launch_weight(const edt_cuda_window &g, const edt_cuda_taps &t, cons
 }
 
 template <typename T>
-cudaError_t weight(const edt_cuda_window &g, const edt_cuda_taps &t, const T *x, const T *dy,
-                   float *partials, cudaStream_t stream)
+cudaError_t weight(const edt_cuda_depthwise_window &g, const edt_cuda_taps &t, const T *x,
+                   const T *dy, float *partials, cudaStream_t stream)
 {
     if (t.vector == 1) {
         return EDT_CUDA_LAUNCH(weight_elements<T>,
@@ -511,7 +513,7 @@ cudaError_t weight(const edt_cuda_window &g, const edt_cuda_taps &t, const T *x,
 
 } // namespace
 
-cudaError_t edt_cuda_depthwise_forward(edt_dtype real, const edt_cuda_window *window,
+cudaError_t edt_cuda_depthwise_forward(edt_dtype real, const edt_cuda_depthwise_window *window,
                                        const edt_cuda_strips *strips, const void *x,
                                        const void *w, void *y, const edt_cuda_depthwise_bn *bn,
                                        cudaStream_t stream)
@@ -521,7 +523,7 @@ cudaError_t edt_cuda_depthwise_forward(edt_dtype real, const edt_cuda_window *wi
         return forward(*window, *strips, (const T *)x, (const T *)w, (T *)y, *bn, stream));
 }
 
-cudaError_t edt_cuda_depthwise_data(edt_dtype real, const edt_cuda_window *window,
+cudaError_t edt_cuda_depthwise_data(edt_dtype real, const edt_cuda_depthwise_window *window,
                                     const edt_cuda_strips *strips, const void *dy,
                                     const void *w, void *dx, cudaStream_t stream)
 {
@@ -529,7 +531,7 @@ cudaError_t edt_cuda_depthwise_data(edt_dtype real, const edt_cuda_window *windo
         real, T, return data(*window, *strips, (const T *)dy, (const T *)w, (T *)dx, stream));
 }
 
-cudaError_t edt_cuda_depthwise_weight(edt_dtype real, const edt_cuda_window *window,
+cudaError_t edt_cuda_depthwise_weight(edt_dtype real, const edt_cuda_depthwise_window *window,
                                       const edt_cuda_taps *taps, const void *x, const void *dy,
                                       float *partials, float *dw, bool accumulate,
                                       cudaStream_t stream)

@@ -25,16 +25,16 @@ typedef struct edt_cuda_depthwise_bn {
 } edt_cuda_depthwise_bn;
 
 // x, w -> y.
-cudaError_t edt_cuda_depthwise_forward(edt_dtype real, const edt_cuda_window *window,
+cudaError_t edt_cuda_depthwise_forward(edt_dtype real, const edt_cuda_depthwise_window *window,
                                        const edt_cuda_strips *strips, const void *x,
                                        const void *w, void *y, const edt_cuda_depthwise_bn *bn,
                                        cudaStream_t stream);
 // dy, w -> dx.
-cudaError_t edt_cuda_depthwise_data(edt_dtype real, const edt_cuda_window *window,
+cudaError_t edt_cuda_depthwise_data(edt_dtype real, const edt_cuda_depthwise_window *window,
                                     const edt_cuda_strips *strips, const void *dy,
                                     const void *w, void *dx, cudaStream_t stream);
 // x, dy -> dw through `partials` (edt_cuda_taps_workspace bytes).
-cudaError_t edt_cuda_depthwise_weight(edt_dtype real, const edt_cuda_window *window,
+cudaError_t edt_cuda_depthwise_weight(edt_dtype real, const edt_cuda_depthwise_window *window,
                                       const edt_cuda_taps *taps, const void *x, const void *dy,
                                       float *partials, float *dw, bool accumulate,
                                       cudaStream_t stream);
