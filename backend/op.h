@@ -75,6 +75,13 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
 //   MAX_POOL_BWD     dy, index -> dx
 //   RESIZE_NEAREST_BWD  dy -> dx
 //   FUSE_BWD         dy, x_0.., [w_0..] -> dx_0.., [dw_0..]
+// Detections: what model/postprocess.h makes of the outputs of the heads, in its modes per class
+// and global with NonMaxSuppressionV5, for a whole batch. Computed in float whatever `real` is.
+//   DETECT           cls_l[N,h,w,A*K] for each level, box_l[N,h,w,A*4] for each level, anchors[T,4],
+//                      f32 image_scales[N] -> f32 rows[N,M,5] (ymin, xmin, ymax, xmax, score),
+//                      i32 labels[N,M], i32 n_valid[N]
+//                      n_valid -1: a backend that examines only so many candidates cannot vouch for
+//                      this picture's rows
 // Update
 //   OPTIMIZER        params*, grads*, slot0*, [slot1*], [ema*], [f32 scale[2]*] -> stats[EDT_OPTIMIZER_STATS]
 //                       flat arenas (1-d, equal sizes) described by attrs.optimizer.segments; * updated
@@ -120,8 +127,10 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
     X(FUSE_BWD, "fuse_bwd")                       \
     X(OPTIMIZER, "optimizer")                     \
     X(CONV2D_BN_ACT, "conv2d_bn_act")             \
-    X(DEPTHWISE_BN_ACT, "depthwise_bn_act")
-// The last two are fused inference ops, made only by model/fuse.c where the backend supports them:
+    X(DEPTHWISE_BN_ACT, "depthwise_bn_act")       \
+    X(DETECT, "detect")
+// CONV2D_BN_ACT and DEPTHWISE_BN_ACT are fused inference ops, made only by model/fuse.c where the
+// backend supports them:
 //   CONV2D_BN_ACT    x, w, gamma, beta, mm, mv, [b[Co]], [residual] -> y = act(BN_INFER(CONV2D)) (+ residual)
 //   DEPTHWISE_BN_ACT x, w, gamma, beta, mm, mv -> y
 // (attrs.conv and attrs.bn are both used, see edt_op_attrs; attrs.conv.has_bias and has_residual tell
@@ -186,6 +195,19 @@ typedef struct edt_loss_attrs {
                            // golden/model/losses are the whole ones
 } edt_loss_attrs;
 
+// DETECT. Thresholds as edt_nms_options of model/nms.h.
+typedef struct edt_detect_attrs {
+    bool global;              // one suppression over all classes, rows clipped; else per class
+    int64_t num_classes;      // K
+    int64_t anchors_per_cell; // A
+    int64_t max_candidates;   // best logits of a picture; 0: the best class of each anchor
+    int64_t max_output;       // M
+    float iou_thresh;         // hard suppression
+    float score_thresh;       // strict; -INFINITY: none
+    float sigma;              // soft suppression; 0: hard
+    float clip_h, clip_w;     // global: the network's picture
+} edt_detect_attrs;
+
 // One parameter inside the flat arenas.
 typedef struct edt_param_segment {
     int64_t offset, n; // elements
@@ -224,7 +246,7 @@ enum {
 };
 
 // Which members an op reads: conv (CONV2D*, DEPTHWISE*, MAX_POOL*), bn (BN*, *_BN_ACT), act (ACT*),
-// fuse, drop, loss, optimizer, normalize. Members are separate fields, not a union, because fused
+// fuse, drop, loss, optimizer, detect, normalize. Members are separate fields, not a union, because fused
 // ops use several.
 typedef struct edt_op_attrs {
     edt_conv_attrs conv;
@@ -237,6 +259,7 @@ typedef struct edt_op_attrs {
     bool accumulate; // parameter-gradient outputs
     edt_loss_attrs loss;
     edt_optimizer_attrs optimizer;
+    edt_detect_attrs detect;
     float norm_mean[3], norm_std[3]; // NORMALIZE
     bool norm_scale_range;
     edt_dtype norm_dtype; // NORMALIZE: type of y (EDT_DTYPE_NONE means f32)

@@ -46,5 +46,6 @@ edt_status edt_op_check_channels(const edt_op_checker *c, int first, int n,
 edt_status edt_op_infer_conv(edt_op_checker *c); // op_infer_conv.c
 edt_status edt_op_infer_norm(edt_op_checker *c); // op_infer_norm.c
 edt_status edt_op_infer_loss(edt_op_checker *c); // op_infer_loss.c, with the optimizer
+edt_status edt_op_infer_detect(edt_op_checker *c); // op_infer_detect.c
 
 #endif

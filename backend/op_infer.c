@@ -251,6 +251,7 @@ edt_status edt_op_infer(edt_op_desc *desc, edt_error *err)
     case EDT_OP_BOX_LOSS:
     case EDT_OP_IOU_LOSS:
     case EDT_OP_OPTIMIZER: return edt_op_infer_loss(&c);
+    case EDT_OP_DETECT: return edt_op_infer_detect(&c);
     case EDT_OP_N_KINDS: break;
     }
     return EDT_OK;

@@ -78,6 +78,7 @@ static edt_cuda_prepare_fn *prepare_of(edt_op_kind kind)
     case EDT_OP_BOX_LOSS:
     case EDT_OP_IOU_LOSS: return edt_cuda_prepare_loss;
     case EDT_OP_OPTIMIZER: return edt_cuda_prepare_optimizer;
+    case EDT_OP_DETECT: return edt_cuda_prepare_detect;
     case EDT_OP_DEPTHWISE:
     case EDT_OP_DEPTHWISE_DATA:
     case EDT_OP_DEPTHWISE_WEIGHT:

@@ -69,6 +69,7 @@ edt_cuda_prepare_fn edt_cuda_prepare_fuse;   // cuda_fuse.c
 edt_cuda_prepare_fn edt_cuda_prepare_loss;   // cuda_loss.c
 edt_cuda_prepare_fn edt_cuda_prepare_optimizer; // cuda_optimizer.c
 edt_cuda_prepare_fn edt_cuda_prepare_depthwise; // cuda_depthwise.c
+edt_cuda_prepare_fn edt_cuda_prepare_detect;    // cuda_detect.c
 edt_cuda_prepare_fn edt_cuda_prepare_conv; // cuda_conv.c: picks cuda_gemm.c or cuda_cudnn.c
 
 // Zeroed host state of a kernel.

@@ -38,6 +38,7 @@ static int64_t scratch_doubles(const edt_op_desc *desc)
     case EDT_OP_FUSE: return (EDT_FUSE_MAX_IN + 1) * channels;
     case EDT_OP_FUSE_BWD: return (2 * EDT_FUSE_MAX_IN + 1) * channels;
     case EDT_OP_OPTIMIZER: return desc->attrs.optimizer.n_segments;
+    case EDT_OP_DETECT: return edt_ref_f32_detect_scratch(desc);
     default: return 0;
     }
 }

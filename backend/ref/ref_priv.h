@@ -64,6 +64,9 @@ edt_ref_run_fn EDT_REF(focal_loss);
 edt_ref_run_fn EDT_REF(box_loss);
 edt_ref_run_fn EDT_REF(iou_loss);
 edt_ref_run_fn EDT_REF(optimizer);
+edt_ref_run_fn EDT_REF(detect);
+// Scratch of DETECT in doubles.
+int64_t EDT_REF(detect_scratch)(const edt_op_desc *desc);
 
 // Geometry of a SAME window over x[N,H,W,Ci] giving y[N,oh,ow,Co]. Output (oy,ox) covers input
 // rows oy * sh - top + ky, ky < kh, of which some may lie outside.
