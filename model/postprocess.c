@@ -188,6 +188,26 @@ void edt_post_destroy(edt_post *post)
     edt_mem_free(post);
 }
 
+bool edt_post_describe(const edt_post *post, edt_detect_attrs *out_attrs)
+{
+    if (post->numpy || post->mode == EDT_POST_COMBINED) {
+        return false;
+    }
+    *out_attrs = (edt_detect_attrs){
+        .global = post->mode == EDT_POST_GLOBAL,
+        .num_classes = post->num_classes,
+        .anchors_per_cell = post->anchors->per_cell,
+        .max_candidates = post->topk.n_keep,
+        .max_output = post->max_output,
+        .iou_thresh = post->v5.iou_thresh,
+        .score_thresh = post->v5.score_thresh,
+        .sigma = post->v5.sigma,
+        .clip_h = (float)post->anchors->image_h,
+        .clip_w = (float)post->anchors->image_w,
+    };
+    return true;
+}
+
 static float sigmoid(float logit)
 {
     return 1.0F / (1.0F + expf(-logit));

@@ -2,6 +2,7 @@
 #ifndef EDT_MODEL_POSTPROCESS_H
 #define EDT_MODEL_POSTPROCESS_H
 
+#include "backend/op.h"
 #include "core/hparams.h"
 #include "model/anchors.h"
 
@@ -25,6 +26,9 @@ typedef struct edt_post edt_post; // settings and scratch for one thread
 edt_status edt_post_create(const edt_hparams *hp, const edt_anchors *anchors,
                            edt_post_mode mode, edt_error *err, edt_post **out_post);
 void edt_post_destroy(edt_post *post); // NULL is fine
+// The attributes of the op DETECT that gives the same rows; false where there is none: combined
+// mode, numpy suppression.
+bool edt_post_describe(const edt_post *post, edt_detect_attrs *out_attrs);
 
 // One image. cls[i], box[i]: raw outputs of level min+i, [h*w*A,K] and [h*w*A,4], f32 on the
 // host. image_scale multiplies the boxes (1/scale of preprocessing). Writes exactly
