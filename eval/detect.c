@@ -183,7 +183,7 @@ static edt_status finish_row(detector *d, int64_t row, const edt_detection *foun
     }
     if (d->lists && d->draws) {
         const float *cls[MAX_LEVELS], *box[MAX_LEVELS];
-        edt_predictor_outputs(d->predictor, row, cls, box);
+        EDT_TRY(edt_predictor_outputs(d->predictor, row, err, cls, box));
         EDT_TRY(edt_post_run(d->list_post, cls, box, d->image_scales[row], d->list_rows, &n_valid,
                              err));
         found = d->list_rows;

@@ -7,6 +7,7 @@
 #include "core/parallel.h"
 #include "core/thread.h"
 #include "core/trace.h"
+#include "eval/device_post.h"
 
 enum { MAX_LEVELS = 16 };
 
@@ -23,6 +24,8 @@ struct edt_predictor {
     int n_levels;
     edt_value_id cls_value[MAX_LEVELS], box_value[MAX_LEVELS];
     float *cls[MAX_LEVELS], *box[MAX_LEVELS]; // host copies of the outputs
+    bool fetched;                             // they are of the last run
+    edt_device_post *device_post;             // NULL: post-processing runs on the host
     int64_t max_detections;
     edt_detection *detections;
     int64_t *n_valid;
@@ -64,8 +67,10 @@ static edt_status create(const edt_hparams *hp, edt_backend *backend, edt_params
         p->cls_value[i] = edt_graph_find_output(g, name);
         (void)snprintf(name, sizeof name, "box_%d", p->model->min_level + i);
         p->box_value[i] = edt_graph_find_output(g, name);
-        p->cls[i] = edt_mem_alloc(EDT_MEM_EVAL, edt_tensor_bytes(&g->values[p->cls_value[i]].desc));
-        p->box[i] = edt_mem_alloc(EDT_MEM_EVAL, edt_tensor_bytes(&g->values[p->box_value[i]].desc));
+        p->cls[i] =
+            edt_mem_alloc(EDT_MEM_EVAL, edt_tensor_bytes(&g->values[p->cls_value[i]].desc));
+        p->box[i] =
+            edt_mem_alloc(EDT_MEM_EVAL, edt_tensor_bytes(&g->values[p->box_value[i]].desc));
         if (p->cls[i] == NULL || p->box[i] == NULL) {
             status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for the network's outputs");
             goto fail;
@@ -74,9 +79,8 @@ static edt_status create(const edt_hparams *hp, edt_backend *backend, edt_params
     const int cores = options->n_threads > 0 ? options->n_threads : edt_thread_cpu_count();
     p->n_posts = options->batch_size < cores ? (int)options->batch_size : cores;
     p->posts = edt_mem_calloc(EDT_MEM_EVAL, (size_t)p->n_posts, sizeof *p->posts);
-    p->detections = edt_mem_calloc(EDT_MEM_EVAL,
-                                   (size_t)(options->batch_size * p->max_detections),
-                                   sizeof *p->detections);
+    p->detections = edt_mem_calloc(
+        EDT_MEM_EVAL, (size_t)(options->batch_size * p->max_detections), sizeof *p->detections);
     p->n_valid = edt_mem_calloc(EDT_MEM_EVAL, (size_t)options->batch_size, sizeof *p->n_valid);
     if (p->posts == NULL || p->detections == NULL || p->n_valid == NULL) {
         status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for detections");
@@ -85,6 +89,9 @@ static edt_status create(const edt_hparams *hp, edt_backend *backend, edt_params
     for (int i = 0; i < p->n_posts; ++i) {
         EDT_TRY_GOTO(edt_post_create(hp, p->anchors, options->post_mode, err, &p->posts[i]));
     }
+    EDT_TRY_GOTO(edt_device_post_create(p->exec, g, p->params->backend, p->posts[0], p->anchors,
+                                        p->n_levels, p->cls_value, p->box_value, err,
+                                        &p->device_post));
     *out_predictor = p;
     return EDT_OK;
 fail:
@@ -115,6 +122,7 @@ void edt_predictor_destroy(edt_predictor *p)
         edt_post_destroy(p->posts[i]);
     }
     edt_mem_free(p->posts);
+    edt_device_post_destroy(p->device_post);
     for (int i = 0; i < MAX_LEVELS; ++i) {
         edt_mem_free(p->cls[i]);
         edt_mem_free(p->box[i]);
@@ -163,19 +171,40 @@ edt_status edt_predictor_run_network(edt_predictor *p, const edt_batch *batch, e
     }
     const size_t pixel_bytes = batch->format == EDT_SLOT_U8 ? 1 : sizeof(float);
     EDT_TRY(edt_exec_set_input(p->exec, p->image, batch->images,
-                               (size_t)(n * batch->height * batch->width * 3) * pixel_bytes, err));
+                               (size_t)(n * batch->height * batch->width * 3) * pixel_bytes,
+                               err));
     if (batch->format == EDT_SLOT_U8) {
         EDT_TRY(edt_exec_set_input(p->exec, p->valid_hw, batch->valid_hw,
                                    (size_t)n * 2 * sizeof *batch->valid_hw, err));
     }
     const edt_run_ctx ctx = {.params_version = p->params->version};
+    p->fetched = false;
     edt_trace_begin("network");
     const edt_status status = edt_exec_run(p->exec, &ctx, err);
     edt_trace_end();
     return status;
 }
 
-void edt_predictor_outputs(const edt_predictor *p, int64_t row, const float **out_cls,
+bool edt_predictor_detects_on_device(const edt_predictor *p)
+{
+    return p->device_post != NULL;
+}
+
+// Copies the outputs of the last run to the host, once.
+static edt_status fetch_outputs(edt_predictor *p, edt_error *err)
+{
+    const edt_graph *g = p->model->graph;
+    for (int i = 0; !p->fetched && i < p->n_levels; ++i) {
+        EDT_TRY(edt_exec_get(p->exec, p->cls_value[i], p->cls[i],
+                             edt_tensor_bytes(&g->values[p->cls_value[i]].desc), err));
+        EDT_TRY(edt_exec_get(p->exec, p->box_value[i], p->box[i],
+                             edt_tensor_bytes(&g->values[p->box_value[i]].desc), err));
+    }
+    p->fetched = true;
+    return EDT_OK;
+}
+
+static void outputs_of_row(const edt_predictor *p, int64_t row, const float **out_cls,
                            const float **out_box)
 {
     for (int i = 0; i < p->n_levels; ++i) {
@@ -185,6 +214,14 @@ void edt_predictor_outputs(const edt_predictor *p, int64_t row, const float **ou
         out_cls[i] = p->cls[i] + row * cells * p->model->num_classes;
         out_box[i] = p->box[i] + row * cells * 4;
     }
+}
+
+edt_status edt_predictor_outputs(edt_predictor *p, int64_t row, edt_error *err,
+                                 const float **out_cls, const float **out_box)
+{
+    EDT_TRY(fetch_outputs(p, err));
+    outputs_of_row(p, row, out_cls, out_box);
+    return EDT_OK;
 }
 
 typedef struct post_job {
@@ -198,7 +235,7 @@ static edt_status post_one(void *ctx, int worker, int64_t row, edt_error *err)
     const post_job *job = ctx;
     edt_predictor *p = job->p;
     const float *cls[MAX_LEVELS], *box[MAX_LEVELS];
-    edt_predictor_outputs(p, row, cls, box);
+    outputs_of_row(p, row, cls, box);
     return edt_post_run(p->posts[worker], cls, box, job->batch->image_scales[row],
                         p->detections + row * p->max_detections, &p->n_valid[row], err);
 }
@@ -207,18 +244,24 @@ edt_status edt_predictor_run(edt_predictor *p, const edt_batch *batch, edt_error
                              const edt_detection **out_detections, const int64_t **out_n_valid)
 {
     EDT_TRY(edt_predictor_run_network(p, batch, err));
-    const edt_graph *g = p->model->graph;
-    for (int i = 0; i < p->n_levels; ++i) {
-        EDT_TRY(edt_exec_get(p->exec, p->cls_value[i], p->cls[i],
-                             edt_tensor_bytes(&g->values[p->cls_value[i]].desc), err));
-        EDT_TRY(edt_exec_get(p->exec, p->box_value[i], p->box[i],
-                             edt_tensor_bytes(&g->values[p->box_value[i]].desc), err));
+    bool done = false;
+    if (p->device_post != NULL) {
+        edt_trace_begin("postprocess");
+        const edt_status status =
+            edt_device_post_run(p->device_post, batch->image_scales, batch->n_valid, err,
+                                p->detections, p->n_valid, &done);
+        edt_trace_end();
+        EDT_TRY(status);
     }
-    post_job job = {.p = p, .batch = batch};
-    edt_trace_begin("postprocess");
-    const edt_status status = edt_parallel_for(p->n_posts, batch->n_valid, post_one, &job, err);
-    edt_trace_end();
-    EDT_TRY(status);
+    if (!done) {
+        EDT_TRY(fetch_outputs(p, err));
+        post_job job = {.p = p, .batch = batch};
+        edt_trace_begin("postprocess");
+        const edt_status status =
+            edt_parallel_for(p->n_posts, batch->n_valid, post_one, &job, err);
+        edt_trace_end();
+        EDT_TRY(status);
+    }
     *out_detections = p->detections;
     *out_n_valid = p->n_valid;
     return EDT_OK;

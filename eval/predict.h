@@ -16,11 +16,12 @@ typedef struct edt_predictor_options {
     int64_t batch_size;
     edt_slot_format slot_format; // format of the batches it will be given
     edt_post_mode post_mode;
-    bool use_ema; // read parameters from the EMA arena
+    bool use_ema;  // read parameters from the EMA arena
     int n_threads; // post-processing; 0: all cores
 } edt_predictor_options;
 
-// A graph without parameters memory of its own: `params` may be a trainer's. Borrowed until destroy.
+// A graph without parameters memory of its own: `params` may be a trainer's. Borrowed until
+// destroy.
 edt_status edt_predictor_create(const edt_hparams *hp, edt_params *params,
                                 const edt_predictor_options *options, edt_error *err,
                                 edt_predictor **out_predictor);
@@ -38,14 +39,17 @@ int64_t edt_predictor_max_detections(const edt_predictor *predictor);
 // The network alone: binds the batch's images and runs (benchmark --what=network).
 edt_status edt_predictor_run_network(edt_predictor *predictor, const edt_batch *batch,
                                      edt_error *err);
-// Network and post-processing of rows [0, n_valid). *out_detections: [B][max_detections], owned by
-// the predictor until the next run; out_n_valid[B].
+// Network and post-processing of rows [0, n_valid). *out_detections: [B][max_detections], owned
+// by the predictor until the next run; out_n_valid[B].
 edt_status edt_predictor_run(edt_predictor *predictor, const edt_batch *batch, edt_error *err,
                              const edt_detection **out_detections, const int64_t **out_n_valid);
 
 // Host copies of the network's outputs for one row after edt_predictor_run, per level: another
-// post-processing of the same pictures. Arrays of at least 16 pointers.
-void edt_predictor_outputs(const edt_predictor *predictor, int64_t row, const float **out_cls,
-                           const float **out_box);
+// post-processing of the same pictures. Arrays of at least 16 pointers. Fetches them from the
+// device where post-processing did not.
+edt_status edt_predictor_outputs(edt_predictor *predictor, int64_t row, edt_error *err,
+                                 const float **out_cls, const float **out_box);
+// Whether post-processing runs on the device too (eval/device_post.h).
+bool edt_predictor_detects_on_device(const edt_predictor *predictor);
 
 #endif

@@ -47,6 +47,7 @@ static edt_cpu_prepare_fn *prepare_of(edt_op_kind kind)
     case EDT_OP_CONV2D_WEIGHT:
     case EDT_OP_CONV2D_BN_ACT: return edt_cpu_prepare_conv;
     case EDT_OP_CAST: return edt_cpu_prepare_cast;
+    case EDT_OP_DETECT: // model/postprocess.c on several threads is the faster one
     case EDT_OP_N_KINDS: break;
     }
     return NULL;

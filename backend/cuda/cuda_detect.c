@@ -26,7 +26,7 @@ static size_t lay_out(edt_cuda_detect *a, char *workspace, size_t *out_zero_byte
     const int64_t n = a->n_images;
     const int64_t n_take = n * a->n_take;
     const int64_t n_passes = n * EDT_CUDA_DETECT_PASSES;
-    const int64_t n_bests = a->attrs.max_candidates == 0 ? n * a->n_anchors : 0;
+    const int64_t n_bests = a->max_candidates == 0 ? n * a->n_anchors : 0;
     size_t used = 0;
     a->bins = take(workspace, &used, n_passes * EDT_CUDA_DETECT_BINS, sizeof *a->bins);
     a->n_collected = take(workspace, &used, n, sizeof *a->n_collected);
@@ -76,11 +76,20 @@ edt_status edt_cuda_prepare_detect(edt_cuda_backend *backend, edt_kernel *kernel
                                    edt_error *err)
 {
     const edt_op_desc *desc = &kernel->desc;
+    const edt_detect_attrs *attrs = &desc->attrs.detect;
     EDT_TRY(edt_cuda_kernel_alloc_state(kernel, sizeof(state), err));
     state *s = kernel->state;
     edt_cuda_detect *a = &s->args;
-    a->real = desc->in[0].dtype;
-    a->attrs = desc->attrs.detect;
+    a->real = (int32_t)desc->in[0].dtype;
+    a->num_classes = attrs->num_classes;
+    a->max_candidates = attrs->max_candidates;
+    a->max_output = attrs->max_output;
+    a->iou_thresh = attrs->iou_thresh;
+    a->score_thresh = attrs->score_thresh;
+    a->sigma = attrs->sigma;
+    a->clip_h = attrs->clip_h;
+    a->clip_w = attrs->clip_w;
+    a->global = attrs->global;
     a->n_levels = (desc->n_in - 2) / 2;
     a->n_images = desc->in[0].shape.dim[0];
     if (a->n_images > backend->limits.grid_y) {
@@ -91,18 +100,18 @@ edt_status edt_cuda_prepare_detect(edt_cuda_backend *backend, edt_kernel *kernel
     for (int l = 0; l < a->n_levels; ++l) {
         const edt_shape *x = &desc->in[l].shape;
         a->first_anchor[l + 1] =
-            a->first_anchor[l] + x->dim[1] * x->dim[2] * a->attrs.anchors_per_cell;
+            a->first_anchor[l] + x->dim[1] * x->dim[2] * attrs->anchors_per_cell;
     }
     a->n_anchors = a->first_anchor[a->n_levels];
-    const bool per_anchor = a->attrs.max_candidates == 0;
-    a->n_values = per_anchor ? a->n_anchors : a->n_anchors * a->attrs.num_classes;
-    a->n_wanted = per_anchor ? a->n_values : smaller(a->attrs.max_candidates, a->n_values);
+    const bool per_anchor = a->max_candidates == 0;
+    a->n_values = per_anchor ? a->n_anchors : a->n_anchors * a->num_classes;
+    a->n_wanted = per_anchor ? a->n_values : smaller(a->max_candidates, a->n_values);
     a->n_take = smaller(a->n_wanted, EDT_CUDA_DETECT_TAKE);
     a->n_collect = smaller(a->n_take + EDT_CUDA_DETECT_SLACK, a->n_values);
-    a->n_groups = a->attrs.global ? 1 : a->attrs.num_classes;
+    a->n_groups = attrs->global ? 1 : a->num_classes;
     const int64_t most = (int64_t)backend->limits.n_multiprocessors * BLOCKS_PER_MULTIPROCESSOR;
     const int64_t for_image = (most - 1) / smaller(a->n_images, most) + 1;
-    a->n_blocks = (int)smaller((a->n_values - 1) / VALUES_PER_BLOCK + 1, for_image);
+    a->n_blocks = smaller((a->n_values - 1) / VALUES_PER_BLOCK + 1, for_image);
     kernel->workspace_bytes = lay_out(a, NULL, &s->zero_bytes);
     kernel->run = run_detect;
     return EDT_OK;

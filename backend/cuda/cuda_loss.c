@@ -6,6 +6,23 @@
 
 enum { BLOCKS_PER_MULTIPROCESSOR = 8 };
 
+static edt_cuda_loss_settings settings_of(const edt_loss_attrs *loss, int n_blocks)
+{
+    return (edt_cuda_loss_settings){
+        .alpha = loss->alpha,
+        .gamma = loss->gamma,
+        .label_smoothing = loss->label_smoothing,
+        .delta = loss->delta,
+        .weight = loss->weight,
+        .num_classes = loss->num_classes,
+        .anchor_offset = loss->anchor_offset,
+        .iou_kind = (int32_t)loss->iou_kind,
+        .misaligned_rows = loss->misaligned_rows,
+        .ciou_v_gradient = loss->ciou_v_gradient,
+        .n_blocks = n_blocks,
+    };
+}
+
 typedef struct state {
     union {
         edt_cuda_level_loss level;
@@ -28,7 +45,7 @@ static edt_status run_level(edt_kernel *kernel, const edt_cuda_run *run)
     args.x = run->in[0];
     args.targets = run->in[1];
     args.norm = run->in[2];
-    args.scale = args.attrs.scaled ? run->in[3] : NULL;
+    args.scale = desc->attrs.loss.scaled ? run->in[3] : NULL;
     args.partials = (double *)(void *)run->workspace;
     args.loss = run->out[0];
     args.gradient = desc->n_out > 1 ? run->out[1] : NULL;
@@ -52,7 +69,7 @@ static edt_status run_iou(edt_kernel *kernel, const edt_cuda_run *run)
     args.anchors = run->in[args.n_levels];
     args.targets = run->in[args.n_levels + 1];
     args.norm = run->in[args.n_levels + 2];
-    args.scale = args.attrs.scaled ? run->in[args.n_levels + 3] : NULL;
+    args.scale = desc->attrs.loss.scaled ? run->in[args.n_levels + 3] : NULL;
     args.partials = (double *)(void *)run->workspace;
     args.loss = run->out[0];
     EDT_CUDA_TRY(edt_cuda_iou_loss_run(desc->in[0].dtype, &args, run->stream), run->err);
@@ -66,7 +83,6 @@ static edt_status prepare_level(edt_cuda_backend *backend, edt_kernel *kernel, e
     const edt_shape *x = &desc->in[0].shape;
     const edt_loss_attrs *attrs = &desc->attrs.loss;
     edt_cuda_level_loss *args = &s->args.level;
-    args->attrs = *attrs;
     args->n_level = x->dim[1] * x->dim[2] * attrs->anchors_per_cell;
     args->n_rows = x->dim[0] * args->n_level;
     args->n_total = desc->in[1].shape.dim[1];
@@ -78,10 +94,11 @@ static edt_status prepare_level(edt_cuda_backend *backend, edt_kernel *kernel, e
                  " each on this backend",
                  args->n_level, attrs->num_classes, limit);
     }
-    args->n_blocks =
+    const int n_blocks =
         count_blocks(backend, focal ? args->n_rows * attrs->num_classes : args->n_rows,
                      focal ? EDT_CUDA_FOCAL_TILE : EDT_CUDA_LOSS_THREADS);
-    kernel->workspace_bytes = (size_t)args->n_blocks * sizeof(double);
+    args->attrs = settings_of(attrs, n_blocks);
+    kernel->workspace_bytes = (size_t)n_blocks * sizeof(double);
     kernel->run = run_level;
     return EDT_OK;
 }
@@ -91,17 +108,17 @@ static void prepare_iou(edt_cuda_backend *backend, edt_kernel *kernel)
     state *s = kernel->state;
     const edt_op_desc *desc = &kernel->desc;
     edt_cuda_iou_loss *args = &s->args.iou;
-    args->attrs = desc->attrs.loss;
-    args->n_levels = desc->n_in - (args->attrs.scaled ? 4 : 3);
+    args->n_levels = desc->n_in - (desc->attrs.loss.scaled ? 4 : 3);
     for (int l = 0; l < args->n_levels; ++l) {
         const edt_shape *x = &desc->in[l].shape;
-        const int64_t n_level = x->dim[1] * x->dim[2] * args->attrs.anchors_per_cell;
+        const int64_t n_level = x->dim[1] * x->dim[2] * desc->attrs.loss.anchors_per_cell;
         args->first_anchor[l + 1] = args->first_anchor[l] + n_level;
         args->first_row[l + 1] = args->first_row[l] + x->dim[0] * n_level;
     }
-    args->n_blocks =
+    const int n_blocks =
         count_blocks(backend, args->first_row[args->n_levels], EDT_CUDA_LOSS_THREADS);
-    kernel->workspace_bytes = (size_t)args->n_blocks * sizeof(double);
+    args->attrs = settings_of(&desc->attrs.loss, n_blocks);
+    kernel->workspace_bytes = (size_t)n_blocks * sizeof(double);
     kernel->run = run_iou;
 }
 

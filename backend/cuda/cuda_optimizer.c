@@ -106,7 +106,7 @@ edt_status edt_cuda_prepare_optimizer(edt_cuda_backend *backend, edt_kernel *ker
     state *s = kernel->state;
     s->backend = backend;
     s->args = (edt_cuda_optimizer){
-        .kind = a->kind,
+        .kind = (int32_t)a->kind,
         .momentum = a->momentum,
         .beta2 = a->beta2,
         .epsilon = a->epsilon,

@@ -88,7 +88,8 @@ edt_status edt_cuda_strips_plan(const edt_cuda_depthwise_window *window, bool da
     if (s.vector == 1) {
         const int64_t n = g->n * n_rows * (data ? g->w : g->ow) * g->c;
         s.lanes = SCALAR_THREADS;
-        s.strips = s.rows = 1;
+        s.strips = 1;
+        s.rows = 1;
         s.channel_blocks = s.column_blocks = s.row_blocks = 1;
         s.n_blocks = smaller(ceil_div(n, SCALAR_THREADS), (int64_t)n_multiprocessors * 32);
         *out_strips = s;
@@ -102,7 +103,7 @@ edt_status edt_cuda_strips_plan(const edt_cuda_depthwise_window *window, bool da
         const int64_t n_strips = ceil_div(n_columns, s.pixels);
         const int spatial = EDT_CUDA_STRIP_THREADS / s.lanes;
         s.rows = power_above(n_rows, (int)smaller(MAX_STRIP_ROWS, spatial));
-        s.strips = power_above(n_strips, spatial / s.rows);
+        s.strips = power_above(n_strips, spatial / (int)s.rows);
         s.column_blocks = ceil_div(n_strips, s.strips);
         s.row_blocks = ceil_div(n_rows, s.rows);
         s.n_blocks = g->n * s.row_blocks * s.column_blocks * s.channel_blocks;
@@ -128,7 +129,7 @@ edt_status edt_cuda_taps_plan(const edt_cuda_depthwise_window *window, int eleme
     } else {
         const int64_t n_groups = g->c / t.vector;
         t.lanes = power_above(n_groups, MAX_LANES);
-        t.rows = (int)smaller(larger(TAPS_THREADS / (t.lanes * g->kh), 1), n_rows);
+        t.rows = smaller(larger(TAPS_THREADS / (t.lanes * g->kh), 1), n_rows);
         t.channel_blocks = ceil_div(n_groups, t.lanes);
     }
     const int64_t rows_per_thread = larger(EDT_CUDA_TAPS_PIXELS / g->ow, 1);

@@ -19,9 +19,8 @@ edt_cuda_depthwise_window edt_cuda_depthwise_window_of(const edt_shape *x, const
 // `vector` channels, a strip `pixels` consecutive columns. vector 1 means one element per
 // thread and iteration, in grid-stride loops over n_elements.
 typedef struct edt_cuda_strips {
-    int vector, pixels;
-    int lanes, strips, rows;
-    int64_t channel_blocks, column_blocks, row_blocks;
+    int vector, pixels, lanes, strips;
+    int64_t rows, channel_blocks, column_blocks, row_blocks;
     int64_t n_blocks; // at most 2^31 - 1
 } edt_cuda_strips;
 
@@ -37,9 +36,8 @@ edt_status edt_cuda_strips_plan(const edt_cuda_depthwise_window *window, bool da
 // oh rows of dy, its threads every rows-th of them; each thread sums its pixels for one row of
 // taps in float and writes one of n_partials sums per tap and channel.
 typedef struct edt_cuda_taps {
-    int vector;
-    int lanes, rows;
-    int64_t channel_blocks, n_chunks, rows_per_chunk, n_partials;
+    int vector, lanes;
+    int64_t rows, channel_blocks, n_chunks, rows_per_chunk, n_partials;
 } edt_cuda_taps;
 
 // Pixels that one float sum covers, as long as a row of dy is not longer.

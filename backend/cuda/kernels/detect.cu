@@ -131,7 +131,7 @@ __device__ inline void for_values(const edt_cuda_detect &a, int64_t image, const
 {
     const int64_t first = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     const int64_t step = (int64_t)gridDim.x * THREADS;
-    if (a.attrs.max_candidates == 0) {
+    if (a.max_candidates == 0) {
         const float *const values = a.anchor_scores + image * a.n_anchors;
         for (int64_t i = first; i < a.n_anchors; i += step) {
             each(values[i], (uint32_t)i);
@@ -139,8 +139,8 @@ __device__ inline void for_values(const edt_cuda_detect &a, int64_t image, const
         return;
     }
     for (int l = 0; l < a.n_levels; ++l) {
-        const int64_t offset = a.first_anchor[l] * a.attrs.num_classes;
-        const int64_t n = a.first_anchor[l + 1] * a.attrs.num_classes - offset;
+        const int64_t offset = a.first_anchor[l] * a.num_classes;
+        const int64_t n = a.first_anchor[l + 1] * a.num_classes - offset;
         const T *const values = (const T *)a.cls[l] + image * n;
         for (int64_t i = first; i < n; i += step) {
             each(to_float(values[i]), (uint32_t)(offset + i));
@@ -216,10 +216,10 @@ template <typename T> __global__ void __launch_bounds__(THREADS) best_classes(ed
             ++l;
         }
         const int64_t n_level = a.first_anchor[l + 1] - a.first_anchor[l];
-        const T *const row = (const T *)a.cls[l] +
-                             (image * n_level + i - a.first_anchor[l]) * a.attrs.num_classes;
+        const T *const row =
+            (const T *)a.cls[l] + (image * n_level + i - a.first_anchor[l]) * a.num_classes;
         uint64_t best = 0;
-        for (int64_t k = lane; k < a.attrs.num_classes; k += WARP) {
+        for (int64_t k = lane; k < a.num_classes; k += WARP) {
             best = max(best, make_key(to_float(row[k]), (uint32_t)k));
         }
         for (int lanes = WARP / 2; lanes > 0; lanes /= 2) {
@@ -285,18 +285,18 @@ template <typename T> __global__ void __launch_bounds__(THREADS) place(edt_cuda_
     int64_t anchor = index;
     int32_t cls;
     float score = key_value(key);
-    if (a.attrs.max_candidates == 0) {
+    if (a.max_candidates == 0) {
         cls = a.anchor_classes[image * a.n_anchors + anchor];
     } else {
-        anchor = index / a.attrs.num_classes;
-        cls = (int32_t)(index - anchor * a.attrs.num_classes);
+        anchor = index / a.num_classes;
+        cls = (int32_t)(index - anchor * a.num_classes);
         score = score_of(score);
     }
     decode<T>(a, image, anchor, a.boxes + to * 4);
     a.scores[to] = score;
     a.classes[to] = cls;
-    if (score > a.attrs.score_thresh) {
-        atomicAdd(&a.group_size[image * a.n_groups + (a.attrs.global ? 0 : cls)], 1U);
+    if (score > a.score_thresh) {
+        atomicAdd(&a.group_size[image * a.n_groups + (a.global != 0 ? 0 : cls)], 1U);
     }
 }
 
@@ -362,8 +362,8 @@ struct warp_nms {
     __device__ inline float decay(int candidate, float score, int64_t begin,
                                   bool *out_dropped) const
     {
-        const bool soft = a.attrs.sigma > 0;
-        const float scale = soft ? -0.5F / a.attrs.sigma : 0.0F;
+        const bool soft = a.sigma > 0;
+        const float scale = soft ? -0.5F / a.sigma : 0.0F;
         *out_dropped = false;
         for (int64_t last = n_kept - 1; last >= begin; last -= WARP) {
             const int64_t j = last - lane;
@@ -372,7 +372,7 @@ struct warp_nms {
                 iou = overlap(boxes + (int64_t)candidate * 4, kept_boxes + j * 4);
             }
             if (!soft) {
-                if (__any_sync(0xffffffffU, iou > a.attrs.iou_thresh ? 1 : 0)) {
+                if (__any_sync(0xffffffffU, iou > a.iou_thresh ? 1 : 0)) {
                     *out_dropped = true;
                     return score;
                 }
@@ -386,7 +386,7 @@ struct warp_nms {
                     __fmul_rn(score, __shfl_sync(0xffffffffU, weight, __ffs((int)others) - 1));
                 others &= others - 1;
             }
-            if (score <= a.attrs.score_thresh) {
+            if (score <= a.score_thresh) {
                 return score;
             }
         }
@@ -422,12 +422,12 @@ __global__ void suppress(edt_cuda_detect a)
                     0};
     int64_t chunk = -WARP; // of 32 candidates, whose members of the group not met yet:
     unsigned unmet = 0;
-    while (nms.n_kept < a.attrs.max_output) {
+    while (nms.n_kept < a.max_output) {
         while (unmet == 0 && chunk + WARP < a.n_take) {
             chunk += WARP;
             const int64_t i = chunk + lane;
-            const bool member = i < a.n_take && nms.scores[i] > a.attrs.score_thresh &&
-                                (a.attrs.global || classes[i] == group);
+            const bool member = i < a.n_take && nms.scores[i] > a.score_thresh &&
+                                (a.global != 0 || classes[i] == group);
             unmet = __ballot_sync(0xffffffffU, member ? 1 : 0);
         }
         uint64_t head = 0;
@@ -462,7 +462,7 @@ __global__ void suppress(edt_cuda_detect a)
         bool dropped;
         const float decayed = nms.decay(candidate, score, begin, &dropped);
         const bool kept = !dropped && decayed == score;
-        const bool waits = !kept && !dropped && decayed > a.attrs.score_thresh;
+        const bool waits = !kept && !dropped && decayed > a.score_thresh;
         if (lane == 0 && kept) {
             const int64_t to = start + nms.n_kept;
             a.kept[to] = candidate;
@@ -490,14 +490,14 @@ __device__ inline float clip(float value, float limit)
 __device__ void write_row(const edt_cuda_detect &a, int64_t image, int64_t row,
                           const float *box, float score, int32_t label)
 {
-    float *const to = a.rows + (image * a.attrs.max_output + row) * 5;
+    float *const to = a.rows + (image * a.max_output + row) * 5;
     const float scale = a.image_scales[image];
     for (int i = 0; i < 4; ++i) {
-        const float limit = i % 2 == 0 ? a.attrs.clip_h : a.attrs.clip_w;
-        to[i] = (a.attrs.global ? clip(box[i], limit) : box[i]) * scale;
+        const float limit = i % 2 == 0 ? a.clip_h : a.clip_w;
+        to[i] = (a.global != 0 ? clip(box[i], limit) : box[i]) * scale;
     }
     to[4] = score;
-    a.labels[image * a.attrs.max_output + row] = label;
+    a.labels[image * a.max_output + row] = label;
 }
 
 template <typename T>
@@ -505,10 +505,10 @@ __device__ void write_padding(const edt_cuda_detect &a, int64_t image, int64_t r
 {
     float box[4] = {0, 0, 0, 0};
     int32_t label = 0;
-    if (a.attrs.global && a.attrs.max_candidates == 0) {
+    if (a.global != 0 && a.max_candidates == 0) {
         decode<T>(a, image, 0, box);
         label = a.anchor_classes[image * a.n_anchors] + 1;
-    } else if (a.attrs.global) {
+    } else if (a.global != 0) {
         for (int i = 0; i < 4; ++i) {
             box[i] = a.boxes[image * a.n_take * 4 + i];
         }
@@ -540,11 +540,11 @@ template <typename T> __global__ void __launch_bounds__(THREADS) finish(edt_cuda
         n_kept += there;
         __syncthreads();
     }
-    const int64_t max_output = a.attrs.max_output;
+    const int64_t max_output = a.max_output;
     // Candidates that were left out score at most as the last one here. They matter unless
     // all rows score more.
     const float last = a.scores[image * a.n_take + a.n_take - 1];
-    const bool left_out = a.n_wanted > a.n_take && last > a.attrs.score_thresh;
+    const bool left_out = a.n_wanted > a.n_take && last > a.score_thresh;
     if (key != 0 && rank < max_output) {
         const int64_t candidate = a.kept[image * a.n_take + i];
         const float score = key_value(key);
@@ -567,9 +567,9 @@ template <typename T> cudaError_t run(const edt_cuda_detect &a, cudaStream_t str
     const unsigned n_images = (unsigned)a.n_images;
     const dim3 passes((unsigned)a.n_blocks, n_images);
     const dim3 block(THREADS);
-    const int64_t n_last = a.n_take > a.attrs.max_output ? a.n_take : a.attrs.max_output;
+    const int64_t n_last = a.n_take > a.max_output ? a.n_take : a.max_output;
     cudaError_t code = cudaSuccess;
-    if (a.attrs.max_candidates == 0) {
+    if (a.max_candidates == 0) {
         code = EDT_CUDA_LAUNCH(best_classes<T>, passes, block, 0, stream, a);
     }
     for (int pass = 0; code == cudaSuccess && pass < PASSES; ++pass) {
@@ -602,5 +602,5 @@ cudaError_t edt_cuda_detect_run(const edt_cuda_detect *detect, size_t zero_bytes
     if (code != cudaSuccess) {
         return code;
     }
-    return EDT_CUDA_REAL(detect->real, T, return run<T>(*detect, stream));
+    return EDT_CUDA_REAL((edt_dtype)detect->real, T, return run<T>(*detect, stream));
 }

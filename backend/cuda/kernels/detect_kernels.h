@@ -33,9 +33,12 @@ typedef struct edt_cuda_select {
 } edt_cuda_select;
 
 typedef struct edt_cuda_detect {
-    edt_dtype real;
-    edt_detect_attrs attrs;
-    int n_levels;
+    int32_t real; // edt_dtype
+    int32_t n_levels;
+    // Of edt_detect_attrs; without padding, as all that kernels are given.
+    int64_t num_classes, max_candidates, max_output;
+    float iou_thresh, score_thresh, sigma, clip_h, clip_w;
+    int32_t global;
     int64_t n_images, n_anchors;
     int64_t first_anchor[EDT_CUDA_DETECT_MAX_LEVELS + 1];
     int64_t n_values;  // that selection looks at: logits, or anchors
@@ -43,7 +46,7 @@ typedef struct edt_cuda_detect {
     int64_t n_take;    // candidates examined
     int64_t n_groups;  // suppressed each on its own: classes, or 1
     int64_t n_collect; // room for collected keys: n_take and the slack
-    int n_blocks;      // of a pass over the values of one picture
+    int64_t n_blocks;  // of a pass over the values of one picture
     // Operands
     const void *cls[EDT_CUDA_DETECT_MAX_LEVELS];
     const void *box[EDT_CUDA_DETECT_MAX_LEVELS];

@@ -346,7 +346,7 @@ __device__ inline void decode(const double code[4], const quad<float> &anchor,
 }
 
 // Loss of one row and its gradient over the predicted code.
-__device__ double row_loss(const edt_loss_attrs &loss, const double code[4],
+__device__ double row_loss(const edt_cuda_loss_settings &loss, const double code[4],
                            const quad<float> &target_code, const quad<float> &anchor,
                            double out_grad[4])
 {
@@ -366,8 +366,8 @@ __device__ double row_loss(const edt_loss_attrs &loss, const double code[4],
             target[i] = 0;
         }
     }
-    const double value =
-        pair_loss(loss.iou_kind, loss.ciou_v_gradient, pred, target, corner_grad);
+    const double value = pair_loss((edt_iou_loss_kind)loss.iou_kind, loss.ciou_v_gradient != 0,
+                                   pred, target, corner_grad);
     for (int axis = 0; axis < 2; ++axis) {
         const double size = (double)anchor.at[axis + 2] - (double)anchor.at[axis];
         const double low = wanted[axis] == 0 ? 0 : corner_grad[axis];
@@ -404,7 +404,7 @@ template <typename T> __global__ void __launch_bounds__(THREADS) iou_rows(edt_cu
             for (int j = 0; j < 4; ++j) {
                 code[j] = (double)to_float(x.at[j]);
             }
-            const int64_t i_used = a.attrs.misaligned_rows ? i % n_total : i_anchor;
+            const int64_t i_used = a.attrs.misaligned_rows != 0 ? i % n_total : i_anchor;
             sum += row_loss(a.attrs, code, target, anchors[i_used], slope);
         }
         quad<T> *const gradient = (quad<T> *)a.gradient[level];
@@ -424,13 +424,13 @@ template <typename T> __global__ void __launch_bounds__(THREADS) iou_rows(edt_cu
 cudaError_t edt_cuda_focal_loss(edt_dtype real, const edt_cuda_level_loss *loss,
                                 cudaStream_t stream)
 {
-    const cudaError_t code =
-        EDT_CUDA_REAL(real, T,
-                      return EDT_CUDA_LAUNCH(focal_tiles<T>, dim3((unsigned)loss->n_blocks),
-                                             dim3(THREADS), 0, stream, *loss));
-    return code != cudaSuccess
-               ? code
-               : finish(loss->partials, loss->n_blocks, 1, loss->norm, loss->loss, stream);
+    const cudaError_t code = EDT_CUDA_REAL(
+        real, T,
+        return EDT_CUDA_LAUNCH(focal_tiles<T>, dim3((unsigned)loss->attrs.n_blocks),
+                               dim3(THREADS), 0, stream, *loss));
+    return code != cudaSuccess ? code
+                               : finish(loss->partials, loss->attrs.n_blocks, 1, loss->norm,
+                                        loss->loss, stream);
 }
 
 cudaError_t edt_cuda_box_loss(edt_dtype real, const edt_cuda_level_loss *loss,
@@ -438,11 +438,11 @@ cudaError_t edt_cuda_box_loss(edt_dtype real, const edt_cuda_level_loss *loss,
 {
     const cudaError_t code =
         EDT_CUDA_REAL(real, T,
-                      return EDT_CUDA_LAUNCH(box_rows<T>, dim3((unsigned)loss->n_blocks),
+                      return EDT_CUDA_LAUNCH(box_rows<T>, dim3((unsigned)loss->attrs.n_blocks),
                                              dim3(THREADS), 0, stream, *loss));
-    return code != cudaSuccess
-               ? code
-               : finish(loss->partials, loss->n_blocks, 4, loss->norm, loss->loss, stream);
+    return code != cudaSuccess ? code
+                               : finish(loss->partials, loss->attrs.n_blocks, 4, loss->norm,
+                                        loss->loss, stream);
 }
 
 cudaError_t edt_cuda_iou_loss_run(edt_dtype real, const edt_cuda_iou_loss *loss,
@@ -450,9 +450,9 @@ cudaError_t edt_cuda_iou_loss_run(edt_dtype real, const edt_cuda_iou_loss *loss,
 {
     const cudaError_t code =
         EDT_CUDA_REAL(real, T,
-                      return EDT_CUDA_LAUNCH(iou_rows<T>, dim3((unsigned)loss->n_blocks),
+                      return EDT_CUDA_LAUNCH(iou_rows<T>, dim3((unsigned)loss->attrs.n_blocks),
                                              dim3(THREADS), 0, stream, *loss));
-    return code != cudaSuccess
-               ? code
-               : finish(loss->partials, loss->n_blocks, 4, loss->norm, loss->loss, stream);
+    return code != cudaSuccess ? code
+                               : finish(loss->partials, loss->attrs.n_blocks, 4, loss->norm,
+                                        loss->loss, stream);
 }

@@ -18,6 +18,15 @@ enum {
     EDT_CUDA_FOCAL_TILE = 8192, // logits that a block takes at a time
 };
 
+// Of edt_loss_attrs what kernels read, and the launch. Kernels' arguments have no padding:
+// every byte of them has a value.
+typedef struct edt_cuda_loss_settings {
+    double alpha, gamma, label_smoothing, delta, weight;
+    int64_t num_classes, anchor_offset;
+    int32_t iou_kind, misaligned_rows, ciou_v_gradient;
+    int32_t n_blocks;
+} edt_cuda_loss_settings;
+
 // What FOCAL_LOSS and BOX_LOSS of one level share.
 typedef struct edt_cuda_level_loss {
     const void *x; // logits or boxes
@@ -29,8 +38,7 @@ typedef struct edt_cuda_level_loss {
     float *loss;
     int64_t n_rows;           // anchors of the level in all pictures
     int64_t n_level, n_total; // anchors of one picture: of the level, of all levels
-    edt_loss_attrs attrs;
-    int n_blocks;
+    edt_cuda_loss_settings attrs;
 } edt_cuda_level_loss;
 
 // n_level and num_classes are below 2^31 - EDT_CUDA_FOCAL_TILE.
@@ -40,7 +48,7 @@ cudaError_t edt_cuda_box_loss(edt_dtype real, const edt_cuda_level_loss *loss,
                               cudaStream_t stream);
 
 typedef struct edt_cuda_iou_loss {
-    int n_levels;
+    int64_t n_levels;
     const void *box[EDT_CUDA_LOSS_MAX_LEVELS];
     void *gradient[EDT_CUDA_LOSS_MAX_LEVELS]; // NULL: not wanted
     // First row of each level in the order level, batch, position, and after the last their
@@ -50,8 +58,7 @@ typedef struct edt_cuda_iou_loss {
     const float *anchors, *targets, *norm, *scale;
     double *partials;
     float *loss;
-    edt_loss_attrs attrs;
-    int n_blocks;
+    edt_cuda_loss_settings attrs;
 } edt_cuda_iou_loss;
 
 cudaError_t edt_cuda_iou_loss_run(edt_dtype real, const edt_cuda_iou_loss *loss,

@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(THREADS) norms(edt_cuda_optimizer a)
 {
     const edt_cuda_piece piece = a.pieces[blockIdx.x];
     const edt_cuda_segment segment = a.segments[piece.segment];
-    const bool counts = segment.decay && (segment.update || a.l2_includes_frozen);
+    const bool counts = segment.decay && (segment.update || a.l2_includes_frozen != 0);
     const double decay = segment.decay ? a.weight_decay : 0.0;
     const float scale = a.scale == NULL ? 1.0F : a.scale[0];
     double sum_v = 0;

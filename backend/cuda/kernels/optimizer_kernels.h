@@ -38,9 +38,9 @@ typedef struct edt_cuda_step {
 } edt_cuda_step;
 
 typedef struct edt_cuda_optimizer {
-    edt_optimizer_kind kind;
+    int32_t kind; // edt_optimizer_kind
+    int32_t l2_includes_frozen;
     double momentum, beta2, epsilon, clip, weight_decay;
-    bool l2_includes_frozen;
     int64_t n_segments, n_pieces;
     const edt_cuda_segment *segments;
     const edt_cuda_piece *pieces;
