@@ -5,7 +5,7 @@
 
 typedef struct sample_state {
     edt_cuda_pixels pixels;
-    edt_cuda_window window;
+    edt_cuda_pool_window window;
 } sample_state;
 
 static edt_status run_max_pool(edt_kernel *kernel, const edt_cuda_run *run)
@@ -51,19 +51,19 @@ static edt_status run_nearest_bwd(edt_kernel *kernel, const edt_cuda_run *run)
     return EDT_OK;
 }
 
-static edt_cuda_window window_of(const edt_conv_attrs *conv, const edt_shape *x)
+static edt_cuda_pool_window window_of(const edt_conv_attrs *conv, const edt_shape *x)
 {
     int64_t top;
     int64_t left;
     int64_t after;
     edt_same_padding(x->dim[1], conv->kh, conv->sh, &top, &after);
     edt_same_padding(x->dim[2], conv->kw, conv->sw, &left, &after);
-    return (edt_cuda_window){.kh = conv->kh,
-                             .kw = conv->kw,
-                             .sh = conv->sh,
-                             .sw = conv->sw,
-                             .top = (int)top,
-                             .left = (int)left};
+    return (edt_cuda_pool_window){.kh = conv->kh,
+                                  .kw = conv->kw,
+                                  .sh = conv->sh,
+                                  .sw = conv->sw,
+                                  .top = (int)top,
+                                  .left = (int)left};
 }
 
 edt_status edt_cuda_prepare_sample(edt_cuda_backend *backend, edt_kernel *kernel,

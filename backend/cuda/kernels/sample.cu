@@ -39,7 +39,7 @@ __device__ inline int64_t offset(const edt_cuda_pixels &pixels, int64_t n, int h
 }
 
 template <typename T, int V>
-__global__ void max_pool_kernel(edt_cuda_pixels pixels, edt_cuda_window window, const T *x,
+__global__ void max_pool_kernel(edt_cuda_pixels pixels, edt_cuda_pool_window window, const T *x,
                                 T *y, uint8_t *index)
 {
     for_pixels<V>(pixels, [&](int64_t n, int oy, int ox, int64_t channel) {
@@ -92,8 +92,8 @@ __device__ inline int first_window(int at, int before, int k, int stride)
 }
 
 template <typename T, int V>
-__global__ void max_pool_bwd_kernel(edt_cuda_pixels pixels, edt_cuda_window window, const T *dy,
-                                    const uint8_t *index, T *dx)
+__global__ void max_pool_bwd_kernel(edt_cuda_pixels pixels, edt_cuda_pool_window window,
+                                    const T *dy, const uint8_t *index, T *dx)
 {
     for_pixels<V>(pixels, [&](int64_t n, int iy, int ix, int64_t channel) {
         float sum[V] = {};
@@ -192,7 +192,7 @@ dim3 grid_of(const edt_cuda_pixels &pixels)
 } // namespace
 
 cudaError_t edt_cuda_max_pool(cudaStream_t stream, edt_dtype real,
-                              const edt_cuda_pixels *pixels, const edt_cuda_window *window,
+                              const edt_cuda_pixels *pixels, const edt_cuda_pool_window *window,
                               const void *x, void *y, uint8_t *index)
 {
     return EDT_CUDA_REAL(
@@ -204,8 +204,9 @@ cudaError_t edt_cuda_max_pool(cudaStream_t stream, edt_dtype real,
 }
 
 cudaError_t edt_cuda_max_pool_bwd(cudaStream_t stream, edt_dtype real,
-                                  const edt_cuda_pixels *pixels, const edt_cuda_window *window,
-                                  const void *dy, const uint8_t *index, void *dx)
+                                  const edt_cuda_pixels *pixels,
+                                  const edt_cuda_pool_window *window, const void *dy,
+                                  const uint8_t *index, void *dx)
 {
     return EDT_CUDA_REAL(real, T,
                          return EDT_CUDA_VEC(pixels->vec, T, V,

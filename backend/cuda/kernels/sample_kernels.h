@@ -15,17 +15,18 @@ extern "C" {
 #endif
 
 // The window of output (oy,ox) begins at row oy * sh - top.
-typedef struct edt_cuda_window {
+typedef struct edt_cuda_pool_window {
     int kh, kw, sh, sw, top, left;
-} edt_cuda_window;
+} edt_cuda_pool_window;
 
 // y, index may be NULL.
 cudaError_t edt_cuda_max_pool(cudaStream_t stream, edt_dtype real,
-                              const edt_cuda_pixels *pixels, const edt_cuda_window *window,
+                              const edt_cuda_pixels *pixels, const edt_cuda_pool_window *window,
                               const void *x, void *y, uint8_t *index);
 cudaError_t edt_cuda_max_pool_bwd(cudaStream_t stream, edt_dtype real,
-                                  const edt_cuda_pixels *pixels, const edt_cuda_window *window,
-                                  const void *dy, const uint8_t *index, void *dx);
+                                  const edt_cuda_pixels *pixels,
+                                  const edt_cuda_pool_window *window, const void *dy,
+                                  const uint8_t *index, void *dx);
 cudaError_t edt_cuda_nearest(cudaStream_t stream, edt_dtype real, const edt_cuda_pixels *pixels,
                              const void *x, void *y);
 cudaError_t edt_cuda_nearest_bwd(cudaStream_t stream, edt_dtype real,
