@@ -7,17 +7,6 @@
 #include "backend/cuda/cuda_cudnn.h"
 #include "backend/cuda/cuda_priv.h"
 
-// Families that are not part of this build.
-#pragma weak edt_cuda_prepare_map
-#pragma weak edt_cuda_prepare_pool
-#pragma weak edt_cuda_prepare_norm
-#pragma weak edt_cuda_prepare_sample
-#pragma weak edt_cuda_prepare_fuse
-#pragma weak edt_cuda_prepare_loss
-#pragma weak edt_cuda_prepare_optimizer
-#pragma weak edt_cuda_prepare_depthwise
-#pragma weak edt_cuda_prepare_conv
-
 // A share of the device large enough that few programs need a second one.
 static const size_t chunk_bytes = (size_t)64 << 20;
 

@@ -1,8 +1,8 @@
-// Device code on the host, for tests on machines without a GPU: what kernels/device.cuh
-// includes when the .cu files are compiled as C++ with EDT_CUDA_EMULATED. Blocks run one after
-// another; the threads of a block are fibers that change places at barriers and shuffles only.
-// Stricter than a device: a barrier must be reached by all threads of its block on the same
-// line, a shuffle by all lanes of a whole warp.
+// Device code on the host, for tests on machines without a GPU: what .cu files include first
+// when they are compiled as C++ with EDT_CUDA_EMULATED. Blocks run one after another; the
+// threads of a block are fibers that change places at barriers and shuffles only. Stricter than
+// a device: a barrier must be reached by all threads of its block on the same line, a shuffle
+// by all lanes of a whole warp.
 #ifndef EDT_TESTS_CUDA_EMULATOR_DEVICE_EMULATOR_H
 #define EDT_TESTS_CUDA_EMULATOR_DEVICE_EMULATOR_H
 

@@ -45,7 +45,7 @@ vendor() { # $1 pattern, rest: allowed prefixes
     [ -n "$file" ] || continue
     local ok=0 prefix
     for prefix in "$@"; do case "$file" in "$prefix"*) ok=1 ;; esac; done
-    case "$file" in *_priv.h|*.c|*.cu|*.cuh) ;; *) ok=0 ;; esac
+    case "$file" in *_priv.h|*_kernels.h|*.c|*.cu|*.cuh) ;; *) ok=0 ;; esac
     [ $ok = 1 ] || offend "$file:$line: vendor header not allowed here"
   done < <(grep -rnE "^[[:space:]]*#[[:space:]]*include[[:space:]]*[<\"]([a-z0-9_/-]*/)?($pattern)[>\"]" \
              core augment dataio backend dist model eval train tools --include='*.[ch]' --include='*.cu' --include='*.cuh' 2>/dev/null \

@@ -10,10 +10,8 @@
 #include <math.h>
 #include <stdint.h>
 
-#ifdef EDT_CUDA_EMULATED
-// Blocks on the host, one after another: tests/cuda_emulator.
-#include "tests/cuda_emulator/device_emulator.h"
-#else
+// Tests compile kernels for the host with tests/cuda_emulator/device_emulator.h included first.
+#ifndef EDT_CUDA_EMULATED
 #define EDT_CUDA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                        \
     (kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__), cudaPeekAtLastError())
 // Shared memory whose size the launch gives.
