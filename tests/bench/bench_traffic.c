@@ -70,8 +70,8 @@ static double tap_bytes(const edt_op_desc *desc)
 {
     edt_error err = {0};
     edt_cuda_taps taps;
-    const edt_cuda_window window =
-        edt_cuda_window_of(&desc->in[0].shape, &desc->in[1].shape, &desc->attrs.conv);
+    const edt_cuda_depthwise_window window =
+        edt_cuda_depthwise_window_of(&desc->in[0].shape, &desc->in[1].shape, &desc->attrs.conv);
     if (edt_cuda_taps_plan(&window, (int)edt_dtype_bytes(desc->in[0].dtype),
                            h100.n_multiprocessors, &err, &taps) != EDT_OK) {
         die("taps", &err);
@@ -468,7 +468,8 @@ static void print_sums(const network *net, int64_t batch, int n_machines)
                 }
             }
         }
-        offset += (n + 15) / 16 * 16; // as variables lie in their arenas
+        // As they lie in their arena: moving statistics come last.
+        offset += graph->params[p].trainable ? (n + 15) / 16 * 16 : 0;
     }
     if (edt_bucket_plan_init(segments, n_segments, EDT_BUCKET_DEVICE_BYTES / 4, &err, &plan) !=
         EDT_OK) {
