@@ -49,28 +49,59 @@ edt_cuda_conv_geometry edt_cuda_conv_padded(const edt_cuda_conv_geometry *g)
     return padded;
 }
 
+static int64_t ceil_div(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
 // The column-major matrix that a row-major array is.
 static edt_cuda_matrix row_major(int64_t rows, int64_t cols)
 {
     return (edt_cuda_matrix){.rows = cols, .cols = rows, .ld = cols};
 }
 
-edt_cuda_gemm_view edt_cuda_gemm_view_of(const edt_cuda_conv_geometry *g)
+// The product of a pass whose rows are `rows` pixels with ci values each.
+static edt_cuda_gemm_view view_of(edt_cuda_conv_pass pass, int64_t rows, int64_t ci, int64_t co)
 {
-    const int64_t pixels = g->n * g->h * g->w;
-    const edt_cuda_matrix x = row_major(pixels, g->ci);
-    const edt_cuda_matrix y = row_major(pixels, g->co);
-    const edt_cuda_matrix w = row_major(g->ci, g->co);
-    switch (g->pass) {
+    const edt_cuda_matrix x = row_major(rows, ci);
+    const edt_cuda_matrix y = row_major(rows, co);
+    const edt_cuda_matrix w = row_major(ci, co);
+    switch (pass) {
     case EDT_CUDA_CONV_DATA:
         return (edt_cuda_gemm_view){
-            .m = g->ci, .n = pixels, .k = g->co, .trans_a = true, .a = w, .b = y, .d = x};
+            .m = ci, .n = rows, .k = co, .trans_a = true, .a = w, .b = y, .d = x};
     case EDT_CUDA_CONV_WEIGHT:
         return (edt_cuda_gemm_view){
-            .m = g->co, .n = g->ci, .k = pixels, .trans_b = true, .a = y, .b = x, .d = w};
+            .m = co, .n = ci, .k = rows, .trans_b = true, .a = y, .b = x, .d = w};
     case EDT_CUDA_CONV_FORWARD: break;
     }
-    return (edt_cuda_gemm_view){.m = g->co, .n = pixels, .k = g->ci, .a = w, .b = x, .d = y};
+    return (edt_cuda_gemm_view){.m = co, .n = rows, .k = ci, .a = w, .b = x, .d = y};
+}
+
+edt_cuda_gemm_view edt_cuda_gemm_view_of(const edt_cuda_conv_geometry *g)
+{
+    return view_of(g->pass, g->n * g->h * g->w, g->ci, g->co);
+}
+
+edt_cuda_patches edt_cuda_patches_of(const edt_cuda_conv_geometry *g, edt_dtype real,
+                                     int64_t most_bytes)
+{
+    const int64_t fit = 16 / (int64_t)edt_dtype_bytes(real);
+    edt_cuda_patches p = {.images = g->n, .k = g->kh * g->kw * g->ci};
+    p.stride = ceil_div(p.k, fit) * fit;
+    const int64_t image_bytes = g->ho * g->wo * p.stride * (int64_t)edt_dtype_bytes(real);
+    while (p.images > 1 && (g->n % p.images != 0 || p.images * image_bytes > most_bytes)) {
+        p.images--;
+    }
+    p.n_parts = g->n / p.images;
+    p.rows = p.images * g->ho * g->wo;
+    return p;
+}
+
+edt_cuda_gemm_view edt_cuda_gemm_view_of_patches(const edt_cuda_conv_geometry *g,
+                                                 const edt_cuda_patches *patches)
+{
+    return view_of(g->pass, patches->rows, patches->stride, g->co);
 }
 
 void edt_cuda_channels_last(int64_t n, int64_t c, int64_t h, int64_t w, int64_t out_dim[4],
@@ -93,11 +124,6 @@ int edt_cuda_conv_vector(edt_dtype real, int64_t c)
         fit /= 2;
     }
     return fit;
-}
-
-static int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
 }
 
 edt_cuda_column_sum edt_cuda_column_sum_of(edt_dtype real, int64_t rows, int64_t c,

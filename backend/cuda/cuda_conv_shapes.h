@@ -57,6 +57,25 @@ typedef struct edt_cuda_gemm_view {
 
 edt_cuda_gemm_view edt_cuda_gemm_view_of(const edt_cuda_conv_geometry *g);
 
+// A k x k convolution as a matrix product as well: x is laid out anew as one row per pixel of
+// y, the kh * kw * ci values under its window, padded with zeros to whole 16-byte accesses;
+// row-major w [kh * kw * ci, co] is then the other factor as it stands (padded with rows of
+// zeros). In parts of whole images, so that the rows stay in the device's cache.
+typedef struct edt_cuda_patches {
+    int64_t images; // of a part; divides n
+    int64_t n_parts;
+    int64_t rows;   // pixels of y in a part
+    int64_t k;      // kh * kw * ci
+    int64_t stride; // elements of a row, at least k
+} edt_cuda_patches;
+
+// Parts of at most `most_bytes`, and of one image at least.
+edt_cuda_patches edt_cuda_patches_of(const edt_cuda_conv_geometry *g, edt_dtype real,
+                                     int64_t most_bytes);
+// Of one part, forward or weight; k there is `stride`.
+edt_cuda_gemm_view edt_cuda_gemm_view_of_patches(const edt_cuda_conv_geometry *g,
+                                                 const edt_cuda_patches *patches);
+
 // NHWC strides for the library's n, c, h, w order, of any channels-last array: activations, and
 // filters packed as [co][kh][kw][ci], where n is co and c is ci.
 void edt_cuda_channels_last(int64_t n, int64_t c, int64_t h, int64_t w, int64_t out_dim[4],

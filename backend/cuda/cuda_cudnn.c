@@ -197,13 +197,11 @@ static const pass_names *names_of(edt_cuda_conv_pass pass)
 
 // The graph of one operation.
 static edt_status make_graph(edt_cuda_cudnn_conv *conv, const edt_cuda_conv_geometry *g,
-                             edt_dtype real, edt_dtype out, edt_error *err,
+                             edt_dtype real, edt_error *err,
                              cudnnBackendDescriptor_t *out_graph)
 {
-    cudnnDataType_t in_type = CUDNN_DATA_FLOAT;
-    cudnnDataType_t out_type = CUDNN_DATA_FLOAT;
-    EDT_TRY(data_type(real, err, &in_type));
-    EDT_TRY(data_type(out, err, &out_type));
+    cudnnDataType_t type = CUDNN_DATA_FLOAT;
+    EDT_TRY(data_type(real, err, &type));
     const int64_t x_dim[4] = {g->n, g->ci, g->h, g->w};
     const int64_t w_dim[4] = {g->co, g->ci, g->kh, g->kw};
     const int64_t y_dim[4] = {g->n, g->co, g->ho, g->wo};
@@ -213,12 +211,9 @@ static edt_status make_graph(edt_cuda_cudnn_conv *conv, const edt_cuda_conv_geom
     cudnnBackendDescriptor_t window = NULL;
     cudnnBackendDescriptor_t op = NULL;
     cudnnBackendDescriptor_t graph = NULL;
-    EDT_TRY(make_tensor(conv, UID_X, g->pass == EDT_CUDA_CONV_DATA ? out_type : in_type, x_dim,
-                        err, &x));
-    EDT_TRY(make_tensor(conv, UID_W, g->pass == EDT_CUDA_CONV_WEIGHT ? out_type : in_type,
-                        w_dim, err, &w));
-    EDT_TRY(make_tensor(conv, UID_Y, g->pass == EDT_CUDA_CONV_FORWARD ? out_type : in_type,
-                        y_dim, err, &y));
+    EDT_TRY(make_tensor(conv, UID_X, type, x_dim, err, &x));
+    EDT_TRY(make_tensor(conv, UID_W, type, w_dim, err, &w));
+    EDT_TRY(make_tensor(conv, UID_Y, type, y_dim, err, &y));
     EDT_TRY(make_window(conv, g, err, &window));
     const pass_names *names = names_of(g->pass);
     const float one = 1.0F;
@@ -338,11 +333,10 @@ static edt_status search(edt_cuda_cudnn_conv *conv, const edt_cuda_backend *back
 }
 
 static edt_status build(edt_cuda_cudnn_conv *conv, const edt_cuda_backend *backend,
-                        const edt_cuda_conv_geometry *g, edt_dtype real, edt_dtype out,
-                        edt_error *err)
+                        const edt_cuda_conv_geometry *g, edt_dtype real, edt_error *err)
 {
     cudnnBackendDescriptor_t graph = NULL;
-    EDT_TRY(make_graph(conv, g, real, out, err, &graph));
+    EDT_TRY(make_graph(conv, g, real, err, &graph));
     EDT_TRY(search(conv, backend, graph, CUDNN_HEUR_MODE_A, real, err));
     if (conv->plan == NULL) {
         EDT_TRY(search(conv, backend, graph, CUDNN_HEUR_MODE_FALLBACK, real, err));
@@ -362,8 +356,7 @@ static edt_status build(edt_cuda_cudnn_conv *conv, const edt_cuda_backend *backe
 
 edt_status edt_cuda_cudnn_conv_create(edt_cuda_backend *backend,
                                       const edt_cuda_conv_geometry *geometry, edt_dtype real,
-                                      edt_dtype out, edt_error *err,
-                                      edt_cuda_cudnn_conv **out_conv,
+                                      edt_error *err, edt_cuda_cudnn_conv **out_conv,
                                       size_t *out_workspace_bytes)
 {
     EDT_TRY(open_library(backend, err));
@@ -372,7 +365,7 @@ edt_status edt_cuda_cudnn_conv_create(edt_cuda_backend *backend,
         EDT_FAIL(err, EDT_ERR_NOMEM, "cuda: no memory for the state of a convolution");
     }
     conv->handle = backend->cudnn->handle;
-    const edt_status status = build(conv, backend, geometry, real, out, err);
+    const edt_status status = build(conv, backend, geometry, real, err);
     if (status != EDT_OK) {
         edt_cuda_cudnn_conv_destroy(conv);
         return status;

@@ -13,12 +13,11 @@ typedef struct edt_cuda_cudnn_conv edt_cuda_cudnn_conv;
 // The backend's handle, made by the first convolution that wants one. NULL is fine.
 void edt_cuda_cudnn_destroy(edt_cuda_cudnn *cudnn);
 
-// real: of activations and weights; out: of what the pass computes (real, or f32 for the weight
-// gradient). EDT_ERR_UNSUPPORTED where the library has no plan for it.
+// All operands are of type real: in 16 bits cuDNN (9.19) has no weight gradients in float.
+// EDT_ERR_UNSUPPORTED where the library has no plan.
 edt_status edt_cuda_cudnn_conv_create(edt_cuda_backend *backend,
                                       const edt_cuda_conv_geometry *geometry, edt_dtype real,
-                                      edt_dtype out, edt_error *err,
-                                      edt_cuda_cudnn_conv **out_conv,
+                                      edt_error *err, edt_cuda_cudnn_conv **out_conv,
                                       size_t *out_workspace_bytes);
 // x, w, y: operands and result in the roles of the geometry (dx, dw, dy likewise), multiples
 // of 16.

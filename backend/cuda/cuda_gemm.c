@@ -193,15 +193,13 @@ edt_status edt_cuda_gemm_run(edt_cuda_gemm *gemm, const edt_cuda_run *run, const
                              char *workspace)
 {
     const float one = 1.0F;
-    const float beta = gemm->options.adds ? 1.0F : 0.0F;
+    const float beta = c == NULL ? 0.0F : 1.0F;
     edt_error *err = run->err;
     EDT_TRY(check_alignment(a, "a", err));
     EDT_TRY(check_alignment(b, "b", err));
     EDT_TRY(check_alignment(d, "d", err));
     EDT_TRY(check_alignment(bias, "bias", err));
-    if (gemm->options.adds) {
-        EDT_TRY(check_alignment(c, "c", err));
-    }
+    EDT_TRY(check_alignment(c, "c", err));
     if (gemm->options.has_bias) {
         LT_TRY(cublasLtMatmulDescSetAttribute(gemm->matmul, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
                                               &bias, sizeof bias),
@@ -213,7 +211,7 @@ edt_status edt_cuda_gemm_run(edt_cuda_gemm *gemm, const edt_cuda_run *run, const
         aligned = workspace + (edt_cuda_align(at, WORKSPACE_ALIGNMENT) - at);
     }
     LT_TRY(cublasLtMatmul(gemm->handle, gemm->matmul, &one, a, gemm->a, b, gemm->b, &beta,
-                          gemm->options.adds ? c : d, gemm->d, d, gemm->d, &gemm->algo, aligned,
+                          c == NULL ? d : c, gemm->d, d, gemm->d, &gemm->algo, aligned,
                           gemm->workspace_bytes, run->stream),
            err);
     return EDT_OK;

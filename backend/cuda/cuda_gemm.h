@@ -13,7 +13,6 @@ typedef struct edt_cuda_gemm_options {
     edt_cuda_gemm_view view;
     edt_dtype in, out; // f32, bf16 or f16; out: the same, or f32
     bool has_bias;     // of type `out`, along the rows of D
-    bool adds;         // D = product + C (+ bias)
 } edt_cuda_gemm_options;
 
 // EDT_ERR_UNSUPPORTED where the library has no algorithm for these options. out_workspace_bytes

@@ -2,10 +2,8 @@
 // computed plainly. As strict as the library: attributes are checked for name, type, number and
 // order, everything must be finalised, pointers aligned, workspaces given (they are filled with
 // NaN). It offers engines that a caller must pass over: one that rounds its inputs, one that is
-// not deterministic; most refuse unequal paddings; with EDT_EMULATED_CUDNN=narrow weight gradients
-// come in the type of x only.
+// not deterministic; some refuse unequal paddings.
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <map>
@@ -250,9 +248,7 @@ const char *operation_offence(const object &o)
     if (c.x.uid == c.w.uid || c.x.uid == c.y.uid || c.w.uid == c.y.uid) {
         return "unique ids are not unique";
     }
-    const element in = c.kind == DATA ? c.y.type : c.x.type;
-    const element other = c.kind == WEIGHT ? c.y.type : c.w.type;
-    return in != other ? "data types of the two inputs differ" : nullptr;
+    return c.x.type != c.w.type || c.x.type != c.y.type ? "data types differ" : nullptr;
 }
 
 const char *offence(const object &o)
@@ -276,13 +272,7 @@ convolution graph_convolution(const object &graph)
 // Whether the engine has a plan for it.
 bool supports(engine_kind engine, const convolution &c)
 {
-    const char *given = getenv("EDT_EMULATED_CUDNN");
-    const bool narrow_only =
-        given != nullptr && strcmp(given, "narrow") == 0 && c.kind == WEIGHT;
     if (c.unequal() && (engine != UNEQUAL_PADDINGS || c.x.type != element::bf16)) {
-        return false;
-    }
-    if (narrow_only && c.w.type != c.x.type) {
         return false;
     }
     return engine != UNEQUAL_PADDINGS || c.unequal();

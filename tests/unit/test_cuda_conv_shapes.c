@@ -170,6 +170,38 @@ Test(cuda_conv_shapes, paddings_give_the_output_size_that_the_library_expects, .
     }
 }
 
+Test(cuda_conv_shapes, windows_are_gathered_in_parts_of_whole_images, .timeout = 30)
+{
+    const int64_t most = (int64_t)16 << 20;
+    const edt_op_desc desc = conv_desc(EDT_OP_CONV2D, edt_shape_4(64, 512, 512, 3), 32, 3, 2);
+    const edt_cuda_conv_geometry g = edt_cuda_conv_geometry_of(&desc);
+    const edt_cuda_patches p = edt_cuda_patches_of(&g, EDT_DTYPE_BF16, most);
+    cr_expect_eq(p.k, 27);
+    cr_expect_eq(p.stride, 32);
+    cr_expect_eq(p.images, 4); // 64 bytes for each of 65536 pixels
+    cr_expect_eq(p.images * p.n_parts, 64);
+    cr_expect_eq(p.rows, p.images * 65536);
+    const edt_cuda_gemm_view v = edt_cuda_gemm_view_of_patches(&g, &p);
+    check_fits(&v);
+    cr_expect_eq(v.k, 32);
+    cr_expect_eq(v.b.ld, 32);
+    cr_expect_eq(edt_cuda_patches_of(&g, EDT_DTYPE_F32, most).stride, 28);
+}
+
+Test(cuda_conv_shapes, parts_are_one_image_at_least_and_divide_the_batch, .timeout = 30)
+{
+    for (int64_t n = 1; n <= 24; n++) {
+        const edt_op_desc desc =
+            conv_desc(EDT_OP_CONV2D_WEIGHT, edt_shape_4(n, 9, 9, 6), 9, 5, 2);
+        const edt_cuda_conv_geometry g = edt_cuda_conv_geometry_of(&desc);
+        for (int64_t most = 1; most < 200000; most *= 3) {
+            const edt_cuda_patches p = edt_cuda_patches_of(&g, EDT_DTYPE_F16, most);
+            cr_expect_eq(p.images * p.n_parts, n);
+            cr_expect(p.images == 1 || p.rows * p.stride * 2 <= most);
+        }
+    }
+}
+
 Test(cuda_conv_shapes, channels_last_strides, .timeout = 30)
 {
     int64_t dim[4];

@@ -152,27 +152,62 @@ template <typename T> __global__ void bn_fold(edt_cuda_bn_fold p)
 }
 
 template <typename T>
-__global__ void pack_weights(const T *w, const float *scale, int64_t rows, int64_t co,
-                             bool transpose, T *out)
+__global__ void pack_weights(const T *w, const float *scale, int64_t rows, int64_t padded_rows,
+                             int64_t co, bool transpose, T *out)
 {
-    const int64_t n = rows * co;
+    const int64_t n = (transpose ? rows : padded_rows) * co;
     const int64_t stride = (int64_t)gridDim.x * THREADS;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += stride) {
         const int64_t o = transpose ? i / rows : i % co;
-        const T v = transpose ? w[i % rows * co + o] : w[i];
+        T v = edt::from_float<T>(0.0F);
+        if (transpose) {
+            v = w[i % rows * co + o];
+        } else if (i < rows * co) {
+            v = w[i];
+        }
         out[i] = scale == nullptr ? v : edt::from_float<T>(edt::to_float(v) * scale[o]);
     }
 }
 
-template <typename T>
-__global__ void unpack_weights(const T *from, int64_t rows, int64_t co, float *dw,
-                               bool accumulate)
+__global__ void unpack_weights(const float *from, int64_t rows, int64_t co, bool transposed,
+                               float *dw, bool accumulate)
 {
     const int64_t n = rows * co;
     const int64_t stride = (int64_t)gridDim.x * THREADS;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += stride) {
-        const float v = edt::to_float(from[i % co * rows + i / co]);
+        const float v = from[transposed ? i % co * rows + i / co : i];
         dw[i] = accumulate ? dw[i] + v : v;
+    }
+}
+
+// One packet of one row per step.
+template <typename T> __global__ void gather(edt_cuda_gather p)
+{
+    constexpr int V = edt::packet<T>::size;
+    const int64_t packets = p.stride / V;
+    const int64_t n = p.images * p.ho * p.wo * packets;
+    const int64_t step = (int64_t)gridDim.x * THREADS;
+    const T *x = static_cast<const T *>(p.x);
+    T *rows = static_cast<T *>(p.rows);
+    for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += step) {
+        const int64_t pixel = i / packets;
+        const int64_t row = pixel / p.wo;
+        const int64_t top = row % p.ho * p.sh - p.before_h;
+        const int64_t left = pixel % p.wo * p.sw - p.before_w;
+        const T *image = x + row / p.ho * p.h * p.w * p.ci;
+        edt::packet<T> out;
+        for (int j = 0; j < V; ++j) {
+            // Indices inside a window are small: 32-bit divisions.
+            const int e = (int)(i % packets) * V + j;
+            const int tap = e / (int)p.ci;
+            const int64_t y_at = top + tap / (int)p.kw;
+            const int64_t x_at = left + tap % (int)p.kw;
+            const bool inside =
+                e < (int)p.k && y_at >= 0 && y_at < p.h && x_at >= 0 && x_at < p.w;
+            out.at[j] = inside ? image[(y_at * p.w + x_at) * p.ci + e % (int)p.ci]
+                               : edt::from_float<T>(0.0F);
+        }
+        edt::store(rows + i * V, out);
     }
 }
 
@@ -254,25 +289,32 @@ cudaError_t edt_cuda_launch_bn_fold(const edt_cuda_bn_fold *p, cudaStream_t stre
 }
 
 cudaError_t edt_cuda_launch_pack_weights(edt_dtype real, const void *w, const float *scale,
-                                         int64_t rows, int64_t co, bool transpose, void *out,
-                                         cudaStream_t stream)
+                                         int64_t rows, int64_t padded_rows, int64_t co,
+                                         bool transpose, void *out, cudaStream_t stream)
 {
     return EDT_CUDA_REAL(real, T, {
-        void (*kernel)(const T *, const float *, int64_t, int64_t, bool, T *) = pack_weights<T>;
-        return EDT_CUDA_LAUNCH(kernel, dim3(blocks_over(rows * co)), dim3(THREADS), 0, stream,
-                               static_cast<const T *>(w), scale, rows, co, transpose,
-                               static_cast<T *>(out));
+        void (*kernel)(const T *, const float *, int64_t, int64_t, int64_t, bool, T *) =
+            pack_weights<T>;
+        return EDT_CUDA_LAUNCH(kernel, dim3(blocks_over(padded_rows * co)), dim3(THREADS), 0,
+                               stream, static_cast<const T *>(w), scale, rows, padded_rows, co,
+                               transpose, static_cast<T *>(out));
     });
 }
 
-cudaError_t edt_cuda_launch_unpack_weights(edt_dtype from_type, const void *from, int64_t rows,
-                                           int64_t co, float *dw, bool accumulate,
+cudaError_t edt_cuda_launch_unpack_weights(const float *from, int64_t rows, int64_t co,
+                                           bool transposed, float *dw, bool accumulate,
                                            cudaStream_t stream)
 {
-    return EDT_CUDA_REAL(from_type, T, {
-        void (*kernel)(const T *, int64_t, int64_t, float *, bool) = unpack_weights<T>;
-        return EDT_CUDA_LAUNCH(kernel, dim3(blocks_over(rows * co)), dim3(THREADS), 0, stream,
-                               static_cast<const T *>(from), rows, co, dw, accumulate);
+    return EDT_CUDA_LAUNCH(unpack_weights, dim3(blocks_over(rows * co)), dim3(THREADS), 0,
+                           stream, from, rows, co, transposed, dw, accumulate);
+}
+
+cudaError_t edt_cuda_launch_gather(const edt_cuda_gather *p, cudaStream_t stream)
+{
+    return EDT_CUDA_REAL(p->real, T, {
+        void (*kernel)(edt_cuda_gather) = gather<T>;
+        return EDT_CUDA_LAUNCH(kernel, dim3((unsigned)p->n_blocks), dim3(THREADS), 0, stream,
+                               *p);
     });
 }
 

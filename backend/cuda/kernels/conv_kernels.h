@@ -5,6 +5,9 @@
 //   column_sum      reads dy once, writes and reads n_parts rows of c doubles; two launches
 //   scale, pack     reads and writes the weights once
 //   unpack          reads and writes dw once (reads twice when accumulating)
+//   gather          reads x (about kh * kw / stride^2 times, from the cache), writes stride
+//   elements
+//                   per pixel of y, meant to be read from the cache by the product that follows
 //   pad, crop       reads and writes x once; only where the library refuses unequal paddings
 #ifndef EDT_BACKEND_CUDA_KERNELS_CONV_KERNELS_H
 #define EDT_BACKEND_CUDA_KERNELS_CONV_KERNELS_H
@@ -50,16 +53,30 @@ typedef struct edt_cuda_bn_fold {
 } edt_cuda_bn_fold;
 cudaError_t edt_cuda_launch_bn_fold(const edt_cuda_bn_fold *p, cudaStream_t stream);
 
-// Weights w[rows, co] (HWIO, rows = kh * kw * ci) times scale[co] (NULL: 1), stored in the same
-// order, or transposed to [co, rows] (co, kh, kw, ci).
+// Weights w[rows, co] (HWIO, rows = kh * kw * ci) times scale[co] (NULL: 1), stored transposed
+// to [co, rows] (co, kh, kw, ci), or in the same order and followed by zeros up to padded_rows.
 cudaError_t edt_cuda_launch_pack_weights(edt_dtype real, const void *w, const float *scale,
-                                         int64_t rows, int64_t co, bool transpose, void *out,
-                                         cudaStream_t stream);
+                                         int64_t rows, int64_t padded_rows, int64_t co,
+                                         bool transpose, void *out, cudaStream_t stream);
 
-// dw[rows, co] = or += from[co, rows], which is of type `from_type`.
-cudaError_t edt_cuda_launch_unpack_weights(edt_dtype from_type, const void *from, int64_t rows,
-                                           int64_t co, float *dw, bool accumulate,
+// dw[rows, co] = or += from, float as well: [co, rows] when transposed, else [rows or more,
+// co].
+cudaError_t edt_cuda_launch_unpack_weights(const float *from, int64_t rows, int64_t co,
+                                           bool transposed, float *dw, bool accumulate,
                                            cudaStream_t stream);
+
+// The windows of `images` images of x as rows, in the order of the weights
+// (cuda_conv_shapes.h).
+typedef struct edt_cuda_gather {
+    edt_dtype real;
+    int32_t images;
+    const void *x;
+    void *rows;
+    int64_t h, w, ci, ho, wo, kh, kw, sh, sw, before_h, before_w;
+    int64_t k, stride;
+    int64_t n_blocks;
+} edt_cuda_gather;
+cudaError_t edt_cuda_launch_gather(const edt_cuda_gather *p, cudaStream_t stream);
 
 // Between x [n,h,w,c] and the same with its padding around it: pad writes it, zeros included;
 // crop cuts x out of it.
