@@ -7,6 +7,8 @@
 #include "core/mem.h"
 #include "model/postprocess.h"
 #include "model/topk.h"
+#include "tests/support/cuda_device.h"
+#include "tests/support/detect_op.h"
 #include "tests/support/golden_case.h"
 #include "tests/support/golden_file.h"
 #include "tests/support/golden_gen.h"
@@ -143,7 +145,8 @@ static int64_t compare_picture(const inputs *in, const golden_case *c, int pictu
         cr_assert(near(d->score, want.score, 1e-6F),
                   "%s picture %d row %lld: score %.9g, want %.9g", c->name, picture,
                   (long long)i, (double)d->score, (double)want.score);
-        // Padding of the global mode repeats candidate 0, which is any one of an unordered top k.
+        // Padding of the global mode repeats candidate 0, which is any one of an unordered top
+        // k.
         const bool open = want.score > 0 || golden_case_number(c, "max_nms_inputs", 0) > 0;
         if (want.score < COMPARED_SCORE && open) {
             continue;
@@ -161,7 +164,33 @@ static int64_t compare_picture(const inputs *in, const golden_case *c, int pictu
     return n_compared;
 }
 
-static void compare_case(const inputs *in, const golden_case *c)
+// The op of the device, where it has these settings: the very rows of the host.
+static void compare_device(edt_backend *backend, const inputs *in, const edt_post *post,
+                           int64_t n_rows, const float *scales, int picture,
+                           const edt_detection *want, int64_t n_want)
+{
+    edt_detect_attrs attrs;
+    if (!edt_post_describe(post, &attrs)) {
+        return;
+    }
+    const float *cls[N_LEVELS], *box[N_LEVELS];
+    pointers_of(in, picture, cls, box);
+    const edt_test_heads heads = {in->anchors, 1, cls, box, &scales[picture]};
+    edt_detection *have = calloc((size_t)n_rows, sizeof *have);
+    int64_t n_have = 0;
+    edt_test_detect(backend, &attrs, EDT_DTYPE_F32, &heads, have, &n_have);
+    cr_assert_eq(n_have, n_want);
+    for (int64_t i = 0; i < n_rows; ++i) {
+        cr_assert(memcmp(&have[i], &want[i], sizeof have[i]) == 0,
+                  "picture %d row %lld: score %.9g label %d, want %.9g %d", picture,
+                  (long long)i, (double)have[i].score, have[i].label, (double)want[i].score,
+                  want[i].label);
+    }
+    free(have);
+}
+
+// `backend`: NULL for the host alone.
+static void compare_case(const inputs *in, const golden_case *c, edt_backend *backend)
 {
     edt_hparams hp = edt_test_anchor_hparams(512, 512, 7, 4);
     char method[32] = "gaussian", mode_name[32] = "";
@@ -194,6 +223,9 @@ static void compare_case(const inputs *in, const golden_case *c)
         cr_assert_eq(edt_post_run(post, cls, box, scales[picture], rows, &n_valid, &err),
                      EDT_OK, "%s", err.text);
         cr_assert_eq(edt_mem_get_total().n_total, n_total, "a run must not allocate");
+        if (backend != NULL) {
+            compare_device(backend, in, post, n_rows, scales, picture, rows, n_valid);
+        }
         if (golden_case_is_true(c, "flip")) {
             edt_detections_flip(rows, n_valid, scales[picture], 512);
         }
@@ -203,7 +235,7 @@ static void compare_case(const inputs *in, const golden_case *c)
     edt_post_destroy(post);
 }
 
-Test(post_golden, every_case_gives_the_references_rows, .timeout = 120)
+static void compare_all(edt_backend *backend)
 {
     const char *path = edt_test_path(edt_test_golden_dir(), "model/post/post.safetensors");
     EDT_TEST_NEEDS_FILE(path);
@@ -211,11 +243,23 @@ Test(post_golden, every_case_gives_the_references_rows, .timeout = 120)
     golden_case c;
     int n = 0;
     while (golden_case_at(golden_metadata(in.file, "cases"), n, &c)) {
-        compare_case(&in, &c);
+        compare_case(&in, &c, backend);
         ++n;
     }
     cr_assert_gt(n, 0);
     close_inputs(&in);
+}
+
+Test(post_golden, every_case_gives_the_references_rows, .timeout = 120)
+{
+    compare_all(NULL);
+}
+
+Test(post_golden, the_op_of_the_device_gives_the_same_rows, .timeout = 600)
+{
+    edt_backend *backend = edt_test_cuda_backend();
+    compare_all(backend);
+    edt_backend_destroy(&backend);
 }
 
 static void compare_candidates(const inputs *in, int64_t max_nms_inputs)
