@@ -196,7 +196,13 @@ typedef struct selection {
     edt_dtype real;
     const char *weights_kind, *bn;
     int n_files;
+    const char *only_model, *only_size; // NULL: all
 } selection;
+
+static bool is_selected(const golden_file *file, const char *key, const char *only)
+{
+    return only == NULL || strcmp(golden_metadata(file, key), only) == 0;
+}
 
 static bool is_lite(const golden_file *file)
 {
@@ -223,7 +229,9 @@ static void check_file(const golden_file *file, void *user)
 {
     selection *s = user;
     if (strcmp(golden_metadata(file, "weights_kind"), s->weights_kind) != 0 ||
-        strcmp(golden_metadata(file, "bn"), s->bn) != 0) {
+        strcmp(golden_metadata(file, "bn"), s->bn) != 0 ||
+        !is_selected(file, "model", s->only_model) ||
+        !is_selected(file, "size_hw", s->only_size)) {
         return;
     }
     edt_hparams hp;
@@ -276,30 +284,58 @@ static void check_all(selection s)
 
 Test(forward_golden, hashed_weights_on_ref, .timeout = 600)
 {
-    check_all((selection){"ref", EDT_DTYPE_F32, "hashed", "moving", 0});
+    check_all((selection){
+        .backend = "ref", .real = EDT_DTYPE_F32, .weights_kind = "hashed", .bn = "moving"});
 }
 
 Test(forward_golden, training_mode_on_ref_in_double, .timeout = 600)
 {
-    check_all((selection){"ref", EDT_DTYPE_F64, "hashed", "batch", 0});
+    check_all((selection){
+        .backend = "ref", .real = EDT_DTYPE_F64, .weights_kind = "hashed", .bn = "batch"});
 }
 
 Test(forward_golden, hashed_weights_on_cpu, .timeout = 600)
 {
-    check_all((selection){"cpu", EDT_DTYPE_F32, "hashed", "moving", 0});
+    check_all((selection){
+        .backend = "cpu", .real = EDT_DTYPE_F32, .weights_kind = "hashed", .bn = "moving"});
 }
 
 Test(forward_golden, training_mode_on_cpu, .timeout = 600)
 {
-    check_all((selection){"cpu", EDT_DTYPE_F32, "hashed", "batch", 0});
+    check_all((selection){
+        .backend = "cpu", .real = EDT_DTYPE_F32, .weights_kind = "hashed", .bn = "batch"});
 }
 
 Test(forward_golden, checkpoint_weights_on_cpu, .timeout = 600)
 {
-    check_all((selection){"cpu", EDT_DTYPE_F32, "checkpoint", "moving", 0});
+    check_all((selection){
+        .backend = "cpu", .real = EDT_DTYPE_F32, .weights_kind = "checkpoint", .bn = "moving"});
 }
 
 Test(forward_golden, checkpoint_weights_on_ref, .timeout = 600)
 {
-    check_all((selection){"ref", EDT_DTYPE_F32, "checkpoint", "moving", 0});
+    check_all((selection){
+        .backend = "ref", .real = EDT_DTYPE_F32, .weights_kind = "checkpoint", .bn = "moving"});
+}
+
+// On the emulated device, or a real one: tests/support/cuda_device.h. Small pictures: an
+// emulated kernel takes a hundred times as long.
+static const selection on_cuda = {.backend = "cuda",
+                                  .real = EDT_DTYPE_F32,
+                                  .weights_kind = "hashed",
+                                  .bn = "moving",
+                                  .only_model = "efficientdet-d0",
+                                  .only_size = "[128, 128]"};
+
+Test(forward_golden, hashed_weights_on_cuda, .timeout = 600)
+{
+    check_all(on_cuda);
+}
+
+Test(forward_golden, training_mode_on_cuda, .timeout = 600)
+{
+    selection s = on_cuda;
+    s.bn = "batch";
+    s.only_size = NULL;
+    check_all(s);
 }
