@@ -12,8 +12,6 @@ typedef struct edt_loss_scale_state {
     float n_good; // steps with finite gradients since the scale last changed
 } edt_loss_scale_state;
 
-// Without an hparam: Keras' initial scale under mixed_float16.
-#define EDT_LOSS_SCALE_DEFAULT 32768.0
 
 // `device` is f32[2] of the backend.
 edt_status edt_loss_scale_set(edt_backend *backend, void *device, edt_loss_scale_state state,

@@ -15,6 +15,7 @@ static const char cursor_name[] = "edt/cursor";
 static const char seed_name[] = "edt/seed";
 static const char skipped_name[] = "edt/n_skipped";
 static const char fingerprint_name[] = "edt/data_fingerprint";
+static const char loss_scale_name[] = "edt/loss_scale";
 static const char config_name[] = "edt/config";
 
 void edt_train_slot_names(const edt_hparams *hp, const char *out_names[static 2])
@@ -28,8 +29,9 @@ void edt_train_slot_names(const edt_hparams *hp, const char *out_names[static 2]
     }
 }
 
-edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp, edt_params *params,
-                                const bool *frozen, const edt_train_state *state, edt_error *err)
+edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp,
+                                edt_params *params, const bool *frozen,
+                                const edt_train_state *state, edt_error *err)
 {
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_ARENA, 0);
@@ -50,6 +52,7 @@ edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp, ed
     const int64_t cursor[2] = {state->cursor.epoch, state->cursor.position};
     int64_t fingerprint[EDT_TRAIN_FINGERPRINT_BYTES / 8];
     memcpy(fingerprint, state->data_fingerprint, sizeof fingerprint);
+    const float loss_scale[2] = {state->loss_scale.scale, state->loss_scale.n_good};
     const edt_checkpoint_extra extras[] = {
         {.name = cursor_name, .desc = {EDT_DTYPE_I64, edt_shape_1(2)}, .data = cursor},
         {.name = seed_name, .desc = {EDT_DTYPE_I64, {0}}, .data = &state->seed},
@@ -58,11 +61,14 @@ edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp, ed
          .desc = {EDT_DTYPE_I64, edt_shape_1(EDT_TRAIN_FINGERPRINT_BYTES / 8)},
          .data = fingerprint},
         {.name = config_name, .text = {config, strlen(config)}},
+        // Last: without loss scaling the list ends before it.
+        {.name = loss_scale_name, .desc = {EDT_DTYPE_F32, edt_shape_1(2)}, .data = loss_scale},
     };
+    const int n_extras = (int)(sizeof extras / sizeof extras[0]);
     edt_checkpoint_save_options options = {
         .global_step = state->global_step,
         .has_slot = has_slot,
-        .n_extras = (int)(sizeof extras / sizeof extras[0]),
+        .n_extras = state->loss_scale.scale > 0.0F ? n_extras : n_extras - 1,
         .extras = extras,
     };
     edt_train_slot_names(hp, options.slot_names);
@@ -85,15 +91,23 @@ static edt_status read_extras(const char *prefix, edt_error *err, edt_train_stat
     if (edt_tf_bundle_find(bundle, cursor_name) >= 0) {
         EDT_TRY_GOTO(edt_checkpoint_read_extra(bundle, cursor_name, &cursor_desc, cursor, err));
         state->cursor = (edt_cursor){.epoch = cursor[0], .position = cursor[1]};
-        EDT_TRY_GOTO(edt_checkpoint_read_extra(bundle, seed_name, &seed_desc, &state->seed, err));
+        EDT_TRY_GOTO(
+            edt_checkpoint_read_extra(bundle, seed_name, &seed_desc, &state->seed, err));
     } else {
-        EDT_WARN("%s holds no loader position: its step and weights are taken, the pictures start "
-                 "from the beginning of the data set",
-                 prefix);
+        EDT_WARN(
+            "%s holds no loader position: its step and weights are taken, the pictures start "
+            "from the beginning of the data set",
+            prefix);
     }
     if (edt_tf_bundle_find(bundle, skipped_name) >= 0) {
-        EDT_TRY_GOTO(
-            edt_checkpoint_read_extra(bundle, skipped_name, &seed_desc, &state->n_skipped, err));
+        EDT_TRY_GOTO(edt_checkpoint_read_extra(bundle, skipped_name, &seed_desc,
+                                               &state->n_skipped, err));
+    }
+    if (edt_tf_bundle_find(bundle, loss_scale_name) >= 0) {
+        float pair[2];
+        const edt_tensor_desc desc = {EDT_DTYPE_F32, edt_shape_1(2)};
+        EDT_TRY_GOTO(edt_checkpoint_read_extra(bundle, loss_scale_name, &desc, pair, err));
+        state->loss_scale = (edt_loss_scale_state){.scale = pair[0], .n_good = pair[1]};
     }
     if (edt_tf_bundle_find(bundle, fingerprint_name) >= 0) {
         int64_t fingerprint[EDT_TRAIN_FINGERPRINT_BYTES / 8];
@@ -134,9 +148,10 @@ static edt_status select_updated(const edt_hparams *hp, const edt_params *params
 }
 
 // The directory names no checkpoint to resume from. One without a state file beside complete
-// checkpoints (a kill before its first line was written, a copy that left it out) goes on from the
-// newest: an .index is there only when everything else is. A state file that names a checkpoint that
-// is gone is an error: starting anew would write over what may be days of work. EDT_END: a new run.
+// checkpoints (a kill before its first line was written, a copy that left it out) goes on from
+// the newest: an .index is there only when everything else is. A state file that names a
+// checkpoint that is gone is an error: starting anew would write over what may be days of work.
+// EDT_END: a new run.
 static edt_status find_unnamed(const char *model_dir, edt_arena *arena, edt_error *err,
                                const char **out_prefix)
 {
@@ -163,11 +178,12 @@ static edt_status find_unnamed(const char *model_dir, edt_arena *arena, edt_erro
         }
     }
     if (has_state) {
-        EDT_FAIL(err, EDT_ERR_NOT_FOUND,
-                 "%s/checkpoint names a checkpoint whose .index file is gone; restore its files, "
-                 "or remove %s/checkpoint to go on from %s, or give another --model_dir to start "
-                 "anew",
-                 model_dir, model_dir, newest != NULL ? newest : "the beginning");
+        EDT_FAIL(
+            err, EDT_ERR_NOT_FOUND,
+            "%s/checkpoint names a checkpoint whose .index file is gone; restore its files, "
+            "or remove %s/checkpoint to go on from %s, or give another --model_dir to start "
+            "anew",
+            model_dir, model_dir, newest != NULL ? newest : "the beginning");
     }
     if (newest == NULL) {
         return EDT_END;
@@ -178,8 +194,8 @@ static edt_status find_unnamed(const char *model_dir, edt_arena *arena, edt_erro
     return EDT_OK;
 }
 
-edt_status edt_train_state_resume(const char *model_dir, const edt_hparams *hp, edt_params *params,
-                                  int64_t default_seed, edt_error *err,
+edt_status edt_train_state_resume(const char *model_dir, const edt_hparams *hp,
+                                  edt_params *params, int64_t default_seed, edt_error *err,
                                   edt_train_state *out_state)
 {
     edt_arena arena;
@@ -203,10 +219,11 @@ edt_status edt_train_state_resume(const char *model_dir, const edt_hparams *hp, 
     EDT_TRY_GOTO(select_updated(hp, params, &arena, err, &options.has_slot));
     EDT_TRY_GOTO(edt_restore(params, prefix, &options, err, &report));
     if (report.global_step < 0) {
-        status = edt_error_set(err, EDT_ERR_FORMAT,
-                               "%s has no global_step: it cannot be resumed; start a new model_dir "
-                               "with --ckpt=%s",
-                               prefix, prefix);
+        status =
+            edt_error_set(err, EDT_ERR_FORMAT,
+                          "%s has no global_step: it cannot be resumed; start a new model_dir "
+                          "with --ckpt=%s",
+                          prefix, prefix);
         goto fail;
     }
     edt_train_state state = {.global_step = report.global_step, .seed = default_seed};
@@ -233,20 +250,21 @@ edt_status edt_train_state_set_data(edt_train_state *state, const char *fingerpr
         const int high = hex_value(fingerprint[2 * i]);
         const int low = high >= 0 ? hex_value(fingerprint[2 * i + 1]) : -1;
         if (low < 0) {
-            EDT_FAIL(err, EDT_ERR_INTERNAL, "'%s' is no fingerprint of a data set", fingerprint);
+            EDT_FAIL(err, EDT_ERR_INTERNAL, "'%s' is no fingerprint of a data set",
+                     fingerprint);
         }
         bytes[i] = (uint8_t)(16 * high + low);
     }
     const uint8_t *have = state->data_fingerprint;
     if (memcmp(have, unknown, sizeof unknown) != 0 && memcmp(have, bytes, sizeof bytes) != 0) {
-        EDT_FAIL(err, EDT_ERR_MISMATCH,
-                 "%s is not the data set that the checkpoint of step %" PRId64
-                 " was trained on (fingerprint %.8s..., the checkpoint has "
-                 "%02x%02x%02x%02x...): its shards, their names, sizes or order differ, so the "
-                 "position in it means nothing; restore the data set, or start on this one in a "
-                 "new --model_dir with --ckpt",
-                 file_pattern, state->global_step, fingerprint, have[0], have[1], have[2],
-                 have[3]);
+        EDT_FAIL(
+            err, EDT_ERR_MISMATCH,
+            "%s is not the data set that the checkpoint of step %" PRId64
+            " was trained on (fingerprint %.8s..., the checkpoint has "
+            "%02x%02x%02x%02x...): its shards, their names, sizes or order differ, so the "
+            "position in it means nothing; restore the data set, or start on this one in a "
+            "new --model_dir with --ckpt",
+            file_pattern, state->global_step, fingerprint, have[0], have[1], have[2], have[3]);
     }
     memcpy(state->data_fingerprint, bytes, sizeof bytes);
     return EDT_OK;

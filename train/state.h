@@ -6,6 +6,7 @@
 #include "core/hparams.h"
 #include "dataio/loader.h"
 #include "model/params.h"
+#include "train/loss_scale.h"
 
 enum { EDT_TRAIN_FINGERPRINT_BYTES = 32 };
 
@@ -16,20 +17,23 @@ typedef struct edt_train_state {
     int64_t n_skipped; // steps without an update because a gradient was not finite
     // Of the data set that `cursor` walks (edt_loader_fingerprint), as bytes; all 0: not known.
     uint8_t data_fingerprint[EDT_TRAIN_FINGERPRINT_BYTES];
+    edt_loss_scale_state loss_scale; // scale 0: none is kept
 } edt_train_state;
 
 // Writes model_dir/model.ckpt-<global_step> and makes it the latest, keeping the newest five.
 // frozen[n_params] have no slots.
-edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp, edt_params *params,
-                                const bool *frozen, const edt_train_state *state, edt_error *err);
+edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp,
+                                edt_params *params, const bool *frozen,
+                                const edt_train_state *state, edt_error *err);
 
-// Loads the latest checkpoint of model_dir: the one its state file names or, without a state file,
-// the newest one there, with a warning. EDT_END when there is none; EDT_ERR_NOT_FOUND when the state
-// file names one that is gone: a run never starts over the traces of another. A checkpoint of the
-// reference (no cursor of ours) resumes at its step with the pictures from the start of the data set
-// and, where it has none, slots of zero. `default_seed` holds where none is stored.
-edt_status edt_train_state_resume(const char *model_dir, const edt_hparams *hp, edt_params *params,
-                                  int64_t default_seed, edt_error *err,
+// Loads the latest checkpoint of model_dir: the one its state file names or, without a state
+// file, the newest one there, with a warning. EDT_END when there is none; EDT_ERR_NOT_FOUND
+// when the state file names one that is gone: a run never starts over the traces of another. A
+// checkpoint of the reference (no cursor of ours) resumes at its step with the pictures from
+// the start of the data set and, where it has none, slots of zero. `default_seed` holds where
+// none is stored.
+edt_status edt_train_state_resume(const char *model_dir, const edt_hparams *hp,
+                                  edt_params *params, int64_t default_seed, edt_error *err,
                                   edt_train_state *out_state);
 
 // Puts the data set that was opened into the state. EDT_ERR_MISMATCH when the state comes from

@@ -42,6 +42,14 @@ size_t page_bytes()
     return bytes;
 }
 
+// Device memory is closed to the host between pieces of work, which costs two system calls per
+// block and piece; long tests set this to leave it open after the first.
+bool stays_open()
+{
+    static const bool stays = getenv("EDT_EMULATOR_STAYS_OPEN") != nullptr;
+    return stays;
+}
+
 void protect(const block &each, int how)
 {
     mprotect(each.map + page_bytes(), each.map_bytes - 2 * page_bytes(), how);
@@ -100,7 +108,7 @@ cudaError_t fail(cudaError_t code, const char *format, ...)
 
 memory_open::memory_open()
 {
-    if (open_depth++ == 0) {
+    if (open_depth++ == 0 && !stays_open()) {
         for (const auto &[at, each] : blocks) {
             if (!each.pinned) {
                 protect(each, PROT_READ | PROT_WRITE);
@@ -120,7 +128,9 @@ memory_open::~memory_open()
                 fail(cudaErrorIllegalAddress, "%s wrote outside of a block of %zu bytes", what,
                      each.n_bytes);
             }
-            protect(each, PROT_NONE);
+            if (!stays_open()) {
+                protect(each, PROT_NONE);
+            }
         }
     }
 }
@@ -149,7 +159,7 @@ cudaError_t memory_alloc(size_t n_bytes, bool pinned, void **out_at)
     memset(at + n_bytes, mark, rounded - n_bytes);
     if (!pinned) {
         used_bytes += inner;
-        if (open_depth == 0) {
+        if (open_depth == 0 && !stays_open()) {
             protect(made, PROT_NONE);
         }
     }
