@@ -76,6 +76,34 @@ static void warn_truncated(edt_loader *loader, int64_t index)
     }
 }
 
+// Padding of a training batch whose last rows lie on several ranks: the picture that one rank
+// alone would repeat in this row (fill_up), which may be another rank's, so that batch norm
+// sees the same pictures however many ranks there are.
+static edt_status repeat_picture(edt_loader_worker *worker, const edt_batch *batch, int64_t row,
+                                 const edt_sample_row *target, edt_row_result *result,
+                                 edt_error *err)
+{
+    const edt_sampler *sampler = &worker->loader->sampler;
+    const int64_t first = sampler->rank * sampler->batch_size;
+    const int64_t begin = batch->position - first; // of the global batch
+    const int64_t n_global = sampler->n_samples - begin;
+    const int64_t index =
+        edt_sampler_index(sampler, batch->epoch, begin + (first + row) % n_global);
+    int64_t ignored_id;
+    const edt_sample_row picture = {.image = target->image,
+                                    .valid_hw = target->valid_hw,
+                                    .image_scale = target->image_scale,
+                                    .source_id = &ignored_id};
+    const edt_status status =
+        run_sample(worker, batch->epoch, index, index, &picture, result, err);
+    if (is_bad_sample(status)) {
+        // Its own row says so, here or on another rank.
+        edt_sample_row_clear(&worker->loader->config, target);
+        return EDT_OK;
+    }
+    return status;
+}
+
 edt_row_result edt_loader_fill_row(edt_loader_worker *worker, edt_loader_slot *slot,
                                    int64_t row, edt_error *err)
 {
@@ -88,6 +116,9 @@ edt_row_result edt_loader_fill_row(edt_loader_worker *worker, edt_loader_slot *s
     batch->sample_indices[row] = -1;
     if (row >= batch->n_valid) {
         edt_sample_row_clear(&loader->config, &target);
+        if (sampler->endless && sampler->world_size > 1) {
+            result.status = repeat_picture(worker, batch, row, &target, &result, err);
+        }
         return result;
     }
     const int64_t position = batch->position + row;
@@ -155,10 +186,10 @@ static void move_row(const edt_loader *loader, edt_batch *batch, int64_t from, i
 }
 
 // A cleared row of a training batch: a picture for the statistics, nothing for the loss.
-static void fill_up(edt_batch *batch, int64_t row)
+static void fill_up(edt_batch *batch, int64_t row, bool has_picture)
 {
     const edt_sample_row to = edt_sample_row_of(batch, row);
-    if (batch->n_valid > 0) {
+    if (batch->n_valid > 0 && !has_picture) {
         const edt_sample_row from = edt_sample_row_of(batch, row % batch->n_valid);
         copy_picture(batch, &from, &to);
     }
@@ -172,6 +203,7 @@ static void fill_up(edt_batch *batch, int64_t row)
 void edt_loader_close_ranks(const edt_loader *loader, edt_loader_slot *slot)
 {
     edt_batch *batch = &slot->batch;
+    const int64_t n_planned = batch->n_valid;
     int64_t n_kept = 0;
     for (int64_t i = 0; i < batch->n_valid; ++i) {
         if (slot->skipped[i]) {
@@ -190,7 +222,7 @@ void edt_loader_close_ranks(const edt_loader *loader, edt_loader_slot *slot)
     batch->n_valid = n_kept;
     if (loader->sampler.endless) {
         for (int64_t i = n_kept; i < batch->batch_size; ++i) {
-            fill_up(batch, i);
+            fill_up(batch, i, loader->sampler.world_size > 1 && i >= n_planned);
         }
     }
 }

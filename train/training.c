@@ -1,0 +1,287 @@
+// See training.h: batches in, steps, values out, checkpoints. On a device the host runs ahead
+// of the steps and learns of them when a line of metrics or a checkpoint is due.
+#include "train/training.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/progress.h"
+#include "core/signal.h"
+#include "core/trace.h"
+#include "train/rank_state.h"
+
+// Sums since the last line of metrics.
+typedef struct window {
+    int64_t n_steps;
+    double begin_s, wait_begin_s;
+} window;
+
+bool edt_training_writes(const edt_training *r)
+{
+    return edt_comm_rank(r->comm) == 0;
+}
+
+edt_status edt_training_settle(edt_training *r, edt_error *err)
+{
+    EDT_TRY(edt_step_complete_ema(r->step, err));
+    return strcmp(r->hp->sync_bn, "stats") == 0
+               ? edt_rank_state_average_statistics(r->comm, edt_step_params(r->step), err)
+               : EDT_OK;
+}
+
+static edt_status save(edt_training *r, edt_error *err)
+{
+    if (r->saved_step == r->state.global_step) {
+        return EDT_OK;
+    }
+    EDT_TRY(edt_training_settle(r, err));
+    if (edt_training_writes(r)) {
+        EDT_TRY(edt_train_state_save(r->options->model_dir, r->hp, edt_step_params(r->step),
+                                     edt_step_frozen(r->step), &r->state, err));
+    }
+    r->saved_step = r->state.global_step;
+    return EDT_OK;
+}
+
+static edt_status write_metrics(edt_training *r, const edt_step_metrics *m, window *w,
+                                edt_error *err)
+{
+    if (!edt_training_writes(r)) {
+        return EDT_OK;
+    }
+    const double now = edt_clock_now_s();
+    const double wait = edt_loader_get_stats(r->loader).wait_seconds;
+    const double seconds = now - w->begin_s > 1e-9 ? now - w->begin_s : 1e-9;
+    const edt_metric rows[] = {
+        {"epoch", (double)r->state.global_step / r->schedule.steps_per_epoch},
+        {"loss", m->loss},
+        {"det_loss", m->det_loss},
+        {"cls_loss", m->cls_loss},
+        {"box_loss", m->box_loss},
+        {"box_iou_loss", m->box_iou_loss},
+        {"reg_l2_loss", m->reg_l2_loss},
+        {"learning_rate", m->learning_rate},
+        {"gradient_norm", m->gradient_norm},
+        {"raw_gradient_norm", m->raw_gradient_norm},
+        {"num_positives", m->num_positives},
+        {"images_per_second", (double)(w->n_steps * r->options->train_batch_size) / seconds},
+        {"wait_percent", 100.0 * (wait - w->wait_begin_s) / seconds},
+        {"memory_bytes", (double)edt_mem_get_total().live_bytes},
+    };
+    *w = (window){.begin_s = now, .wait_begin_s = wait};
+    return edt_metrics_write(r->metrics, r->state.global_step, rows,
+                             (int)(sizeof rows / sizeof rows[0]), err);
+}
+
+// Names the pictures of this rank's part of a batch that could not be trained on.
+static edt_status fail_not_finite(const edt_training *r, const edt_step_report *report,
+                                  edt_error *err)
+{
+    char ids[512] = "";
+    size_t used = 0;
+    for (int64_t i = 0; i < report->n_bad_source_ids && used < sizeof ids - 24; ++i) {
+        used += (size_t)snprintf(ids + used, sizeof ids - used, "%s%" PRId64,
+                                 i == 0 ? "" : ", ", report->bad_source_ids[i]);
+    }
+    char saved[128] = "No checkpoint was saved yet";
+    if (r->saved_step >= 0) {
+        (void)snprintf(saved, sizeof saved, "The last checkpoint is from before, step %" PRId64,
+                       r->saved_step);
+    }
+    EDT_FAIL(
+        err, EDT_ERR_NUMERIC,
+        "step %" PRId64 ": the loss (%g) or a gradient is not finite; pictures of the batch: "
+        "%s. %s (%s). Lower learning_rate or clip_gradients_norm, or look at these pictures "
+        "with inspect_records",
+        report->first_not_finite, report->first_bad.loss, ids, saved, r->options->model_dir);
+}
+
+// Learns what the steps since the last time have come to. Losses are sums over ranks: all ranks
+// come to the same verdict.
+static edt_status collect(edt_training *r, edt_error *err)
+{
+    edt_step_report report;
+    EDT_TRY(edt_step_collect(r->step, err, &report));
+    if (report.n_steps == 0) {
+        return EDT_OK;
+    }
+    r->last = report.last;
+    const bool is_scaled = edt_step_get_options(r->step)->loss_scale > 0.0;
+    if (report.n_not_finite == 0 || (is_scaled && report.n_bad_losses == 0)) {
+        return EDT_OK;
+    }
+    r->state.n_skipped += report.n_not_finite;
+    // A loss that is not finite has already reached the moving statistics: only a gradient
+    // overflow leaves a state to go on from.
+    if (report.n_bad_losses > 0 || r->state.n_skipped > r->hp->nan_skip_budget) {
+        return fail_not_finite(r, &report, err);
+    }
+    EDT_WARN("step %" PRId64 ": a gradient is not finite, no update (%" PRId64 " of %" PRId64
+             " such steps allowed)",
+             report.first_not_finite, r->state.n_skipped, r->hp->nan_skip_budget);
+    return EDT_OK;
+}
+
+// Gives back to the loader what the step is done with; `all`: waits for it.
+static edt_status release_done(edt_training *r, bool all, const edt_batch *fixed_batch,
+                               edt_error *err)
+{
+    for (;;) {
+        const edt_batch *done;
+        EDT_TRY(edt_step_take_done(r->step, all, err, &done));
+        if (done == NULL) {
+            return EDT_OK;
+        }
+        if (done != fixed_batch) {
+            edt_loader_release(r->loader, done);
+        }
+    }
+}
+
+// Whether some rank was interrupted, and how many rows all of them hold.
+static edt_status ask_ranks(edt_training *r, bool wants_stop, int64_t n_valid, edt_error *err,
+                            bool *out_stop, int64_t *out_n_valid)
+{
+    edt_comm *host = edt_comm_host(r->comm);
+    double sums[2] = {wants_stop ? 1.0 : 0.0, (double)n_valid};
+    EDT_TRY(edt_comm_all_reduce(host, sums, 2, EDT_DTYPE_F64, err));
+    EDT_TRY(edt_comm_join(host, err));
+    *out_stop = sums[0] > 0.0;
+    *out_n_valid = (int64_t)sums[1];
+    return EDT_OK;
+}
+
+static edt_status wait_for_batch(edt_training *r, edt_error *err, const edt_batch **out_batch)
+{
+    edt_trace_begin("wait_for_batch");
+    const edt_status status = edt_loader_next(r->loader, err, out_batch);
+    edt_trace_end();
+    if (status == EDT_END) {
+        EDT_FAIL(err, EDT_ERR_INTERNAL, "the training loader ended");
+    }
+    return status;
+}
+
+// The next batch with a sample to learn from, or NULL when the user wants to stop. A batch
+// whose samples were all left out costs no step; the cursor has moved past it, so that a
+// resumed run leaves it out as well.
+static edt_status next_batch(edt_training *r, edt_error *err, const edt_batch **out_batch)
+{
+    *out_batch = NULL;
+    for (;;) {
+        const edt_batch *batch;
+        bool stop = edt_interrupt_requested();
+        int64_t n_valid;
+        if (stop && edt_comm_world_size(r->comm) == 1) {
+            return EDT_OK;
+        }
+        EDT_TRY(wait_for_batch(r, err, &batch));
+        EDT_TRY(ask_ranks(r, stop, batch->n_valid, err, &stop, &n_valid));
+        if (n_valid > 0 && !stop) {
+            r->n_empty = 0;
+            *out_batch = batch;
+            return EDT_OK;
+        }
+        edt_loader_release(r->loader, batch);
+        if (stop) {
+            return EDT_OK;
+        }
+        if (++r->n_empty > edt_loader_batches_per_epoch(r->loader)) {
+            EDT_FAIL(
+                err, EDT_ERR_INVALID,
+                "on_bad_sample=skip: no sample of %s can be used; the warnings above say why",
+                r->options->train_file_pattern);
+        }
+    }
+}
+
+// One step with `fixed_batch` or, where that is NULL, the next one; out_stopped: no step, the
+// user wants to stop.
+static edt_status take_step(edt_training *r, const edt_batch *fixed_batch, edt_error *err,
+                            bool *out_stopped)
+{
+    const edt_batch *batch = edt_interrupt_requested() ? NULL : fixed_batch;
+    if (fixed_batch == NULL) {
+        EDT_TRY(next_batch(r, err, &batch));
+    }
+    *out_stopped = batch == NULL;
+    if (batch == NULL) {
+        return EDT_OK;
+    }
+    EDT_TRY(edt_step_submit(r->step, batch, r->state.global_step, err));
+    ++r->state.global_step;
+    if (fixed_batch == NULL) {
+        r->state.cursor = edt_loader_cursor(r->loader);
+    }
+    if (r->backend->table->streams == NULL) {
+        EDT_TRY(collect(r, err)); // costs nothing
+    }
+    return release_done(r, false, fixed_batch, err);
+}
+
+// What happens after a step besides the step: values read, a line of metrics, a checkpoint. A
+// device is asked for its values as seldom as that.
+static edt_status finish_step(edt_training *r, int64_t until, bool saves, window *w,
+                              edt_error *err)
+{
+    const edt_train_options *o = r->options;
+    const int64_t step = r->state.global_step;
+    const bool logs = step % o->log_steps == 0 || step == until;
+    saves = saves && step % o->save_checkpoints_steps == 0;
+    if (logs || saves) {
+        EDT_TRY(collect(r, err));
+    }
+    if (logs) {
+        EDT_TRY(write_metrics(r, &r->last, w, err));
+    }
+    return saves ? save(r, err) : EDT_OK;
+}
+
+edt_status edt_training_until(edt_training *r, int64_t until, const edt_batch *fixed_batch,
+                              edt_error *err)
+{
+    const edt_train_options *o = r->options;
+    edt_progress progress;
+    edt_progress_begin(&progress, &(edt_progress_spec){.what = "train",
+                                                       .unit = "steps",
+                                                       .total = until,
+                                                       .done = r->state.global_step});
+    window w = {.begin_s = edt_clock_now_s(),
+                .wait_begin_s = edt_loader_get_stats(r->loader).wait_seconds};
+    edt_status status = EDT_OK;
+    bool stopped = false;
+    while (status == EDT_OK && r->state.global_step < until) {
+        status = take_step(r, fixed_batch, err, &stopped);
+        if (status != EDT_OK || stopped) {
+            break;
+        }
+        ++w.n_steps;
+        const double seconds = edt_clock_now_s() - w.begin_s;
+        edt_progress_update(
+            &progress, r->state.global_step, "epoch %.2f loss %.4f %.1f images/s wait %.0f%%",
+            (double)r->state.global_step / r->schedule.steps_per_epoch, r->last.loss,
+            (double)(w.n_steps * o->train_batch_size) / seconds,
+            100.0 * (edt_loader_get_stats(r->loader).wait_seconds - w.wait_begin_s) / seconds);
+        status = finish_step(r, until, fixed_batch == NULL, &w, err);
+    }
+    if (status == EDT_OK) {
+        status = collect(r, err);
+    }
+    if (status == EDT_OK) {
+        status = release_done(r, true, fixed_batch, err);
+    }
+    edt_progress_end(&progress);
+    if (status == EDT_OK && fixed_batch == NULL) {
+        status = save(r, err);
+    }
+    if (status == EDT_OK && r->state.global_step < until) {
+        r->has_stopped = true;
+        EDT_FAIL(err, EDT_ERR_CANCELLED, "interrupted at step %" PRId64 "%s",
+                 r->state.global_step,
+                 fixed_batch == NULL ? "; the same command goes on from here" : "");
+    }
+    return status;
+}

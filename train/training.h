@@ -1,0 +1,48 @@
+// One run of training, as the parts of the trainer share it: trainer.c builds it and decides
+// what comes after what, training.c takes the steps.
+#ifndef EDT_TRAIN_TRAINING_H
+#define EDT_TRAIN_TRAINING_H
+
+#include "dataio/loader.h"
+#include "train/eval_loop.h"
+#include "train/metrics.h"
+#include "train/state.h"
+#include "train/step.h"
+#include "train/target_maker.h"
+#include "train/trainer.h"
+
+typedef struct edt_training {
+    const edt_hparams *hp;
+    const edt_train_options *options;
+    edt_arena arena;
+    edt_comm *comm; // of the backend's memory; options->comm where that is the host's
+    int n_threads;
+    edt_backend *backend;
+    edt_step *step;
+    edt_loader *loader;
+    edt_target_maker *targets;
+    edt_metrics *metrics;
+    edt_eval_loop *eval;
+    edt_schedule schedule;
+    edt_train_state state;
+    int64_t saved_step; // of the newest checkpoint, -1: none
+    int64_t n_empty;    // batches in a row without a usable sample (on_bad_sample=skip)
+    int64_t examples_per_epoch;
+    edt_step_metrics last; // of the newest step that was collected
+    bool has_stopped;      // all ranks, on request
+} edt_training;
+
+// Whether this is the rank that writes files.
+bool edt_training_writes(const edt_training *run);
+
+// Before the state is read from outside (checkpoint, evaluation): averages are completed,
+// moving statistics made the same on all ranks. All ranks call it together, as the next one.
+edt_status edt_training_settle(edt_training *run, edt_error *err);
+
+// Trains until global_step reaches `until`, or EDT_ERR_CANCELLED when the user interrupts
+// before (a checkpoint is then written, and has_stopped set). `fixed_batch` NULL: batches from
+// the loader.
+edt_status edt_training_until(edt_training *run, int64_t until, const edt_batch *fixed_batch,
+                              edt_error *err);
+
+#endif
