@@ -1,8 +1,16 @@
 // cuBLASLt: descriptors and the algorithm are made at preparation; a run sets the bias pointer
-// and queues the product.
+// and queues the product. The algorithm is the first that the library proposes or, where the
+// same bytes in every run are not asked for, the fastest of its proposals on this device:
+// estimates go wrong for the tall products of weight gradients. EDT_CUDA_MEASURE=0 in the
+// environment turns measuring off.
 #include "backend/cuda/cuda_gemm.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 enum {
+    MOST_PROPOSALS = 8,
+    MEASURED_RUNS = 4,
     ALIGNMENT = 16,            // of every operand; parameters lie at multiples of 16 elements
     WORKSPACE_ALIGNMENT = 256, // what the library asks for
 };
@@ -117,18 +125,116 @@ static edt_status set_preference(cublasLtMatmulPreference_t preference,
     return EDT_OK;
 }
 
+static size_t matrix_bytes(const edt_cuda_matrix *matrix, edt_dtype dtype)
+{
+    return (size_t)(matrix->ld * matrix->cols) * edt_dtype_bytes(dtype);
+}
+
+// Seconds of one product with the proposal, negative where it does not run. `a` holds either
+// factor, workspaces lie behind.
+static float time_proposal(const edt_cuda_gemm *gemm,
+                           const cublasLtMatmulHeuristicResult_t *proposal, char *a, char *d,
+                           char *workspace, cudaEvent_t events[2], cudaStream_t stream)
+{
+    const float one = 1.0F;
+    const float zero = 0.0F;
+    float ms = 0;
+    bool ok = true;
+    for (int i = 0; ok && i <= MEASURED_RUNS; i++) {
+        // The first run is not counted.
+        ok = (i != 1 || cudaEventRecord(events[0], stream) == cudaSuccess) &&
+             cublasLtMatmul(gemm->handle, gemm->matmul, &one, a, gemm->a, a, gemm->b, &zero, d,
+                            gemm->d, d, gemm->d, &proposal->algo, workspace,
+                            proposal->workspaceSize, stream) == CUBLAS_STATUS_SUCCESS;
+    }
+    ok = ok && cudaEventRecord(events[1], stream) == cudaSuccess &&
+         cudaEventSynchronize(events[1]) == cudaSuccess &&
+         cudaEventElapsedTime(&ms, events[0], events[1]) == cudaSuccess;
+    return ok ? ms / (1e3F * (float)MEASURED_RUNS) : -1.0F;
+}
+
+// Index of the proposal to take: the first, unless another is faster by more than timings
+// differ. Where there is no memory to measure in, nothing is measured.
+static int fastest(const edt_cuda_gemm *gemm, const edt_cuda_backend *backend,
+                   const cublasLtMatmulHeuristicResult_t *proposals, int n)
+{
+    const edt_cuda_gemm_options *o = &gemm->options;
+    const cudaStream_t stream = backend->streams[EDT_STREAM_COMPUTE];
+    const size_t a_bytes = matrix_bytes(&o->view.a, o->in);
+    const size_t b_bytes = matrix_bytes(&o->view.b, o->in);
+    const size_t factor_bytes =
+        edt_cuda_align(a_bytes > b_bytes ? a_bytes : b_bytes, WORKSPACE_ALIGNMENT);
+    const size_t d_bytes =
+        edt_cuda_align(matrix_bytes(&o->view.d, o->out), WORKSPACE_ALIGNMENT);
+    size_t workspace_bytes = 0;
+    for (int i = 0; i < n; i++) {
+        if (proposals[i].workspaceSize > workspace_bytes) {
+            workspace_bytes = proposals[i].workspaceSize;
+        }
+    }
+    cudaEvent_t events[2] = {NULL, NULL};
+    void *block = NULL;
+    int best = 0;
+    // Not from the pool, which would keep it: gigabytes that nothing later is the size of.
+    if (cudaMalloc(&block, factor_bytes + d_bytes + workspace_bytes) != cudaSuccess) {
+        (void)cudaGetLastError();
+        return 0;
+    }
+    char *a = block;
+    char *workspace = a + factor_bytes + d_bytes;
+    const void *bias = a;
+    bool ok = cudaEventCreate(&events[0]) == cudaSuccess &&
+              cudaEventCreate(&events[1]) == cudaSuccess &&
+              cudaMemsetAsync(a, 0, factor_bytes, stream) == cudaSuccess;
+    if (o->has_bias) {
+        ok = ok &&
+             cublasLtMatmulDescSetAttribute(gemm->matmul, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+                                            &bias, sizeof bias) == CUBLAS_STATUS_SUCCESS;
+    }
+    float least = -1.0F;
+    for (int i = 0; ok && i < n; i++) {
+        const float seconds =
+            time_proposal(gemm, &proposals[i], a, a + factor_bytes, workspace, events, stream);
+        if (seconds >= 0 && (least < 0 || seconds < 0.97F * least)) {
+            least = seconds;
+            best = i;
+        }
+    }
+    for (int i = 0; i < 2; i++) {
+        if (events[i] != NULL) {
+            (void)cudaEventDestroy(events[i]);
+        }
+    }
+    (void)cudaStreamSynchronize(stream);
+    (void)cudaFree(block);
+    return best;
+}
+
+static bool measures(const edt_cuda_backend *backend)
+{
+    const char *given = getenv("EDT_CUDA_MEASURE");
+    return !backend->deterministic && (given == NULL || strcmp(given, "0") != 0);
+}
+
 static edt_status choose(edt_cuda_gemm *gemm, const edt_cuda_backend *backend,
                          cublasLtMatmulPreference_t preference, edt_error *err)
 {
     EDT_TRY(set_preference(preference, backend, err));
-    cublasLtMatmulHeuristicResult_t result = {0};
-    int n_results = 0;
-    const cublasStatus_t code =
-        cublasLtMatmulAlgoGetHeuristic(gemm->handle, gemm->matmul, gemm->a, gemm->b, gemm->d,
-                                       gemm->d, preference, 1, &result, &n_results);
-    if (code == CUBLAS_STATUS_NOT_SUPPORTED ||
-        (code == CUBLAS_STATUS_SUCCESS &&
-         (n_results == 0 || result.state != CUBLAS_STATUS_SUCCESS))) {
+    cublasLtMatmulHeuristicResult_t proposals[MOST_PROPOSALS] = {0};
+    int n = 0;
+    const cublasStatus_t code = cublasLtMatmulAlgoGetHeuristic(
+        gemm->handle, gemm->matmul, gemm->a, gemm->b, gemm->d, gemm->d, preference,
+        measures(backend) ? MOST_PROPOSALS : 1, proposals, &n);
+    if (code != CUBLAS_STATUS_NOT_SUPPORTED) {
+        EDT_TRY(check(code, "cublasLtMatmulAlgoGetHeuristic", err));
+    }
+    int n_usable = 0;
+    for (int i = 0; i < n; i++) {
+        if (proposals[i].state == CUBLAS_STATUS_SUCCESS) {
+            proposals[n_usable++] = proposals[i];
+        }
+    }
+    if (n_usable == 0) {
         const edt_cuda_gemm_view *v = &gemm->options.view;
         EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
                  "cuBLASLt has no algorithm for a product of m %lld, n %lld, k %lld in %s with "
@@ -137,9 +243,9 @@ static edt_status choose(edt_cuda_gemm *gemm, const edt_cuda_backend *backend,
                  edt_dtype_name(gemm->options.in), edt_dtype_name(gemm->options.out),
                  gemm->options.has_bias ? " and bias" : "");
     }
-    EDT_TRY(check(code, "cublasLtMatmulAlgoGetHeuristic", err));
-    gemm->algo = result.algo;
-    gemm->workspace_bytes = result.workspaceSize;
+    const int best = n_usable > 1 ? fastest(gemm, backend, proposals, n_usable) : 0;
+    gemm->algo = proposals[best].algo;
+    gemm->workspace_bytes = proposals[best].workspaceSize;
     return EDT_OK;
 }
 

@@ -408,23 +408,27 @@ cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t op_
         workspace_of(p, n_splits) > wish.workspace_bytes) {
         n_splits = 1;
     }
-    algorithm algo = {magic,
-                      types_of(p),
-                      trans_of(p),
-                      p.op.epilogue,
-                      {},
-                      (uint16_t)alignment_of(p.op.bias),
-                      (uint16_t)n_splits,
-                      hash_of(p)};
-    for (int i = 0; i < 4; ++i) {
-        algo.alignment[i] = (uint16_t)wish.alignment[i];
+    // A second proposal is made in one piece.
+    for (; *n_results < n_wanted && *n_results < 2; ++*n_results) {
+        const unsigned pieces = *n_results == 0 ? n_splits : 1;
+        algorithm algo = {magic,
+                          types_of(p),
+                          trans_of(p),
+                          p.op.epilogue,
+                          {},
+                          (uint16_t)alignment_of(p.op.bias),
+                          (uint16_t)pieces,
+                          hash_of(p)};
+        for (int i = 0; i < 4; ++i) {
+            algo.alignment[i] = (uint16_t)wish.alignment[i];
+        }
+        cublasLtMatmulHeuristicResult_t &result = results[*n_results];
+        result = {};
+        memcpy(&result.algo, &algo, sizeof algo);
+        result.workspaceSize = workspace_of(p, pieces);
+        result.state = CUBLAS_STATUS_SUCCESS;
+        result.wavesCount = 1;
     }
-    results[0] = {};
-    memcpy(&results[0].algo, &algo, sizeof algo);
-    results[0].workspaceSize = workspace_of(p, n_splits);
-    results[0].state = CUBLAS_STATUS_SUCCESS;
-    results[0].wavesCount = 1;
-    *n_results = 1;
     return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -1,7 +1,8 @@
 // What the comparison with ref (test_cuda_ops.c) does not reach of convolutions on CUDA: batch
-// norm folded again when parameters change, recorded and replayed; TF32; engines that are not
-// deterministic.
+// norm folded again when parameters change, recorded and replayed; TF32; algorithms chosen
+// by measuring; batches gathered in parts.
 #include <criterion/criterion.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/plugin.h"
@@ -53,8 +54,9 @@ Test(cuda_conv, tf32_rounds_factors_and_nothing_else, .timeout = 600)
     edt_backend_destroy(&backend);
 }
 
-Test(cuda_conv, products_agree_with_ref_where_determinism_is_not_asked_for, .timeout = 600)
+Test(cuda_conv, products_agree_with_ref_where_their_algorithms_are_measured, .timeout = 600)
 {
+    cr_assert_eq(setenv("EDT_CUDA_MEASURE", "1", 1), 0);
     edt_backend *backend = open_backend(false, false);
     (void)compare(backend, EDT_OP_CONV2D_WEIGHT, EDT_DTYPE_F32, 5e-6);
     (void)compare(backend, EDT_OP_CONV2D_WEIGHT, EDT_DTYPE_BF16, 5e-6);
