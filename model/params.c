@@ -11,6 +11,23 @@ enum { ALIGN_ELEMENTS = 16 };
 static const char *const arena_names[EDT_PARAMS_N_ARENAS] = {"values", "gradients", "slot 0",
                                                              "slot 1", "averages"};
 
+// Trainable variables lie side by side and the moving statistics behind them: gradients are
+// summed over ranks in few long pieces (dist/bucket.h).
+static void lay_out(edt_params *params)
+{
+    int64_t offset = 0;
+    for (int trainable = 1; trainable >= 0; trainable--) {
+        for (int i = 0; i < params->n_params; i++) {
+            edt_param_entry *entry = &params->entries[i];
+            if (entry->trainable == (trainable == 1)) {
+                entry->offset = offset;
+                offset += (entry->n + ALIGN_ELEMENTS - 1) / ALIGN_ELEMENTS * ALIGN_ELEMENTS;
+            }
+        }
+    }
+    params->n_elements = offset;
+}
+
 static edt_status copy_table(const edt_graph *graph, edt_params *params, edt_error *err)
 {
     params->entries =
@@ -18,7 +35,6 @@ static edt_status copy_table(const edt_graph *graph, edt_params *params, edt_err
     if (params->entries == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a table of %d variables", graph->n_params);
     }
-    int64_t offset = 0;
     for (int i = 0; i < graph->n_params; i++) {
         const edt_param *from = &graph->params[i];
         edt_param_entry *to = &params->entries[i];
@@ -35,11 +51,9 @@ static edt_status copy_table(const edt_graph *graph, edt_params *params, edt_err
         to->trainable = from->trainable;
         to->decay = from->decay;
         to->n = edt_shape_count(&from->shape);
-        to->offset = offset;
-        offset += (to->n + ALIGN_ELEMENTS - 1) / ALIGN_ELEMENTS * ALIGN_ELEMENTS;
     }
     params->n_params = graph->n_params;
-    params->n_elements = offset;
+    lay_out(params);
     return EDT_OK;
 }
 
