@@ -180,12 +180,7 @@ static void compare_device(edt_backend *backend, const inputs *in, const edt_pos
     int64_t n_have = 0;
     edt_test_detect(backend, &attrs, EDT_DTYPE_F32, &heads, have, &n_have);
     cr_assert_eq(n_have, n_want);
-    for (int64_t i = 0; i < n_rows; ++i) {
-        cr_assert(memcmp(&have[i], &want[i], sizeof have[i]) == 0,
-                  "picture %d row %lld: score %.9g label %d, want %.9g %d", picture,
-                  (long long)i, (double)have[i].score, have[i].label, (double)want[i].score,
-                  want[i].label);
-    }
+    edt_test_same_rows(backend, "golden", n_rows, have, want);
     free(have);
 }
 

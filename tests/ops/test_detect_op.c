@@ -2,8 +2,8 @@
 // model/postprocess.c, for all settings that it covers.
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "backend/ref/ref_cast.h"
 #include "core/rng.h"
@@ -118,19 +118,10 @@ static void compare(edt_backend *backend, const settings *s, edt_dtype real)
                      EDT_OK);
         cr_expect_eq(n_have[image], n_want, "%s in %s, picture %d: %d valid, want %d", s->name,
                      edt_dtype_name(real), (int)image, (int)n_have[image], (int)n_want);
-        for (int64_t i = 0; i < s->max_output; ++i) {
-            const edt_detection *a = &have[image * s->max_output + i], *b = &want[i];
-            const bool same = a->ymin == b->ymin && a->xmin == b->xmin && a->ymax == b->ymax &&
-                              a->xmax == b->xmax && a->score == b->score &&
-                              a->label == b->label;
-            cr_assert(same,
-                      "%s in %s, picture %d row %d: %.9g %.9g %.9g %.9g score %.9g label %d, "
-                      "want %.9g %.9g %.9g %.9g score %.9g label %d",
-                      s->name, edt_dtype_name(real), (int)image, (int)i, (double)a->ymin,
-                      (double)a->xmin, (double)a->ymax, (double)a->xmax, (double)a->score,
-                      a->label, (double)b->ymin, (double)b->xmin, (double)b->ymax,
-                      (double)b->xmax, (double)b->score, b->label);
-        }
+        char what[128];
+        (void)snprintf(what, sizeof what, "%s in %s, picture %d", s->name, edt_dtype_name(real),
+                       (int)image);
+        edt_test_same_rows(backend, what, s->max_output, have + image * s->max_output, want);
     }
     free(have);
     free(want);

@@ -6,6 +6,7 @@
 #include "core/rng.h"
 #include "eval/predict.h"
 #include "tests/support/cuda_device.h"
+#include "tests/support/detect_op.h"
 #include "tests/support/test_model.h"
 
 enum { BATCH = 2, SIDE = 64, MAX_LEVELS = 16 };
@@ -56,12 +57,8 @@ static void compare_rows(edt_predictor *predictor, const edt_hparams *hp, edt_po
                      EDT_OK);
         cr_expect_eq(n_have[row], n_want);
         cr_expect_gt(n_want, 0);
-        for (int64_t i = 0; i < max; ++i) {
-            const edt_detection *a = &have[row * max + i], *b = &want[i];
-            cr_assert(a->ymin == b->ymin && a->xmin == b->xmin && a->ymax == b->ymax &&
-                          a->xmax == b->xmax && a->score == b->score && a->label == b->label,
-                      "picture %d, row %d", (int)row, (int)i);
-        }
+        edt_test_same_rows(edt_predictor_params(predictor)->backend, "predictor", max,
+                           have + row * max, want);
     }
     edt_post_destroy(post);
     edt_anchors_destroy(anchors);

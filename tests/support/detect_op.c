@@ -2,7 +2,9 @@
 #include "tests/support/detect_op.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "backend/ref/ref_cast.h"
 #include "tests/support/op_compare.h"
@@ -62,5 +64,51 @@ void edt_test_detect(edt_backend *backend, const edt_detect_attrs *attrs, edt_dt
     }
     for (int i = 0; i < 3; ++i) {
         free(out[i]);
+    }
+}
+
+static bool near(float a, float b, float largest)
+{
+    return fabsf(a - b) <= 1e-6F * fmaxf(largest, fabsf(b));
+}
+
+static bool same(const edt_detection *a, const edt_detection *b, bool exact)
+{
+    if (a->label != b->label) {
+        return false;
+    }
+    if (exact) {
+        return a->ymin == b->ymin && a->xmin == b->xmin && a->ymax == b->ymax &&
+               a->xmax == b->xmax && a->score == b->score;
+    }
+    const float largest =
+        fmaxf(fmaxf(fabsf(b->ymin), fabsf(b->xmin)), fmaxf(fabsf(b->ymax), fabsf(b->xmax)));
+    return near(a->ymin, b->ymin, largest) && near(a->xmin, b->xmin, largest) &&
+           near(a->ymax, b->ymax, largest) && near(a->xmax, b->xmax, largest) &&
+           near(a->score, b->score, 0);
+}
+
+void edt_test_same_rows(const edt_backend *backend, const char *what, int64_t n,
+                        const edt_detection *have, const edt_detection *want)
+{
+    enum { NEIGHBOURS = 3 };
+    char device[512];
+    edt_backend_describe(backend, device, sizeof device);
+    const bool exact =
+        strcmp(backend->table->name, "cuda") != 0 || strstr(device, "emulated device") != NULL;
+    const int64_t reach = exact ? 0 : NEIGHBOURS;
+    for (int64_t i = 0; i < n; ++i) {
+        bool found = false;
+        for (int64_t j = i - reach; j <= i + reach; ++j) {
+            found = found || (j >= 0 && j < n && same(&have[i], &want[j], exact));
+        }
+        const edt_detection *a = &have[i];
+        const edt_detection *b = &want[i];
+        cr_assert(found,
+                  "%s, row %d: %.9g %.9g %.9g %.9g score %.9g label %d, want %.9g %.9g %.9g "
+                  "%.9g score %.9g label %d",
+                  what, (int)i, (double)a->ymin, (double)a->xmin, (double)a->ymax,
+                  (double)a->xmax, (double)a->score, a->label, (double)b->ymin, (double)b->xmin,
+                  (double)b->ymax, (double)b->xmax, (double)b->score, b->label);
     }
 }

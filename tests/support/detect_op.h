@@ -21,4 +21,10 @@ void edt_test_detect(edt_backend *backend, const edt_detect_attrs *attrs, edt_dt
                      const edt_test_heads *heads, edt_detection *out_rows,
                      int64_t *out_n_valid);
 
+// In a Criterion test: n rows of the backend are those of the host. To the bit on the emulated
+// device and the reference; on a real device, whose exponentials may differ in the last bit,
+// within 1e-6 of the values, rows of such scores in any order.
+void edt_test_same_rows(const edt_backend *backend, const char *what, int64_t n,
+                        const edt_detection *have, const edt_detection *want);
+
 #endif
