@@ -164,6 +164,10 @@ static edt_status resume_or_init(edt_training *r, edt_error *err)
     if (status == EDT_OK) {
         r->saved_step = r->state.global_step;
         edt_step_set_seed(r->step, (uint64_t)r->state.seed);
+        if (r->state.loss_scale.scale > 0.0F &&
+            edt_step_get_options(r->step)->loss_scale > 0.0) {
+            EDT_TRY(edt_step_set_loss_scale(r->step, r->state.loss_scale, err));
+        }
         if (o->ckpt != NULL && o->ckpt[0] != '\0') {
             EDT_INFO("--ckpt is not used: %s already holds a checkpoint", o->model_dir);
         }

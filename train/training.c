@@ -38,6 +38,7 @@ static edt_status save(edt_training *r, edt_error *err)
         return EDT_OK;
     }
     EDT_TRY(edt_training_settle(r, err));
+    EDT_TRY(edt_step_get_loss_scale(r->step, err, &r->state.loss_scale));
     if (edt_training_writes(r)) {
         EDT_TRY(edt_train_state_save(r->options->model_dir, r->hp, edt_step_params(r->step),
                                      edt_step_frozen(r->step), &r->state, err));
