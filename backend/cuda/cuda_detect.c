@@ -5,7 +5,7 @@
 #include "backend/cuda/cuda_priv.h"
 #include "backend/cuda/kernels/detect_kernels.h"
 
-enum { VALUES_PER_BLOCK = 4096, BLOCKS_PER_MULTIPROCESSOR = 2 };
+enum { LOGITS_PER_BLOCK = 4096, BLOCKS_PER_MULTIPROCESSOR = 2 };
 
 typedef struct state {
     edt_cuda_detect args; // all that does not change from run to run
@@ -111,7 +111,8 @@ edt_status edt_cuda_prepare_detect(edt_cuda_backend *backend, edt_kernel *kernel
     a->n_groups = attrs->global ? 1 : a->num_classes;
     const int64_t most = (int64_t)backend->limits.n_multiprocessors * BLOCKS_PER_MULTIPROCESSOR;
     const int64_t for_image = (most - 1) / smaller(a->n_images, most) + 1;
-    a->n_blocks = smaller((a->n_values - 1) / VALUES_PER_BLOCK + 1, for_image);
+    a->n_blocks =
+        smaller((a->n_anchors * a->num_classes - 1) / LOGITS_PER_BLOCK + 1, for_image);
     kernel->workspace_bytes = lay_out(a, NULL, &s->zero_bytes);
     kernel->run = run_detect;
     return EDT_OK;

@@ -254,30 +254,50 @@ __device__ void decode(const edt_cuda_detect &a, int64_t image, int64_t anchor, 
     }
 }
 
-// Ranks the collected keys by counting and decodes the candidates into their places.
-template <typename T> __global__ void __launch_bounds__(THREADS) place(edt_cuda_detect a)
+// Each key is compared with all others by SLICES threads, so that a picture's few thousand keys
+// keep a whole device busy.
+enum { SLICES = 8, KEYS_PER_BLOCK = THREADS / SLICES };
+
+// The place of this thread's key among n keys and how many of them are not 0. All threads of
+// the block must call it; all that share a key get its counts.
+__device__ inline void count_keys(const uint64_t *keys, int64_t n, uint64_t key,
+                                  int *out_before, int *out_there)
 {
     __shared__ uint64_t tile[THREADS];
-    const int64_t image = blockIdx.y;
-    const int64_t n = min((int64_t)a.n_collected[image], a.n_collect);
-    const uint64_t *const keys = a.collected + image * a.n_collect;
-    if ((int64_t)blockIdx.x * THREADS >= n) {
-        return;
-    }
-    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
-    const uint64_t key = i < n ? keys[i] : 0;
-    int64_t rank = 0;
+    int before = 0;
+    int there = 0;
     for (int64_t from = 0; from < n; from += THREADS) {
         tile[threadIdx.x] = from + threadIdx.x < n ? keys[from + threadIdx.x] : 0;
         __syncthreads();
-        int before = 0;
-        for (int j = 0; j < THREADS; ++j) {
+        for (int j = (int)(threadIdx.x % SLICES); j < THREADS; j += SLICES) {
             before += tile[j] > key ? 1 : 0;
+            there += tile[j] != 0 ? 1 : 0;
         }
-        rank += before;
         __syncthreads();
     }
-    if (i >= n || rank >= a.n_take) {
+    for (int lanes = SLICES / 2; lanes > 0; lanes /= 2) {
+        before += __shfl_xor_sync(0xffffffffU, before, lanes);
+        there += __shfl_xor_sync(0xffffffffU, there, lanes);
+    }
+    *out_before = before;
+    *out_there = there;
+}
+
+// Ranks the collected keys and decodes the candidates into their places.
+template <typename T> __global__ void __launch_bounds__(THREADS) place(edt_cuda_detect a)
+{
+    const int64_t image = blockIdx.y;
+    const int64_t n = min((int64_t)a.n_collected[image], a.n_collect);
+    const uint64_t *const keys = a.collected + image * a.n_collect;
+    if ((int64_t)blockIdx.x * KEYS_PER_BLOCK >= n) {
+        return;
+    }
+    const int64_t i = (int64_t)blockIdx.x * KEYS_PER_BLOCK + threadIdx.x / SLICES;
+    const uint64_t key = i < n ? keys[i] : 0;
+    int rank;
+    int there;
+    count_keys(keys, n, key, &rank, &there);
+    if (threadIdx.x % SLICES != 0 || i >= n || rank >= a.n_take) {
         return;
     }
     const int64_t index = key_index(key);
@@ -520,25 +540,15 @@ __device__ void write_padding(const edt_cuda_detect &a, int64_t image, int64_t r
 // Ranks what suppression kept and writes rows, padding and their number.
 template <typename T> __global__ void __launch_bounds__(THREADS) finish(edt_cuda_detect a)
 {
-    __shared__ uint64_t tile[THREADS];
     const int64_t image = blockIdx.y;
     const uint64_t *const keys = a.kept_keys + image * a.n_take;
-    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    const int64_t i = (int64_t)blockIdx.x * KEYS_PER_BLOCK + threadIdx.x / SLICES;
     const uint64_t key = i < a.n_take ? keys[i] : 0;
-    int64_t rank = 0;
-    int64_t n_kept = 0;
-    for (int64_t from = 0; from < a.n_take; from += THREADS) {
-        tile[threadIdx.x] = from + threadIdx.x < a.n_take ? keys[from + threadIdx.x] : 0;
-        __syncthreads();
-        int before = 0;
-        int there = 0;
-        for (int j = 0; j < THREADS; ++j) {
-            before += tile[j] > key ? 1 : 0;
-            there += tile[j] != 0 ? 1 : 0;
-        }
-        rank += before;
-        n_kept += there;
-        __syncthreads();
+    int rank;
+    int n_kept;
+    count_keys(keys, a.n_take, key, &rank, &n_kept);
+    if (threadIdx.x % SLICES != 0) {
+        return;
     }
     const int64_t max_output = a.max_output;
     // Candidates that were left out score at most as the last one here. They matter unless
@@ -579,7 +589,7 @@ template <typename T> cudaError_t run(const edt_cuda_detect &a, cudaStream_t str
         code = EDT_CUDA_LAUNCH(collect<T>, passes, block, 0, stream, a);
     }
     if (code == cudaSuccess) {
-        const dim3 grid((unsigned)((a.n_collect - 1) / THREADS + 1), n_images);
+        const dim3 grid((unsigned)((a.n_collect - 1) / KEYS_PER_BLOCK + 1), n_images);
         code = EDT_CUDA_LAUNCH(place<T>, grid, block, 0, stream, a);
     }
     if (code == cudaSuccess) {
@@ -587,7 +597,7 @@ template <typename T> cudaError_t run(const edt_cuda_detect &a, cudaStream_t str
         code = EDT_CUDA_LAUNCH(suppress, grid, dim3(WARP), 0, stream, a);
     }
     if (code == cudaSuccess) {
-        const dim3 grid((unsigned)((n_last - 1) / THREADS + 1), n_images);
+        const dim3 grid((unsigned)((n_last - 1) / KEYS_PER_BLOCK + 1), n_images);
         code = EDT_CUDA_LAUNCH(finish<T>, grid, block, 0, stream, a);
     }
     return code;
