@@ -44,9 +44,10 @@ static edt_status create(const edt_hparams *hp, edt_backend *backend, edt_params
     p->params = params;
     const edt_model_options mo = {
         .mode = EDT_MODEL_INFER,
-        .real = EDT_DTYPE_F32,
+        .real = options->real == EDT_DTYPE_NONE ? EDT_DTYPE_F32 : options->real,
         .batch_size = options->batch_size,
         .u8_input = options->slot_format == EDT_SLOT_U8,
+        .wide_outputs = true,
     };
     EDT_TRY_GOTO(edt_model_create(hp, &mo, err, &p->model));
     if (params == NULL) {
@@ -180,7 +181,7 @@ edt_status edt_predictor_run_network(edt_predictor *p, const edt_batch *batch, e
     const edt_run_ctx ctx = {.params_version = p->params->version};
     p->fetched = false;
     edt_trace_begin("network");
-    const edt_status status = edt_exec_run(p->exec, &ctx, err);
+    const edt_status status = edt_exec_replay(p->exec, &ctx, err);
     edt_trace_end();
     return status;
 }

@@ -16,8 +16,9 @@ typedef struct edt_predictor_options {
     int64_t batch_size;
     edt_slot_format slot_format; // format of the batches it will be given
     edt_post_mode post_mode;
-    bool use_ema;  // read parameters from the EMA arena
-    int n_threads; // post-processing; 0: all cores
+    bool use_ema;   // read parameters from the EMA arena
+    edt_dtype real; // of activations; EDT_DTYPE_NONE: f32. Outputs are f32 always
+    int n_threads;  // post-processing; 0: all cores
 } edt_predictor_options;
 
 // A graph without parameters memory of its own: `params` may be a trainer's. Borrowed until

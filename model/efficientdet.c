@@ -169,6 +169,17 @@ static void build_losses(loss_builder *b, const edt_value_id *cls, const edt_val
     }
 }
 
+static void name_output(edt_graph *graph, const edt_model_options *options, const char *what,
+                        int level, edt_value_id value)
+{
+    if (options->wide_outputs && graph->real != graph->wide) {
+        const edt_op_attrs attrs = {.cast_dtype = graph->wide};
+        value = edt_graph_op(graph, edt_graph_printf(graph, "%s_%d_cast", what, level),
+                             EDT_OP_CAST, &attrs, 1, &value, 1);
+    }
+    edt_graph_output(graph, edt_graph_printf(graph, "%s_%d", what, level), value);
+}
+
 static edt_status build(const edt_hparams *hp, const edt_model_options *options,
                         const edt_pyramid_sizes *sizes, edt_model *model, edt_error *err)
 {
@@ -206,12 +217,12 @@ static edt_status build(const edt_hparams *hp, const edt_model_options *options,
     for (int l = model->min_level; l <= model->max_level; l++) {
         cls[l] = edt_head_build(&layers, hp, EDT_HEAD_CLASS, l,
                                 model->anchors_per_cell * model->num_classes, features[l]);
-        edt_graph_output(graph, edt_graph_printf(graph, "cls_%d", l), cls[l]);
+        name_output(graph, options, "cls", l, cls[l]);
     }
     for (int l = model->min_level; l <= model->max_level; l++) {
         box[l] = edt_head_build(&layers, hp, EDT_HEAD_BOX, l, model->anchors_per_cell * 4,
                                 features[l]);
-        edt_graph_output(graph, edt_graph_printf(graph, "box_%d", l), box[l]);
+        name_output(graph, options, "box", l, box[l]);
     }
     EDT_TRY(edt_graph_status(graph, err));
     if (layers.next_drop_row != model->n_drop_rows) {
@@ -238,7 +249,8 @@ edt_status edt_model_create(const edt_hparams *hp, const edt_model_options *opti
                  (long long)options->batch_size);
     }
     if (options->bn_ranks < 0) {
-        EDT_FAIL(err, EDT_ERR_USAGE, "bn_ranks is %d; it must be 0 (off) or the number of ranks",
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "bn_ranks is %d; it must be 0 (off) or the number of ranks",
                  options->bn_ranks);
     }
     if (hp->grad_checkpoint && options->mode == EDT_MODEL_TRAIN) {

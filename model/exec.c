@@ -38,6 +38,9 @@ struct edt_exec {
     uint64_t low_version; // arena_version of `low`, 0: not known
     edt_exec_hook_fn *hook;
     void *hook_user;
+    edt_capture *capture;     // of a run with capture_version, NULL: none
+    uint64_t capture_version; // arena_version of the capture, or of the last run that could be
+                              // repeated as one; 0: none
     bool timing;
     double *seconds;
     edt_event **events; // by node and one more, where the backend has streams; made for timing
@@ -313,6 +316,15 @@ edt_status edt_exec_create(const edt_graph *graph, edt_params *params, edt_error
     return EDT_OK;
 }
 
+static void drop_capture(edt_exec *exec)
+{
+    if (exec->capture != NULL) {
+        exec->backend->table->streams->capture_destroy(exec->backend, exec->capture);
+        exec->capture = NULL;
+    }
+    exec->capture_version = 0;
+}
+
 void edt_exec_destroy(edt_exec *exec)
 {
     if (exec == NULL) {
@@ -324,6 +336,7 @@ void edt_exec_destroy(edt_exec *exec)
             table->release(exec->backend, exec->execs[i].kernel);
         }
     }
+    drop_capture(exec);
     if (exec->cast != NULL) {
         table->release(exec->backend, exec->cast);
     }
@@ -503,6 +516,49 @@ edt_status edt_exec_run(edt_exec *exec, const edt_run_ctx *ctx, edt_error *err)
     return edt_exec_queue(exec, ctx, err);
 }
 
+static edt_status record_run(edt_exec *exec, const edt_run_ctx *ctx, edt_error *err)
+{
+    const edt_stream_table *streams = exec->backend->table->streams;
+    EDT_TRY(streams->capture_begin(exec->backend, err));
+    const edt_status status = edt_exec_queue(exec, ctx, err);
+    edt_error end_err = {0};
+    edt_capture *capture = NULL;
+    const edt_status ended = streams->capture_end(exec->backend, &end_err, &capture);
+    if (status != EDT_OK || ended != EDT_OK) {
+        streams->capture_destroy(exec->backend, capture);
+        if (status == EDT_OK) {
+            *err = end_err;
+        }
+        return edt_error_add_context(err, status != EDT_OK ? status : ended,
+                                     "recording the network");
+    }
+    exec->capture = capture;
+    return EDT_OK;
+}
+
+edt_status edt_exec_replay(edt_exec *exec, const edt_run_ctx *ctx, edt_error *err)
+{
+    const edt_backend_table *table = exec->backend->table;
+    const uint64_t version = arena_version(exec, ctx->params_version);
+    if (table->streams == NULL || exec->timing || version == 0) {
+        return edt_exec_run(exec, ctx, err);
+    }
+    if (version != exec->capture_version) {
+        // Kernels pack their parameters now, not in every replay.
+        drop_capture(exec);
+        EDT_TRY(edt_exec_run(exec, ctx, err));
+        exec->capture_version = version;
+        return EDT_OK;
+    }
+    if (table->begin != NULL) {
+        EDT_TRY(table->begin(exec->backend, ctx, err));
+    }
+    if (exec->capture == NULL) {
+        EDT_TRY(record_run(exec, ctx, err));
+    }
+    return table->streams->replay(exec->backend, exec->capture, err);
+}
+
 void edt_exec_set_hook(edt_exec *exec, edt_exec_hook_fn *hook, void *user)
 {
     exec->hook = hook;
@@ -511,6 +567,7 @@ void edt_exec_set_hook(edt_exec *exec, edt_exec_hook_fn *hook, void *user)
 
 void edt_exec_place(edt_exec *exec, edt_value_id value, void *device)
 {
+    drop_capture(exec);
     exec->placed[value] = device;
     bind(exec);
 }

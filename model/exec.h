@@ -39,6 +39,11 @@ edt_status edt_exec_run(edt_exec *exec, const edt_run_ctx *ctx, edt_error *err);
 // anew, in this run and in every replay of it.
 edt_status edt_exec_queue(edt_exec *exec, const edt_run_ctx *ctx, edt_error *err);
 
+// As edt_exec_run, as one piece on backends with streams: the second run with the same
+// parameters is recorded and the following ones replay it, which spares launching the nodes one
+// by one. For networks whose parameters stay (inference); hooks are not called in a replay.
+edt_status edt_exec_replay(edt_exec *exec, const edt_run_ctx *ctx, edt_error *err);
+
 // What has been queued when a hook is called.
 typedef struct edt_exec_node_done {
     int i_node; // of the graph
@@ -52,7 +57,8 @@ typedef edt_status edt_exec_hook_fn(void *user, const edt_exec_node_done *done, 
 // the run. NULL: no hook.
 void edt_exec_set_hook(edt_exec *exec, edt_exec_hook_fn *hook, void *user);
 // Makes `device` (borrowed, of the value's size) the memory of an input or a named output.
-// NULL: the executor's own again. Not while a capture of this executor is to be replayed.
+// NULL: the executor's own again. Not while a caller's recording of this executor is to be
+// replayed.
 void edt_exec_place(edt_exec *exec, edt_value_id value, void *device);
 
 // Copies an output (edt_graph_output) or input value to the host, in the value's own dtype.

@@ -61,6 +61,12 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
          .target = &o->device,
          .choices = "cpu|ref|cuda",
          .help = "backend"},
+        {.name = "precision",
+         .type = EDT_CLI_TEXT,
+         .default_text = "f32",
+         .target = &o->precision,
+         .choices = "f32|tf32|bf16|f16",
+         .help = "of activations; tf32, bf16 and f16 on devices that have them"},
         {.name = "bm_runs",
          .type = EDT_CLI_INT,
          .default_text = "10",
@@ -119,6 +125,7 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
             "end_to_end: JPEG bytes to boxes.",
         .examples = "benchmark --what=train --batch_size=2 --per_op\n"
                     "benchmark --what=network --num_threads=1 --json\n"
+                    "benchmark --what=train --device=cuda --precision=bf16 --batch_size=64\n"
                     "benchmark --what=loader --file_pattern='tfrecord/train-*'\n"
                     "benchmark --what=end_to_end --input_image='images/*.jpg'",
         .options = options,

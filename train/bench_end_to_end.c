@@ -137,6 +137,7 @@ static edt_status set_up(pipeline *p, edt_error *err)
         .batch_size = b->batch_size,
         .slot_format = EDT_SLOT_F32,
         .post_mode = EDT_POST_PER_CLASS,
+        .real = b->real,
         .n_threads = b->n_threads,
     };
     EDT_TRY(edt_predictor_create_standalone(&p->hp, b->backend, &po, err, &p->predictor));

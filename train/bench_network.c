@@ -60,6 +60,7 @@ edt_status edt_bench_network(edt_bench *b, edt_error *err)
         .batch_size = b->batch_size,
         .slot_format = EDT_SLOT_F32,
         .post_mode = EDT_POST_PER_CLASS,
+        .real = b->real,
         .n_threads = b->n_threads,
     };
     edt_hparams hp = {0};

@@ -145,8 +145,8 @@ static void gather(const edt_bench *b, const edt_bench_nodes *nodes, bool shapes
         g->macs += macs;
         g->bytes += bytes;
         if (b->has_peak) {
-            const double least =
-                fmax(2e-9 * macs / b->peak.gflops, 1e-9 * bytes / b->peak.gbytes_per_s);
+            const double least = fmax(2e-9 * macs / edt_bench_peak_gflops(b),
+                                      1e-9 * bytes / b->peak.gbytes_per_s);
             g->lost_seconds += fmax(seconds - least, 0.0);
         }
         out->seconds += seconds;

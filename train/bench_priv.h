@@ -11,9 +11,10 @@
 typedef struct edt_bench {
     const edt_hparams *hp;
     const edt_bench_options *options;
-    int n_threads;      // resolved
-    int64_t batch_size; // resolved
-    char machine[128];
+    int n_threads;        // resolved
+    int64_t batch_size;   // resolved
+    char machine[256];    // the device too, where one works beside the processor
+    edt_dtype real;       // of activations
     edt_backend *backend; // network, train, end_to_end
     bool has_peak;
     edt_backend_peak peak; // best seen so far
@@ -27,6 +28,8 @@ edt_status edt_bench_put(const edt_bench *bench, const char *what, double value,
 // Measures the backend's ceilings again and keeps the better ones: before and after the runs,
 // as other load on the machine comes and goes.
 edt_status edt_bench_update_peak(edt_bench *bench, edt_error *err);
+// The ceiling of matrix products in the measurement's own type.
+double edt_bench_peak_gflops(const edt_bench *bench);
 // The ceilings, and what `macs` multiply-accumulates in `seconds` make of them.
 edt_status edt_bench_put_peak(const edt_bench *bench, const char *what, double macs,
                               double seconds, edt_error *err);

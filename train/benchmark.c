@@ -52,6 +52,11 @@ edt_status edt_bench_put(const edt_bench *b, const char *what, double value, con
     edt_json_key(&w, "value");
     edt_json_f64_or_null(&w, value);
     edt_json_put_text(&w, "unit", unit);
+    if (b->backend != NULL) {
+        edt_json_put_text(&w, "device", b->backend->table->name);
+        edt_json_put_text(&w, "precision",
+                          b->options->precision == NULL ? "f32" : b->options->precision);
+    }
     edt_json_put_i64(&w, "threads", b->n_threads);
     edt_json_put_text(&w, "machine", b->machine);
     edt_json_put_text(&w, "version", EDT_VERSION);
@@ -79,8 +84,15 @@ edt_status edt_bench_update_peak(edt_bench *b, edt_error *err)
     EDT_TRY(status);
     b->has_peak = true;
     b->peak.gflops = fmax(b->peak.gflops, peak.gflops);
+    b->peak.gflops_16bit = fmax(b->peak.gflops_16bit, peak.gflops_16bit);
     b->peak.gbytes_per_s = fmax(b->peak.gbytes_per_s, peak.gbytes_per_s);
     return EDT_OK;
+}
+
+double edt_bench_peak_gflops(const edt_bench *b)
+{
+    const bool is_16_bit = b->real == EDT_DTYPE_BF16 || b->real == EDT_DTYPE_F16;
+    return is_16_bit ? b->peak.gflops_16bit : b->peak.gflops;
 }
 
 edt_status edt_bench_put_peak(const edt_bench *b, const char *what, double macs, double seconds,
@@ -93,10 +105,13 @@ edt_status edt_bench_put_peak(const edt_bench *b, const char *what, double macs,
     if (!b->has_peak) {
         return EDT_OK;
     }
-    EDT_TRY(edt_bench_put(b, "ceiling: f32 matrix product", b->peak.gflops, "GFLOP/s", err));
+    const double ceiling = edt_bench_peak_gflops(b);
+    (void)snprintf(name, sizeof name, "ceiling: %s matrix product",
+                   b->options->precision == NULL ? "f32" : b->options->precision);
+    EDT_TRY(edt_bench_put(b, name, ceiling, "GFLOP/s", err));
     EDT_TRY(edt_bench_put(b, "ceiling: memory triad", b->peak.gbytes_per_s, "GB/s", err));
     (void)snprintf(name, sizeof name, "%s share of the ceiling", what);
-    return edt_bench_put(b, name, 100.0 * gflops / b->peak.gflops, "%", err);
+    return edt_bench_put(b, name, 100.0 * gflops / ceiling, "%", err);
 }
 
 edt_status edt_bench_samples_init(edt_bench_samples *s, int64_t capacity, edt_error *err)
@@ -143,6 +158,31 @@ double edt_bench_largest(const edt_bench_samples *s)
     return s->n > 0 ? s->value[s->n - 1] : NAN;
 }
 
+// The type of activations; whether matrix products of f32 may be rounded to TF32.
+static edt_status parse_precision(const char *text, edt_error *err, edt_dtype *out_real,
+                                  bool *out_tf32)
+{
+    static const struct {
+        const char *text;
+        edt_dtype real;
+        bool tf32;
+    } rows[] = {
+        {"f32", EDT_DTYPE_F32, false},
+        {"tf32", EDT_DTYPE_F32, true},
+        {"bf16", EDT_DTYPE_BF16, false},
+        {"f16", EDT_DTYPE_F16, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; ++i) {
+        if (text == NULL || strcmp(text, rows[i].text) == 0) {
+            *out_real = rows[i].real;
+            *out_tf32 = rows[i].tf32;
+            return EDT_OK;
+        }
+    }
+    EDT_FAIL(err, EDT_ERR_USAGE, "--precision=%s is not known; use f32, tf32, bf16 or f16",
+             text);
+}
+
 static const measurement *find(const char *what)
 {
     for (int i = 0; i < N_MEASUREMENTS; ++i) {
@@ -169,11 +209,16 @@ edt_status edt_bench_run(const edt_hparams *hp, const edt_bench_options *o, edt_
     edt_status status = EDT_OK;
     if (m->wants_backend) {
         char text[128];
-        EDT_TRY(edt_backend_create(o->device, &(edt_backend_options){.n_threads = b.n_threads},
-                                   err, &b.backend));
+        edt_backend_options bo = {.n_threads = b.n_threads};
+        EDT_TRY(parse_precision(o->precision, err, &b.real, &bo.tf32));
+        EDT_TRY(edt_backend_create(o->device, &bo, err, &b.backend));
         b.n_threads = b.backend->n_threads;
         edt_backend_describe(b.backend, text, sizeof text);
         EDT_INFO("%s; %s", b.machine, text);
+        if (b.backend->table->streams != NULL) {
+            const size_t n = strlen(b.machine);
+            (void)snprintf(b.machine + n, sizeof b.machine - n, "; %s", text);
+        }
         EDT_TRY_GOTO(edt_bench_update_peak(&b, err));
     } else {
         EDT_INFO("%s; %d threads", b.machine, b.n_threads);

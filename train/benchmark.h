@@ -11,6 +11,7 @@
 typedef struct edt_bench_options {
     const char *what;         // "network" | "train" | "loader" | "decode" | "end_to_end"
     const char *device;       // backend's name
+    const char *precision;    // "f32", "tf32", "bf16", "f16"; NULL: f32
     int n_threads;            // 0: all cores
     int64_t batch_size;       // 0: 1; 2 for train, 16 for loader
     int64_t runs;             // measurements, at least 1: passes for loader and decode

@@ -6,8 +6,11 @@
 #include <unistd.h>
 
 #include "backend/backend.h"
+#include "core/plugin.h"
 #include "core/thread.h"
 #include "dataio/dataio_libraries.h"
+#include "dist/nccl_plugin.h"
+#include "dist/transport.h"
 
 void edt_environment_processor(char *out_text, int n_bytes)
 {
@@ -64,6 +67,38 @@ static void read_backend(const char *name, edt_environment_backend *out)
     edt_backend_destroy(&backend);
 }
 
+// "nccl: NCCL 2.27.3", or why ranks cannot talk through it here.
+static size_t put_plugin(const char *name, void (*describe)(char *out_text, size_t n_bytes),
+                         const edt_error *err, char *out_text, size_t n_bytes)
+{
+    char text[256];
+    (void)snprintf(text, sizeof text, "not here: %.200s", err->text);
+    if (describe != NULL) {
+        describe(text, sizeof text);
+    }
+    const int n = snprintf(out_text, n_bytes, "%s: %s\n", name, text);
+    return n > 0 && (size_t)n < n_bytes ? (size_t)n : 0;
+}
+
+static void read_devices(char *out_text, size_t n_bytes)
+{
+    const edt_backend_plugin *cuda = NULL;
+    const void *nccl = NULL, *mpi = NULL;
+    edt_error err = {0};
+    size_t n = 0;
+    out_text[0] = '\0';
+    if (edt_backend_cuda_plugin_open(&err, &cuda) == EDT_OK) {
+        cuda->describe_machine(out_text, n_bytes);
+        n = strlen(out_text);
+    }
+    (void)edt_plugin_open("libedt_nccl.so", EDT_NCCL_PLUGIN_SYMBOL, &err, &nccl);
+    n += put_plugin("nccl", nccl != NULL ? ((const edt_nccl_plugin *)nccl)->describe : NULL,
+                    &err, out_text + n, n_bytes - n);
+    (void)edt_plugin_open("libedt_mpi.so", EDT_TRANSPORT_MPI_SYMBOL, &err, &mpi);
+    (void)put_plugin("mpi", mpi != NULL ? ((const edt_transport_plugin *)mpi)->describe : NULL,
+                     &err, out_text + n, n_bytes - n);
+}
+
 void edt_environment_read(edt_environment *out)
 {
     *out = (edt_environment){.n_cores = edt_thread_cpu_count()};
@@ -84,4 +119,5 @@ void edt_environment_read(edt_environment *out)
     for (int i = 0; i < EDT_ENVIRONMENT_BACKENDS; ++i) {
         read_backend(names[i], &out->backends[i]);
     }
+    read_devices(out->devices, sizeof out->devices);
 }

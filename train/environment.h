@@ -24,6 +24,9 @@ typedef struct edt_environment {
     char cpu_features[256]; // names with blanks between, as the kernels look for them
     int n_libraries;
     edt_library libraries[2 * EDT_LIBRARIES_MAX];
+    // Lines "name: value" of the plug-ins: driver, devices and libraries of CUDA, NCCL, MPI, or
+    // why one cannot be used here.
+    char devices[4096];
     edt_environment_backend backends[EDT_ENVIRONMENT_BACKENDS];
 } edt_environment;
 

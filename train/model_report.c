@@ -231,6 +231,37 @@ edt_status edt_report_checkpoint(const char *prefix, bool json, edt_error *err)
     return status;
 }
 
+// Calls back for each line "name: value" of `lines`.
+typedef void device_line_fn(void *ctx, const char *name, const char *value);
+static void each_device_line(const char *lines, device_line_fn *call, void *ctx)
+{
+    char line[512];
+    while (lines[0] != '\0') {
+        const size_t n = strcspn(lines, "\n");
+        (void)snprintf(line, sizeof line, "%.*s", (int)n, lines);
+        lines += n + (lines[n] == '\n' ? 1 : 0);
+        char *colon = strstr(line, ": ");
+        if (colon != NULL) {
+            *colon = '\0';
+            call(ctx, line, colon + 2);
+        }
+    }
+}
+
+static void put_device_json(void *ctx, const char *name, const char *value)
+{
+    edt_json_begin_object(ctx);
+    edt_json_put_text(ctx, "name", name);
+    edt_json_put_text(ctx, "text", value);
+    edt_json_end_object(ctx);
+}
+
+static void print_device(void *ctx, const char *name, const char *value)
+{
+    (void)ctx;
+    printf("device   %-14s %s\n", name, value);
+}
+
 static edt_status environment_json(const edt_environment *e, edt_error *err)
 {
     edt_json_writer w = {.indent = 1};
@@ -261,6 +292,10 @@ static edt_status environment_json(const edt_environment *e, edt_error *err)
         edt_json_end_object(&w);
     }
     edt_json_end_array(&w);
+    edt_json_key(&w, "devices");
+    edt_json_begin_array(&w);
+    each_device_line(e->devices, put_device_json, &w);
+    edt_json_end_array(&w);
     edt_json_end_object(&w);
     return print_json(&w, err);
 }
@@ -283,5 +318,7 @@ edt_status edt_report_environment(bool json, edt_error *err)
         printf("backend  %-14s %-10s %s\n", e.backends[i].name,
                e.backends[i].can_run ? "runs here" : "no", e.backends[i].text);
     }
+    printf("\n");
+    each_device_line(e.devices, print_device, NULL);
     return EDT_OK;
 }

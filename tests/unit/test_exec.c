@@ -220,3 +220,66 @@ Test(exec, named_outputs_are_not_swallowed_by_fusion, .timeout = 30)
     edt_graph_destroy(graph);
     edt_backend_destroy(&backend);
 }
+
+typedef struct seen {
+    int n_calls, last_node, n_reduced;
+    const void *out; // of the last node
+    int64_t n;
+} seen;
+
+static edt_status see(void *user, const edt_exec_node_done *done, edt_error *err)
+{
+    seen *s = user;
+    cr_expect_gt(done->i_node, s->last_node);
+    s->n_calls++;
+    s->last_node = done->i_node;
+    s->n_reduced += done->reduce_over_ranks;
+    s->out = done->out;
+    s->n = done->n;
+    if (s->n_calls == 1000) {
+        EDT_FAIL(err, EDT_ERR_DEVICE, "stopped");
+    }
+    return EDT_OK;
+}
+
+Test(exec, a_hook_sees_every_node_and_outputs_lie_where_they_are_placed, .timeout = 60)
+{
+    edt_error err = {0};
+    setup s;
+    edt_test_model_hparams("efficientdet-lite0", 0, 0, &s.hp);
+    edt_model *model = lite0(&s.hp, 96, EDT_MODEL_INFER);
+    setup_create(&s, model);
+    edt_exec *exec = NULL;
+    OK(edt_exec_create(model->graph, s.params, &err, &exec));
+    fill_image(exec, model);
+    const float plain = run_and_read(exec, model, s.params);
+
+    const edt_value_id box = edt_graph_find_output(model->graph, "box_7");
+    float placed[36] = {0};
+    seen all = {.last_node = -1};
+    edt_exec_place(exec, box, placed);
+    edt_exec_set_hook(exec, see, &all);
+    cr_expect_eq(run_and_read(exec, model, s.params), plain);
+    cr_expect_eq(placed[7], plain);
+    int n_nodes = 0;
+    edt_op_desc desc;
+    for (int i = 0; i < model->graph->n_nodes; i++) {
+        n_nodes += edt_exec_describe(exec, i, &desc);
+    }
+    cr_expect_eq(all.n_calls, n_nodes);
+    cr_expect_eq(all.out, placed, "the last node makes box_7");
+    cr_expect_eq(all.n, 36);
+    cr_expect_eq(all.n_reduced, 0);
+
+    all = (seen){.n_calls = 999, .last_node = -1};
+    const edt_run_ctx ctx = {.params_version = s.params->version};
+    cr_expect_eq(edt_exec_run(exec, &ctx, &err), EDT_ERR_DEVICE);
+    cr_expect_not_null(strstr(err.text, "after node"), "%s", err.text);
+    cr_expect_eq(all.n_calls, 1000, "a failing hook ends the run");
+    edt_exec_set_hook(exec, NULL, NULL);
+    edt_exec_place(exec, box, NULL);
+    cr_expect_eq(run_and_read(exec, model, s.params), plain);
+    edt_exec_destroy(exec);
+    edt_model_destroy(model);
+    setup_destroy(&s);
+}

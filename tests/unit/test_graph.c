@@ -68,3 +68,38 @@ Test(graph, names_find_inputs_and_outputs, .timeout = 30)
     cr_expect_eq(desc.out[0].shape.dim[3], 2);
     edt_graph_destroy(graph);
 }
+
+Test(graph, variables_of_16_bit_networks_stay_wide, .timeout = 30)
+{
+    edt_error err = {0};
+    edt_graph *graph = NULL;
+    cr_assert_eq(edt_graph_create(EDT_DTYPE_BF16, &err, &graph), EDT_OK, "%s", err.text);
+    cr_expect_eq(graph->wide, EDT_DTYPE_F32);
+    const edt_init init = {.kind = EDT_INIT_CONSTANT};
+    const edt_value_id gamma = edt_graph_param(graph, "gamma", "p", edt_shape_1(3), init, true);
+    const edt_value_id kernel =
+        edt_graph_weight(graph, "kernel", "p", edt_shape_4(1, 1, 2, 3), init, true);
+    cr_expect_eq(graph->values[gamma].desc.dtype, EDT_DTYPE_F32);
+    cr_expect_eq(graph->values[kernel].desc.dtype, EDT_DTYPE_BF16);
+    const edt_value_id grad = edt_graph_param_grad(graph, graph->values[kernel].i_param);
+    cr_expect_eq(graph->values[grad].desc.dtype, EDT_DTYPE_F32);
+    // A gradient is never written by an op that makes it in 16 bits.
+    const edt_value_id x = edt_graph_input(graph, "x", EDT_DTYPE_BF16, edt_shape_4(1, 1, 1, 6));
+    edt_value_id out = grad;
+    cr_expect_eq(edt_graph_op_into(graph, "act", EDT_OP_ACT, NULL, 1, &x, 1, &out), -1);
+    cr_expect_eq(edt_graph_status(graph, &err), EDT_ERR_INTERNAL);
+    cr_expect_not_null(strstr(err.text, "another type"), "%s", err.text);
+    edt_graph_destroy(graph);
+}
+
+Test(graph, a_variable_has_one_type, .timeout = 30)
+{
+    edt_error err = {0};
+    edt_graph *graph = NULL;
+    cr_assert_eq(edt_graph_create(EDT_DTYPE_F16, &err, &graph), EDT_OK, "%s", err.text);
+    const edt_init init = {.kind = EDT_INIT_CONSTANT};
+    (void)edt_graph_weight(graph, "w", "p", edt_shape_1(3), init, true);
+    (void)edt_graph_param(graph, "w", "p", edt_shape_1(3), init, true);
+    cr_expect_eq(edt_graph_status(graph, &err), EDT_ERR_INTERNAL);
+    edt_graph_destroy(graph);
+}
