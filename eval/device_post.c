@@ -93,8 +93,8 @@ edt_status edt_device_post_create(const edt_exec *exec, const edt_graph *graph,
     if (!describe(d, graph, exec, anchors, n_levels, cls_value, box_value)) {
         goto fail; // status says that this is no failure
     }
-    EDT_TRY_GOTO(edt_op_infer(&d->desc, err));
-    if (backend->table->supports(backend, &d->desc, NULL) != EDT_OK) {
+    if (edt_op_infer(&d->desc, NULL) != EDT_OK ||
+        backend->table->supports(backend, &d->desc, NULL) != EDT_OK) {
         goto fail;
     }
     EDT_TRY_GOTO(allocate(d, anchors, err));

@@ -109,7 +109,7 @@ static int64_t make_segments(edt_param_segment *segments)
 {
     int64_t offset = 0;
     for (int i = 0; i < N_SEGMENTS; ++i) {
-        const int64_t n = i == 4 ? 50001 : i == 9 ? 16384 : 1 + 37 * i % 91;
+        const int64_t n = i == 4 ? 50001 : i == 9 ? 16384 : i == 11 ? 300007 : 1 + 37 * i % 91;
         segments[i] = (edt_param_segment){.offset = offset,
                                           .n = n,
                                           .update = i % 5 != 3,

@@ -10,7 +10,7 @@ namespace
 using edt::load;
 using edt::packet;
 
-enum { THREADS = 256, DECIDE_THREADS = 1024 };
+enum { THREADS = 256, DECIDE_THREADS = 1024, FEW_PIECES = 8 };
 
 // Calls `each` with every element's index for the pieces' threads: four at a time where the
 // piece is aligned to packets.
@@ -76,7 +76,7 @@ __device__ inline void move_scale(float *scale, bool finite)
     scale[1] = good >= (float)EDT_LOSS_SCALE_PERIOD ? 0.0F : good;
 }
 
-// A warp per segment.
+// A thread per segment of few pieces, which nearly all are, a warp for each of the others.
 __global__ void __launch_bounds__(DECIDE_THREADS) decide(edt_cuda_optimizer a)
 {
     const int lane = (int)(threadIdx.x % 32);
@@ -84,22 +84,39 @@ __global__ void __launch_bounds__(DECIDE_THREADS) decide(edt_cuda_optimizer a)
     double raw_square = 0;
     double square = 0; // after the clipping per tensor
     double l2 = 0;
+    const auto take = [&](int64_t s, double of_tensor, double values) {
+        const double factor = clip ? a.clip / fmax(sqrt(of_tensor), a.clip) : 1.0;
+        a.factors[s] = factor;
+        raw_square += of_tensor;
+        square += of_tensor * factor * factor;
+        l2 += 0.5 * values;
+    };
+    for (int64_t s = threadIdx.x; s < a.n_segments; s += DECIDE_THREADS) {
+        const edt_cuda_segment segment = a.segments[s];
+        if (segment.n_pieces <= FEW_PIECES) {
+            double of_tensor = 0;
+            double values = 0;
+            for (int64_t i = 0; i < segment.n_pieces; ++i) {
+                of_tensor += a.sum_g[segment.first_piece + i];
+                values += a.sum_v[segment.first_piece + i];
+            }
+            take(s, of_tensor, values);
+        }
+    }
     for (int64_t s = threadIdx.x / 32; s < a.n_segments; s += DECIDE_THREADS / 32) {
         const edt_cuda_segment segment = a.segments[s];
-        double of_tensor = 0;
-        double values = 0;
-        for (int64_t i = lane; i < segment.n_pieces; i += 32) {
-            of_tensor += a.sum_g[segment.first_piece + i];
-            values += a.sum_v[segment.first_piece + i];
-        }
-        of_tensor = edt::warp_sum(of_tensor);
-        values = edt::warp_sum(values);
-        const double factor = clip ? a.clip / fmax(sqrt(of_tensor), a.clip) : 1.0;
-        if (lane == 0) {
-            a.factors[s] = factor;
-            raw_square += of_tensor;
-            square += of_tensor * factor * factor;
-            l2 += 0.5 * values;
+        if (segment.n_pieces > FEW_PIECES) {
+            double of_tensor = 0;
+            double values = 0;
+            for (int64_t i = lane; i < segment.n_pieces; i += 32) {
+                of_tensor += a.sum_g[segment.first_piece + i];
+                values += a.sum_v[segment.first_piece + i];
+            }
+            of_tensor = edt::warp_sum(of_tensor);
+            values = edt::warp_sum(values);
+            if (lane == 0) {
+                take(s, of_tensor, values);
+            }
         }
     }
     raw_square = edt::block_sum<DECIDE_THREADS>(raw_square);
