@@ -82,6 +82,13 @@ cudaError_t launch_grid(const char *name, const void *kernel, dim3 grid, dim3 bl
 
 } // namespace edt_emulator
 
+static cudaError_t waited(cudaError_t code)
+{
+    const std::lock_guard<std::recursive_mutex> guard(device_lock);
+    memory_close();
+    return code;
+}
+
 extern "C" {
 
 cudaError_t cudaGetDeviceCount(int *out_n)
@@ -299,7 +306,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n_bytes, cudaMemc
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t n_bytes, cudaMemcpyKind kind)
 {
-    return cudaMemcpyAsync(to, from, n_bytes, kind, nullptr);
+    return waited(cudaMemcpyAsync(to, from, n_bytes, kind, nullptr));
 }
 
 cudaError_t cudaMemsetAsync(void *at, int value, size_t n_bytes, cudaStream_t stream)
@@ -319,7 +326,7 @@ cudaError_t cudaMemsetAsync(void *at, int value, size_t n_bytes, cudaStream_t st
 
 cudaError_t cudaMemset(void *at, int value, size_t n_bytes)
 {
-    return cudaMemsetAsync(at, value, n_bytes, nullptr);
+    return waited(cudaMemsetAsync(at, value, n_bytes, nullptr));
 }
 
 cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute attribute, int value)

@@ -1,5 +1,7 @@
 // Memory of the emulated device: each block has its own pages with closed pages before and
-// after it and known bytes around its edges. The host can touch it only while queued work runs.
+// after it and known bytes around its edges. The host can touch it only from when work is
+// queued until it waits for it: opening and closing for every kernel takes longer than the
+// kernels.
 #include "tests/cuda_emulator/emulator_state.h"
 
 #include <stdarg.h>
@@ -34,7 +36,7 @@ struct block {
 };
 std::map<uintptr_t, block> blocks; // by address
 size_t used_bytes = 0;
-int open_depth = 0;
+bool is_open = false; // to the host
 
 size_t page_bytes()
 {
@@ -106,32 +108,41 @@ cudaError_t fail(cudaError_t code, const char *format, ...)
     return code;
 }
 
+static void protect_all(int how)
+{
+    if (stays_open()) {
+        return;
+    }
+    for (const auto &[at, each] : blocks) {
+        if (!each.pinned) {
+            protect(each, how);
+        }
+    }
+}
+
 memory_open::memory_open()
 {
-    if (open_depth++ == 0 && !stays_open()) {
-        for (const auto &[at, each] : blocks) {
-            if (!each.pinned) {
-                protect(each, PROT_READ | PROT_WRITE);
-            }
-        }
+    if (!is_open) {
+        is_open = true;
+        protect_all(PROT_READ | PROT_WRITE);
     }
 }
 
 memory_open::~memory_open()
 {
-    if (--open_depth > 0) {
-        return;
-    }
     for (const auto &[at, each] : blocks) {
-        if (!each.pinned) {
-            if (!edges_whole(at, each)) {
-                fail(cudaErrorIllegalAddress, "%s wrote outside of a block of %zu bytes", what,
-                     each.n_bytes);
-            }
-            if (!stays_open()) {
-                protect(each, PROT_NONE);
-            }
+        if (!each.pinned && !edges_whole(at, each)) {
+            fail(cudaErrorIllegalAddress, "%s wrote outside of a block of %zu bytes", what,
+                 each.n_bytes);
         }
+    }
+}
+
+void memory_close()
+{
+    if (is_open) {
+        is_open = false;
+        protect_all(PROT_NONE);
     }
 }
 
@@ -159,7 +170,7 @@ cudaError_t memory_alloc(size_t n_bytes, bool pinned, void **out_at)
     memset(at + n_bytes, mark, rounded - n_bytes);
     if (!pinned) {
         used_bytes += inner;
-        if (open_depth == 0 && !stays_open()) {
+        if (!is_open) {
             protect(made, PROT_NONE);
         }
     }

@@ -202,6 +202,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
     const std::lock_guard<std::recursive_mutex> guard(device_lock);
+    memory_close();
     const cudaError_t code = check_stream(stream);
     if (code == cudaSuccess && stream != nullptr && stream->recording != nullptr) {
         return note(refuse(stream));
@@ -217,6 +218,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
 cudaError_t cudaDeviceSynchronize(void)
 {
     const std::lock_guard<std::recursive_mutex> guard(device_lock);
+    memory_close();
     if (!captures.empty()) {
         for (const auto &each : captures) {
             each->invalid = true;
@@ -301,6 +303,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
     const std::lock_guard<std::recursive_mutex> guard(device_lock);
+    memory_close();
     const cudaError_t code = check_event(event);
     if (code == cudaSuccess && event->recording != nullptr) {
         event->recording->invalid = true;

@@ -2,7 +2,8 @@
 // errors. All of it is one shared library, libedt_emulator.so, so that the emulated plug-ins
 // (cuda, nccl) see the same streams. Everything is serialised by one lock.
 //
-// Device memory is closed to the host (reading it faults) but while queued work runs.
+// Device memory is closed to the host (reading it faults) from when it waits until it queues
+// work again.
 #ifndef EDT_TESTS_CUDA_EMULATOR_EMULATOR_H
 #define EDT_TESTS_CUDA_EMULATOR_EMULATOR_H
 

@@ -22,13 +22,15 @@ cudaError_t note(cudaError_t code);             // of the calling thread, for cu
 cudaError_t forbid_in_capture(); // what a call that allocates returns while one captures
 void memory_sizes(size_t *out_free, size_t *out_total);
 
-// While one lives the host can touch device memory. The last one looks for writes outside of
-// blocks.
+// While one lives the host can touch device memory, and after it until memory_close. Looks for
+// writes outside of blocks in the end.
 struct memory_open {
     memory_open();
     ~memory_open();
     static const char *what; // for messages: what runs
 };
+// What every call that waits does.
+void memory_close();
 
 } // namespace edt_emulator
 

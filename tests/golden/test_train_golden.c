@@ -30,6 +30,7 @@ typedef struct run {
     const golden_file *file;
     bool exact; // computed in double
     const char *backend;
+    const char *only; // part of the file's name; NULL: all files
     golden_net net;
     int n_params;
     bool *frozen;
@@ -575,6 +576,9 @@ static void check_start(const run *r)
 static void check_file(const golden_file *file, void *user)
 {
     run *kind = user;
+    if (kind->only != NULL && strstr(golden_path(file), kind->only) == NULL) {
+        return;
+    }
     kind->n_files++;
     edt_error err = {0};
     run r = {.file = file, .exact = kind->exact, .backend = kind->backend};
@@ -612,7 +616,7 @@ static void check_file(const golden_file *file, void *user)
     run_destroy(&r);
 }
 
-static void check_all(const char *backend_name, bool exact)
+static void check_some(const char *backend_name, bool exact, const char *only)
 {
     EDT_TEST_NEEDS_DIR(edt_test_path(edt_test_golden_dir(), "model"));
     edt_error err = {0};
@@ -624,9 +628,14 @@ static void check_all(const char *backend_name, bool exact)
     }
     cr_assert_eq(status, EDT_OK, "%s", err.text);
     edt_backend_destroy(&backend);
-    run kind = {.exact = exact, .backend = backend_name};
+    run kind = {.exact = exact, .backend = backend_name, .only = only};
     golden_for_each("train", check_file, &kind);
     cr_assert_gt(kind.n_files, 0, "no file of this kind");
+}
+
+static void check_all(const char *backend_name, bool exact)
+{
+    check_some(backend_name, exact, NULL);
 }
 
 Test(train_golden, three_steps_in_double, .timeout = 600)
@@ -642,4 +651,10 @@ Test(train_golden, f32_on_ref, .timeout = 600)
 Test(train_golden, f32_on_cpu, .timeout = 600)
 {
     check_all("cpu", false);
+}
+
+// Small pictures and all losses: enough for a device that may be emulated.
+Test(train_golden, f32_on_cuda, .timeout = 600)
+{
+    check_some("cuda", false, "d0_sgd_128_iou");
 }
