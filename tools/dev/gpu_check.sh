@@ -29,7 +29,7 @@ logs=$output.logs
 cd "$(dirname "$0")" || exit 1
 top=$PWD
 mkdir -p "$logs"
-export EDT_GOLDEN_DIR=$top/golden EDT_DATA_DIR=$top/data OMP_WAIT_POLICY=passive
+export EDT_GOLDEN_DIR=$top/golden EDT_DATA_DIR=$top/data EDT_PLUGIN_DIR=$top/bin OMP_WAIT_POLICY=passive
 
 path=$top/lib
 for folder in $(python3 -c 'import glob, site
