@@ -34,7 +34,7 @@ struct block {
     size_t n_bytes;   // as asked for
     bool pinned;      // host memory
 };
-std::map<uintptr_t, block> blocks; // by address
+std::map<uintptr_t, block> &blocks = *new std::map<uintptr_t, block>; // by address
 size_t used_bytes = 0;
 bool is_open = false; // to the host
 

@@ -54,9 +54,11 @@ struct CUgraphExec_st {
 namespace
 {
 
-std::set<CUstream_st *> streams;
-std::set<CUevent_st *> events;
-std::set<std::shared_ptr<capture>> captures; // in progress
+// Never destroyed: plug-ins use them until the process has ended.
+std::set<CUstream_st *> &streams = *new std::set<CUstream_st *>;
+std::set<CUevent_st *> &events = *new std::set<CUevent_st *>;
+std::set<std::shared_ptr<capture>> &captures =
+    *new std::set<std::shared_ptr<capture>>; // in progress
 
 bool known(cudaStream_t stream)
 {
