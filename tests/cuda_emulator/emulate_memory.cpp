@@ -170,7 +170,7 @@ cudaError_t memory_alloc(size_t n_bytes, bool pinned, void **out_at)
     memset(at + n_bytes, mark, rounded - n_bytes);
     if (!pinned) {
         used_bytes += inner;
-        if (!is_open) {
+        if (!is_open && !stays_open()) {
             protect(made, PROT_NONE);
         }
     }
