@@ -212,6 +212,12 @@ edt_status edt_bench_run(const edt_hparams *hp, const edt_bench_options *o, edt_
         edt_backend_options bo = {.n_threads = b.n_threads};
         EDT_TRY(parse_precision(o->precision, err, &b.real, &bo.tf32));
         EDT_TRY(edt_backend_create(o->device, &bo, err, &b.backend));
+        if (bo.tf32 && b.backend->table->streams == NULL) {
+            status = edt_error_set(err, EDT_ERR_USAGE,
+                                   "--precision=tf32: device %s has no such products; use f32",
+                                   o->device);
+            goto fail;
+        }
         b.n_threads = b.backend->n_threads;
         edt_backend_describe(b.backend, text, sizeof text);
         EDT_INFO("%s; %s", b.machine, text);

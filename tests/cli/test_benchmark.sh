@@ -80,7 +80,10 @@ expect 2 "--input_image" --what=end_to_end "${small[@]}"
 expect 1 "$tmp/none" --what=decode --file_pattern="$tmp/none"
 expect 2 "efficientdet-d0" --model_name=efficientdet-z9
 expect 2 "image_size" --image_size=1
-expect 1 "CUDA" --device=cuda
+export CUDA_VISIBLE_DEVICES= # a machine that has a GPU shows none
+expect 1 "device cuda" --device=cuda
+expect 2 "tf32" --precision=tf32
+expect 1 "bf16" --precision=bf16 --what=network --image_size=128
 : >"$tmp/empty.tfrecord"
 expect 1 "hold no record" --what=decode --file_pattern="$tmp/empty.tfrecord"
 expect 1 "JPEG" --what=end_to_end --input_image="$bin" "${small[@]}"
