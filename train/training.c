@@ -260,13 +260,15 @@ edt_status edt_training_until(edt_training *r, int64_t until, const edt_batch *f
             break;
         }
         ++w.n_steps;
+        // Before a line of metrics starts a new window, after the values were read.
         const double seconds = edt_clock_now_s() - w.begin_s;
-        edt_progress_update(
-            &progress, r->state.global_step, "epoch %.2f loss %.4f %.1f images/s wait %.0f%%",
-            (double)r->state.global_step / r->schedule.steps_per_epoch, r->last.loss,
-            (double)(w.n_steps * o->train_batch_size) / seconds,
-            100.0 * (edt_loader_get_stats(r->loader).wait_seconds - w.wait_begin_s) / seconds);
+        const double waited = edt_loader_get_stats(r->loader).wait_seconds - w.wait_begin_s;
+        const double images = (double)(w.n_steps * o->train_batch_size);
         status = finish_step(r, until, fixed_batch == NULL, &w, err);
+        edt_progress_update(&progress, r->state.global_step,
+                            "epoch %.2f loss %.4f %.1f images/s wait %.0f%%",
+                            (double)r->state.global_step / r->schedule.steps_per_epoch,
+                            r->last.loss, images / seconds, 100.0 * waited / seconds);
     }
     if (status == EDT_OK) {
         status = collect(r, err);
