@@ -48,6 +48,7 @@ typedef struct launch {
     int first_failed; // rank, -1: none
     double failed_at_s;
     bool has_asked;
+    bool is_interrupted; // by a signal that was passed on: ranks are expected to end
 } launch;
 
 bool edt_launch_is_rank(void)
@@ -184,6 +185,12 @@ static bool has_failed(const child *c)
     return !(WIFEXITED(c->wait_status) && WEXITSTATUS(c->wait_status) == 0);
 }
 
+static void note_failure(launch *l, int rank)
+{
+    l->first_failed = rank;
+    l->failed_at_s = edt_clock_now_s();
+}
+
 static void report_failure(launch *l, int rank)
 {
     child *c = &l->children[rank];
@@ -206,8 +213,7 @@ static void report_failure(launch *l, int rank)
     }
     edt_error ignored;
     (void)edt_shm_area_post_abort(l->area_fd, what, &ignored);
-    l->first_failed = rank;
-    l->failed_at_s = edt_clock_now_s();
+    note_failure(l, rank);
 }
 
 static void reap(launch *l)
@@ -218,7 +224,11 @@ static void reap(launch *l)
             waitpid(c->pid, &c->wait_status, WNOHANG) == c->pid) {
             c->has_ended = true;
             if (has_failed(c) && l->first_failed < 0) {
-                report_failure(l, r);
+                if (l->is_interrupted && WIFEXITED(c->wait_status)) {
+                    note_failure(l, r); // it has said so itself
+                } else {
+                    report_failure(l, r);
+                }
             }
         }
     }
@@ -229,6 +239,7 @@ static void take_signals(launch *l)
     struct signalfd_siginfo info;
     while (read(l->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo != SIGCHLD) {
+            l->is_interrupted = true;
             (void)kill(-l->group, (int)info.ssi_signo);
         }
     }

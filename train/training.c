@@ -44,7 +44,8 @@ static edt_status save(edt_training *r, edt_error *err)
                                      edt_step_frozen(r->step), &r->state, err));
     }
     r->saved_step = r->state.global_step;
-    return EDT_OK;
+    // Nobody leaves, and thereby seems to have failed, while rank 0 still writes.
+    return edt_comm_barrier(r->comm, err);
 }
 
 static edt_status write_metrics(edt_training *r, const edt_step_metrics *m, window *w,

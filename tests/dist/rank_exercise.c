@@ -62,7 +62,7 @@ static edt_status run(edt_comm *comm, const char *what, edt_error *err)
     if (strcmp(what, "sums") != 0 && edt_comm_rank(comm) == edt_comm_world_size(comm) - 1) {
         (void)fprintf(stderr, "rank %d will now %s\n", edt_comm_rank(comm), what);
         if (strcmp(what, "die") == 0) {
-            (void)raise(SIGSEGV);
+            (void)raise(SIGKILL);
         } else if (strcmp(what, "abort") == 0) {
             EDT_FAIL(err, EDT_ERR_INVALID, "exercise of giving up");
         } else {

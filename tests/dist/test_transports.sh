@@ -25,7 +25,7 @@ for n in 2 4; do
 done
 
 self 3 die 60 && fail "a rank died, and all was well"
-says 'rank 2 \(process [0-9]+\) was killed by signal 11'
+says 'rank 2 \(process [0-9]+\) was killed by signal 9'
 says '^    rank 2 will now die'
 says '^E .*rank 2 \(process [0-9]+\) was killed'
 self 3 abort 60 && fail "a rank gave up, and all was well"
