@@ -69,4 +69,7 @@ function(edt_plugin_properties target folder)
     C_VISIBILITY_PRESET hidden CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden
     VISIBILITY_INLINES_HIDDEN ON)
   target_link_options(${target} PRIVATE LINKER:--exclude-libs,ALL)
+  if(NOT EDT_SANITIZE) # whose runtime is in the program
+    target_link_options(${target} PRIVATE LINKER:-z,defs)
+  endif()
 endfunction()
