@@ -86,8 +86,9 @@ static edt_status streams_event_create(edt_backend *base, edt_error *err, edt_ev
     if (event == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for an event");
     }
+    // A host thread that waits leaves its core to the loader's.
     const edt_status status =
-        edt_cuda_check(cudaEventCreateWithFlags(&event->event, cudaEventDefault),
+        edt_cuda_check(cudaEventCreateWithFlags(&event->event, cudaEventBlockingSync),
                        "cudaEventCreateWithFlags", err);
     if (status != EDT_OK) {
         edt_mem_free(event);
@@ -190,8 +191,11 @@ static edt_status streams_capture_end(edt_backend *base, edt_error *err,
         status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for a capture");
         goto fail;
     }
-    EDT_TRY_GOTO(edt_cuda_check(cudaGraphInstantiate(&capture->exec, graph, 0),
-                                "cudaGraphInstantiate", err));
+    // Sums over ranks keep the priority of their stream, instead of all having that of this
+    // one.
+    EDT_TRY_GOTO(edt_cuda_check(
+        cudaGraphInstantiate(&capture->exec, graph, cudaGraphInstantiateFlagUseNodePriority),
+        "cudaGraphInstantiate", err));
     EDT_TRY_GOTO(
         edt_cuda_check(cudaGraphUpload(capture->exec, stream), "cudaGraphUpload", err));
     (void)cudaGraphDestroy(graph);
