@@ -41,8 +41,14 @@ static edt_status check(cudnnStatus_t code, const char *what, edt_error *err)
     }
     char more[256] = "";
     cudnnGetLastErrorString(more, sizeof more);
-    EDT_FAIL(err, EDT_ERR_DEVICE, "cuDNN: %s failed: %s (status %d)%s%s", what,
-             cudnnGetErrorString(code), (int)code, more[0] == '\0' ? "" : ": ", more);
+    // What the library does not offer, or (unequal paddings, in some versions) not even lets be
+    // described, may be had in another way.
+    const int kind = (int)code / 1000 * 1000;
+    const bool refused =
+        kind == (int)CUDNN_STATUS_NOT_SUPPORTED || kind == (int)CUDNN_STATUS_BAD_PARAM;
+    EDT_FAIL(err, refused ? EDT_ERR_UNSUPPORTED : EDT_ERR_DEVICE,
+             "cuDNN: %s failed: %s (status %d)%s%s", what, cudnnGetErrorString(code), (int)code,
+             more[0] == '\0' ? "" : ": ", more);
 }
 
 #define DNN_TRY(call, err) EDT_TRY(check((call), #call, (err)))
