@@ -90,8 +90,12 @@ edt_cuda_patches edt_cuda_patches_of(const edt_cuda_conv_geometry *g, edt_dtype 
     edt_cuda_patches p = {.images = g->n, .k = g->kh * g->kw * g->ci};
     p.stride = ceil_div(p.k, fit) * fit;
     const int64_t image_bytes = g->ho * g->wo * p.stride * (int64_t)edt_dtype_bytes(real);
-    while (p.images > 1 && (g->n % p.images != 0 || p.images * image_bytes > most_bytes)) {
-        p.images--;
+    // A part of y begins where the library may read 16 bytes at once.
+    const int64_t y_bytes = g->ho * g->wo * g->co * (int64_t)edt_dtype_bytes(real);
+    for (int64_t images = g->n; images > 0 && p.images * image_bytes > most_bytes; images--) {
+        if (g->n % images == 0 && images * y_bytes % 16 == 0) {
+            p.images = images;
+        }
     }
     p.n_parts = g->n / p.images;
     p.rows = p.images * g->ho * g->wo;
