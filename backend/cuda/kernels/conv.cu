@@ -2,7 +2,7 @@
 // of columns (bias gradients), batch norm folded into weights, filter layouts, explicit
 // padding.
 #include "backend/cuda/kernels/conv_kernels.h"
-#include "backend/cuda/kernels/device.cuh"
+#include "backend/cuda/kernels/rows.cuh"
 
 // Runs the statement with V the number of elements per access.
 #define CONV_VECTOR(vector, T, V, ...)                                                         \
@@ -37,7 +37,7 @@ template <typename T, int V> struct alignas(V * sizeof(T)) vec {
     T at[V];
 };
 
-template <typename T, int V> __global__ void bias_act(edt_cuda_bias_act p)
+template <typename T, int V, int A> __global__ void bias_act(edt_cuda_bias_act p)
 {
     const int64_t groups = p.c / V;
     const int64_t n = p.rows * groups;
@@ -62,7 +62,7 @@ template <typename T, int V> __global__ void bias_act(edt_cuda_bias_act p)
             } else if (bias_real != nullptr) {
                 value += edt::to_float(bias_real[c]);
             }
-            value = edt::act_value(p.act, value);
+            value = edt::act_at<A, T>(p.act, value);
             if (residual != nullptr) {
                 value += edt::to_float(r.at[j]);
             }
@@ -180,32 +180,55 @@ __global__ void unpack_weights(const float *from, int64_t rows, int64_t co, bool
     }
 }
 
-// One packet of one row per step.
-template <typename T> __global__ void gather(edt_cuda_gather p)
+// 32-bit divisions take a third of the time of 64-bit ones.
+__device__ inline int64_t quotient(int64_t a, int64_t b, bool small)
+{
+    return small ? (int64_t)((uint32_t)a / (uint32_t)b) : a / b;
+}
+
+// One packet of one row per step. CI and KW: channels and taps of a row of the window, 0: not
+// known at compile time.
+template <typename T, int CI, int KW> __global__ void gather(edt_cuda_gather p)
 {
     constexpr int V = edt::packet<T>::size;
+    const int ci = CI != 0 ? CI : (int)p.ci;
+    const int kw = KW != 0 ? KW : (int)p.kw;
+    const bool whole = ci % V == 0; // a packet belongs to one tap and is aligned
     const int64_t packets = p.stride / V;
     const int64_t n = p.images * p.ho * p.wo * packets;
+    const bool small = n <= INT32_MAX;
     const int64_t step = (int64_t)gridDim.x * THREADS;
     const T *x = static_cast<const T *>(p.x);
     T *rows = static_cast<T *>(p.rows);
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += step) {
-        const int64_t pixel = i / packets;
-        const int64_t row = pixel / p.wo;
-        const int64_t top = row % p.ho * p.sh - p.before_h;
-        const int64_t left = pixel % p.wo * p.sw - p.before_w;
-        const T *image = x + row / p.ho * p.h * p.w * p.ci;
+        const int64_t pixel = quotient(i, packets, small);
+        const int64_t row = quotient(pixel, p.wo, small);
+        const int64_t of_image = quotient(row, p.ho, small);
+        const int64_t top = (row - of_image * p.ho) * p.sh - p.before_h;
+        const int64_t left = (pixel - row * p.wo) * p.sw - p.before_w;
+        const T *image = x + of_image * p.h * p.w * ci;
+        const int first = (int)(i - pixel * packets) * V;
         edt::packet<T> out;
+#pragma unroll
         for (int j = 0; j < V; ++j) {
             // Indices inside a window are small: 32-bit divisions.
-            const int e = (int)(i % packets) * V + j;
-            const int tap = e / (int)p.ci;
-            const int64_t y_at = top + tap / (int)p.kw;
-            const int64_t x_at = left + tap % (int)p.kw;
+            const int e = first + j;
+            const int tap = e / ci;
+            const int64_t y_at = top + tap / kw;
+            const int64_t x_at = left + tap % kw;
             const bool inside =
                 e < (int)p.k && y_at >= 0 && y_at < p.h && x_at >= 0 && x_at < p.w;
-            out.at[j] = inside ? image[(y_at * p.w + x_at) * p.ci + e % (int)p.ci]
-                               : edt::from_float<T>(0.0F);
+            const T *at = image + (y_at * p.w + x_at) * ci + e % ci;
+            if (whole) {
+                for (int k = 0; k < V; ++k) {
+                    out.at[k] = edt::from_float<T>(0.0F);
+                }
+                if (inside) {
+                    out = edt::load(at);
+                }
+                break;
+            }
+            out.at[j] = inside ? *at : edt::from_float<T>(0.0F);
         }
         edt::store(rows + i * V, out);
     }
@@ -251,9 +274,11 @@ cudaError_t edt_cuda_launch_bias_act(const edt_cuda_bias_act *p, cudaStream_t st
 {
     return EDT_CUDA_REAL(p->real, T, {
         return CONV_VECTOR(edt_cuda_conv_vector(p->real, p->c), T, V, {
-            void (*kernel)(edt_cuda_bias_act) = bias_act<T, V>;
-            return EDT_CUDA_LAUNCH(kernel, dim3((unsigned)p->n_blocks), dim3(THREADS), 0,
-                                   stream, *p);
+            return EDT_CUDA_ACT(p->act, A, {
+                void (*kernel)(edt_cuda_bias_act) = bias_act<T, V, A>;
+                return EDT_CUDA_LAUNCH(kernel, dim3((unsigned)p->n_blocks), dim3(THREADS), 0,
+                                       stream, *p);
+            });
         });
     });
 }
@@ -312,7 +337,8 @@ cudaError_t edt_cuda_launch_unpack_weights(const float *from, int64_t rows, int6
 cudaError_t edt_cuda_launch_gather(const edt_cuda_gather *p, cudaStream_t stream)
 {
     return EDT_CUDA_REAL(p->real, T, {
-        void (*kernel)(edt_cuda_gather) = gather<T>;
+        void (*kernel)(edt_cuda_gather) =
+            p->ci == 3 && p->kw == 3 ? gather<T, 3, 3> : gather<T, 0, 0>;
         return EDT_CUDA_LAUNCH(kernel, dim3((unsigned)p->n_blocks), dim3(THREADS), 0, stream,
                                *p);
     });

@@ -43,11 +43,12 @@ template <int N> struct epilogue {
 };
 
 // Not inlined: seven activations times all values of a thread would be most of the code.
+template <bool FAST>
 __device__ __noinline__ packet<float> activate(edt_act act, packet<float> p)
 {
 #pragma unroll
     for (int v = 0; v < packet<float>::size; ++v) {
-        p.at[v] = edt::act_value(act, p.at[v]);
+        p.at[v] = edt::act_value<FAST>(act, p.at[v]);
     }
     return p;
 }
@@ -135,7 +136,7 @@ __global__ void __launch_bounds__(EDT_CUDA_STRIP_THREADS)
                 for (int j = 0; j < packet<float>::size; ++j) {
                     p.at[j] = (sum[t][v + j] - e.mean[v + j]) * e.scale[v + j] + e.beta[v + j];
                 }
-                p = activate(bn.act, p);
+                p = activate<sizeof(T) == 2>(bn.act, p);
 #pragma unroll
                 for (int j = 0; j < packet<float>::size; ++j) {
                     sum[t][v + j] = p.at[j];
@@ -259,7 +260,8 @@ __global__ void forward_elements(edt_cuda_depthwise_window g, const T *__restric
         }
         if (bn.gamma != NULL) {
             const float scale = bn.gamma[at.c] / sqrtf(bn.mv[at.c] + bn.epsilon);
-            sum = edt::act_value(bn.act, (sum - bn.mm[at.c]) * scale + bn.beta[at.c]);
+            sum = edt::act_value<sizeof(T) == 2>(bn.act,
+                                                 (sum - bn.mm[at.c]) * scale + bn.beta[at.c]);
         }
         y[i] = from_float<T>(sum);
     }

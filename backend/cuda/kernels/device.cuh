@@ -86,10 +86,13 @@ template <typename T> __device__ inline void store(T *to, const packet<T> &p)
     *reinterpret_cast<packet<T> *>(to) = p;
 }
 
-// spec/model.md: the activations and, from the value before, their derivative.
-__device__ inline float sigmoid(float v)
+// spec/model.md: the activations and, from the value before, their derivative. FAST: for
+// results that are kept in 16 bits, where the device's own exponential and reciprocal (relative
+// errors of some 1e-6) make no difference; the exact ones take three times the instructions,
+// enough to hold up kernels that should wait for memory only.
+template <bool FAST> __device__ inline float sigmoid(float v)
 {
-    return 1.0F / (1.0F + expf(-v));
+    return FAST ? __fdividef(1.0F, 1.0F + __expf(-v)) : 1.0F / (1.0F + expf(-v));
 }
 
 __device__ inline float softplus(float v)
@@ -97,25 +100,25 @@ __device__ inline float softplus(float v)
     return fmaxf(v, 0.0F) + log1pf(expf(-fabsf(v)));
 }
 
-__device__ inline float act_value(edt_act act, float v)
+template <bool FAST> __device__ inline float act_value(edt_act act, float v)
 {
     switch (act) {
-    case EDT_ACT_SWISH: return v * sigmoid(v);
+    case EDT_ACT_SWISH: return v * sigmoid<FAST>(v);
     case EDT_ACT_RELU6: return fminf(fmaxf(v, 0.0F), 6.0F);
     case EDT_ACT_RELU: return fmaxf(v, 0.0F);
     case EDT_ACT_HSWISH: return v * fminf(fmaxf(v + 3.0F, 0.0F), 6.0F) * (1.0F / 6.0F);
     case EDT_ACT_MISH: return v * tanhf(softplus(v));
-    case EDT_ACT_SIGMOID: return sigmoid(v);
+    case EDT_ACT_SIGMOID: return sigmoid<FAST>(v);
     case EDT_ACT_NONE: break;
     }
     return v;
 }
 
-__device__ inline float act_slope(edt_act act, float v)
+template <bool FAST> __device__ inline float act_slope(edt_act act, float v)
 {
     switch (act) {
     case EDT_ACT_SWISH: {
-        const float s = sigmoid(v);
+        const float s = sigmoid<FAST>(v);
         return s * (1.0F + v * (1.0F - s));
     }
     case EDT_ACT_RELU6: return v > 0.0F && v < 6.0F ? 1.0F : 0.0F;
@@ -124,10 +127,10 @@ __device__ inline float act_slope(edt_act act, float v)
         return v <= -3.0F ? 0.0F : v >= 3.0F ? 1.0F : (2.0F * v + 3.0F) * (1.0F / 6.0F);
     case EDT_ACT_MISH: {
         const float t = tanhf(softplus(v));
-        return t + v * (1.0F - t * t) * sigmoid(v);
+        return t + v * (1.0F - t * t) * sigmoid<FAST>(v);
     }
     case EDT_ACT_SIGMOID: {
-        const float s = sigmoid(v);
+        const float s = sigmoid<FAST>(v);
         return s * (1.0F - s);
     }
     case EDT_ACT_NONE: break;

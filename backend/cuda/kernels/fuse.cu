@@ -105,7 +105,7 @@ __global__ void forward_kernel(edt_cuda_rows rows, edt_cuda_fuse fuse, T *y)
                 for (int j = 1; j < M; ++j) {
                     sum += to_float(v[j].at[i]) * weight[j][i];
                 }
-                v[0].at[i] = from_float<T>(edt::act_at<A>(fuse.act, sum));
+                v[0].at[i] = from_float<T>(edt::act_at<A, T>(fuse.act, sum));
             }
             store_run(y + at, v[0]);
         },
@@ -175,7 +175,7 @@ EDT_CUDA_ROW_KERNEL backward_kernel(edt_cuda_rows rows, edt_cuda_fuse fuse, bool
                 for (int j = 1; j < M; ++j) {
                     sum += to_float(v[j].at[i]) * weight[j][i];
                 }
-                const float dz = to_float(v[M].at[i]) * edt::slope_at<A>(fuse.act, sum);
+                const float dz = to_float(v[M].at[i]) * edt::slope_at<A, T>(fuse.act, sum);
                 for (int j = 0; j < M; ++j) {
                     sums.add(j, i, dz * to_float(v[j].at[i]));
                     v[j].at[i] = from_float<T>(dz * weight[j][i]);

@@ -53,23 +53,30 @@ struct focal_settings {
     float alpha, gamma, label_smoothing;
 };
 
+// FAST as in device.cuh; log(1 + e) is a polynomial where 1 + e would lose digits of e.
+template <bool FAST>
 __device__ inline float focal_element(const focal_settings &f, float x, bool positive,
                                       float *out_slope)
 {
-    const float e = expf(-fabsf(x));
-    const float l = log1pf(e);
+    const float e = FAST ? __expf(-fabsf(x)) : expf(-fabsf(x));
+    const float l = !FAST       ? log1pf(e)
+                    : e < 0.02F ? e * (1.0F - e * (0.5F - e * (1.0F / 3.0F - e * 0.25F)))
+                                : __logf(1.0F + e);
     const float softplus = fmaxf(x, 0.0F) + l;
-    const float larger = 1.0F / (1.0F + e); // of p and 1 - p
+    // Of p and 1 - p.
+    const float larger = FAST ? __fdividef(1.0F, 1.0F + e) : 1.0F / (1.0F + e);
     const float p = x >= 0.0F ? larger : e * larger;
     const float s = (positive ? 1.0F - f.label_smoothing : 0.0F) + 0.5F * f.label_smoothing;
     const float ce = softplus - x * s;
     if (positive) {
-        const float mod = f.alpha * expf(-f.gamma * softplus);
+        const float power = -f.gamma * softplus;
+        const float mod = f.alpha * (FAST ? __expf(power) : expf(power));
         *out_slope = mod * ((p - s) - f.gamma * p * ce);
         return mod * ce;
     }
     const float q = x >= 0.0F ? e * larger : larger; // 1 - p without cancellation
-    const float mod = (1.0F - f.alpha) * expf(-f.gamma * (fmaxf(-x, 0.0F) + l));
+    const float power = -f.gamma * (fmaxf(-x, 0.0F) + l);
+    const float mod = (1.0F - f.alpha) * (FAST ? __expf(power) : expf(power));
     *out_slope = mod * ((p - s) + f.gamma * q * ce);
     return mod * ce;
 }
@@ -122,6 +129,7 @@ __global__ void __launch_bounds__(THREADS) focal_tiles(edt_cuda_level_loss a)
                         if (n_here == N) {
                             x = load(logits + tile + at);
                         } else {
+#pragma unroll
                             for (int j = 0; j < N; ++j) {
                                 x.at[j] =
                                     j < n_here ? logits[tile + at + j] : from_float<T>(0.0F);
@@ -129,7 +137,8 @@ __global__ void __launch_bounds__(THREADS) focal_tiles(edt_cuda_level_loss a)
                         }
                         loaded = true;
                     }
-                    part += focal_element(f, to_float(x.at[i]), (int32_t)k == target, &slope);
+                    part += focal_element<sizeof(T) == 2>(f, to_float(x.at[i]),
+                                                          (int32_t)k == target, &slope);
                 }
                 slopes.at[i] = from_float<T>(slope * factor);
                 if (++k == n_classes && i + 1 < n_here) {
@@ -146,8 +155,11 @@ __global__ void __launch_bounds__(THREADS) focal_tiles(edt_cuda_level_loss a)
                 if (n_here == N) {
                     edt::store(gradient + tile + at, slopes);
                 } else {
-                    for (int i = 0; i < n_here; ++i) {
-                        gradient[tile + at + i] = slopes.at[i];
+#pragma unroll
+                    for (int i = 0; i < N; ++i) {
+                        if (i < n_here) {
+                            gradient[tile + at + i] = slopes.at[i];
+                        }
                     }
                 }
             }

@@ -87,7 +87,7 @@ __global__ void act_kernel(edt_act act, int64_t n, const T *x, T *y)
         run<T, V> v = load_run<T, V>(x + at);
 #pragma unroll
         for (int i = 0; i < V; ++i) {
-            v.at[i] = from_float<T>(edt::act_at<A>(act, to_float(v.at[i])));
+            v.at[i] = from_float<T>(edt::act_at<A, T>(act, to_float(v.at[i])));
         }
         store_run(y + at, v);
     });
@@ -103,7 +103,7 @@ __global__ void act_bwd_kernel(edt_act act, int64_t n, const T *dy, const T *x, 
 #pragma unroll
         for (int i = 0; i < V; ++i) {
             g.at[i] =
-                from_float<T>(to_float(g.at[i]) * edt::slope_at<A>(act, to_float(v.at[i])));
+                from_float<T>(to_float(g.at[i]) * edt::slope_at<A, T>(act, to_float(v.at[i])));
         }
         store_run(dx + at, g);
     });

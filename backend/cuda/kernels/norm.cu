@@ -130,7 +130,7 @@ __device__ inline void apply_rows(const edt_cuda_rows &rows, const row_place &pl
 #pragma unroll
             for (int i = 0; i < V; ++i) {
                 const float z = (to_float(v[0].at[i]) - shift[i]) * scale[i] + beta[i];
-                v[0].at[i] = from_float<T>(edt::act_at<A>(act, z));
+                v[0].at[i] = from_float<T>(edt::act_at<A, T>(act, z));
             }
             store_run(y + at, v[0]);
         },
@@ -206,12 +206,13 @@ template <int V> struct channel_norms {
         }
     }
 
-    template <int A>
+    template <int A, typename T>
     __device__ inline float slope(edt_act act, int i, float x, float dy, float *out_xhat) const
     {
         *out_xhat = (x - mean[i]) * invstd[i];
-        return A == EDT_ACT_NONE ? dy
-                                 : dy * edt::slope_at<A>(act, *out_xhat * gamma[i] + beta[i]);
+        return A == EDT_ACT_NONE
+                   ? dy
+                   : dy * edt::slope_at<A, T>(act, *out_xhat * gamma[i] + beta[i]);
     }
 };
 
@@ -227,8 +228,8 @@ __device__ inline void sum_slopes(const edt_cuda_rows &rows, const row_place &pl
 #pragma unroll
             for (int i = 0; i < V; ++i) {
                 float xhat;
-                const float dz = norms.template slope<A>(bwd.act, i, to_float(v[1].at[i]),
-                                                         to_float(v[0].at[i]), &xhat);
+                const float dz = norms.template slope<A, T>(bwd.act, i, to_float(v[1].at[i]),
+                                                            to_float(v[0].at[i]), &xhat);
                 sums.batch[0][i] += dz;
                 sums.batch[1][i] += dz * xhat;
             }
@@ -285,8 +286,8 @@ __device__ inline void apply_slopes(const edt_cuda_rows &rows, const row_place &
 #pragma unroll
             for (int i = 0; i < V; ++i) {
                 float xhat;
-                const float dz = norms.template slope<A>(bwd.act, i, to_float(v[1].at[i]),
-                                                         to_float(v[0].at[i]), &xhat);
+                const float dz = norms.template slope<A, T>(bwd.act, i, to_float(v[1].at[i]),
+                                                            to_float(v[0].at[i]), &xhat);
                 v[0].at[i] = from_float<T>(norms.gamma[i] * norms.invstd[i] *
                                            (dz - mean_dz[i] - xhat * mean_dz_xhat[i]));
             }

@@ -65,13 +65,14 @@ template <int V> __device__ inline void load_channels(const float *from, float (
     }
 }
 
-template <int A> __device__ inline float act_at(edt_act act, float v)
+// T: the type of the result.
+template <int A, typename T> __device__ inline float act_at(edt_act act, float v)
 {
-    return act_value(A < 0 ? act : (edt_act)A, v);
+    return act_value<sizeof(T) == 2>(A < 0 ? act : (edt_act)A, v);
 }
-template <int A> __device__ inline float slope_at(edt_act act, float v)
+template <int A, typename T> __device__ inline float slope_at(edt_act act, float v)
 {
-    return act_slope(A < 0 ? act : (edt_act)A, v);
+    return act_slope<sizeof(T) == 2>(A < 0 ? act : (edt_act)A, v);
 }
 
 // Where a thread stands. Inactive threads still reach every barrier.
