@@ -45,6 +45,7 @@ typedef struct launch {
     int area_fd, signal_fd;
     pid_t group;
     sigset_t old_mask;
+    struct sigaction old_child_action;
     int first_failed; // rank, -1: none
     double failed_at_s;
     bool has_asked;
@@ -67,6 +68,7 @@ static edt_status make_environment(const edt_launch_options *o, int rank, int ar
         ++n;
     }
     char **env = edt_arena_alloc(arena, (n + N_OWN_VARIABLES + 1) * sizeof *env);
+    const int n_own = N_OWN_VARIABLES - (o->shares_devices ? 0 : 1);
     char *own[N_OWN_VARIABLES] = {
         edt_arena_printf(arena, "EDT_RANK=%d", rank),
         edt_arena_printf(arena, "EDT_WORLD_SIZE=%d", o->n_ranks),
@@ -76,11 +78,19 @@ static edt_status make_environment(const edt_launch_options *o, int rank, int ar
     if (env == NULL || own[0] == NULL || own[1] == NULL || own[2] == NULL || own[3] == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the environment of a rank");
     }
-    memcpy(env, environ, n * sizeof *env);
-    for (int i = 0; i < N_OWN_VARIABLES - (o->shares_devices ? 0 : 1); ++i) {
-        env[n++] = own[i];
+    size_t n_kept = 0;
+    for (size_t i = 0; i < n; ++i) {
+        bool is_replaced = false;
+        for (int k = 0; k < n_own; ++k) {
+            const size_t name_n = (size_t)(strchr(own[k], '=') - own[k]) + 1;
+            is_replaced |= strncmp(environ[i], own[k], name_n) == 0;
+        }
+        if (!is_replaced) {
+            env[n_kept++] = environ[i];
+        }
     }
-    env[n] = NULL;
+    memcpy(env + n_kept, own, (size_t)n_own * sizeof *own);
+    env[n_kept + (size_t)n_own] = NULL;
     *out_env = env;
     return EDT_OK;
 }
@@ -321,6 +331,7 @@ static void deinit(launch *l)
     }
     if (l->signal_fd >= 0) {
         (void)close(l->signal_fd);
+        (void)sigaction(SIGCHLD, &l->old_child_action, NULL);
         (void)sigprocmask(SIG_SETMASK, &l->old_mask, NULL);
     }
     if (l->area_fd >= 0) {
@@ -345,6 +356,9 @@ static edt_status catch_signals(launch *l, edt_error *err)
         (void)sigprocmask(SIG_SETMASK, &l->old_mask, NULL);
         return edt_error_set_errno(err, EDT_ERR_IO, code, "cannot read signals");
     }
+    // Who started us may have had it ignored: children would leave no word of how they ended.
+    const struct sigaction action = {.sa_handler = SIG_DFL};
+    (void)sigaction(SIGCHLD, &action, &l->old_child_action);
     return EDT_OK;
 }
 

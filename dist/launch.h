@@ -23,7 +23,8 @@ bool edt_launch_is_rank(void);
 // "[rank 1] " before each line. SIGINT and SIGTERM are passed on. When a rank dies, or ends
 // with another code than 0, the others are told why and get 30 seconds to leave; then they are
 // killed. out_exit_code: 0, or that of the first rank that failed (1 for a signal), which a
-// line on stderr names with its signal and the last lines it wrote. The caller ends with it.
+// line on stderr names with its signal and the last lines it wrote; a rank that ends with a
+// code after a signal was passed on has said so itself. The caller ends with it.
 edt_status edt_launch_run(const edt_launch_options *options, char **argv, edt_error *err,
                           int *out_exit_code);
 

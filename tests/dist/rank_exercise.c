@@ -1,17 +1,19 @@
 // A program for scripts: opens the communicator of the ranks it was started as, makes every
 // operation and prints, on rank 0, checksums of all results, which do not depend on the
 // transport.
-//   rank_exercise [sums|die|late|abort] [deadline_s]
+//   rank_exercise [sums|die|late|abort|stop] [deadline_s]
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/crc32c.h"
 #include "core/mem.h"
 #include "core/rng.h"
+#include "core/signal.h"
 #include "dist/comm.h"
 #include "dist/launch.h"
 
@@ -56,9 +58,23 @@ fail:
     return status;
 }
 
+// Leaves when it is asked to.
+static edt_status stop(edt_comm *comm, edt_error *err)
+{
+    const struct timespec nap = {.tv_nsec = 10 * 1000 * 1000};
+    (void)fprintf(stderr, "rank %d waits\n", edt_comm_rank(comm));
+    while (!edt_interrupt_requested()) {
+        (void)nanosleep(&nap, NULL);
+    }
+    return edt_interrupt_check(err);
+}
+
 static edt_status run(edt_comm *comm, const char *what, edt_error *err)
 {
     EDT_TRY(make_sums(comm, err));
+    if (strcmp(what, "stop") == 0) {
+        return stop(comm, err);
+    }
     if (strcmp(what, "sums") != 0 && edt_comm_rank(comm) == edt_comm_world_size(comm) - 1) {
         (void)fprintf(stderr, "rank %d will now %s\n", edt_comm_rank(comm), what);
         if (strcmp(what, "die") == 0) {
@@ -87,7 +103,10 @@ int main(int argc, char **argv)
         return code;
     }
     edt_comm *comm = NULL;
-    edt_status status = edt_comm_open(&options, &err, &comm);
+    edt_status status = strcmp(what, "stop") == 0 ? edt_interrupt_install(&err) : EDT_OK;
+    if (status == EDT_OK) {
+        status = edt_comm_open(&options, &err, &comm);
+    }
     if (status == EDT_OK && edt_comm_rank(comm) == 0) {
         (void)fprintf(stderr, "%s, %d ranks\n", edt_comm_kind(comm), edt_comm_world_size(comm));
     }

@@ -33,6 +33,21 @@ says '^E .*rank 2 on .* gave up: exercise of giving up'
 self 3 late 1 && fail "a rank was late, and all was well"
 says 'waited 1 s .*for rank 2 on '
 
+# What the supervisor inherits does not matter.
+EDT_RANK=1 NCCL_HOSTID=x self 2 && cmp "$tmp/out" "$tmp/shm_2" || fail "a variable from outside"
+env --ignore-signal=CHLD EXERCISE_RANKS=2 "$bin" >"$tmp/out" 2>"$tmp/err" ||
+  fail "an ignored SIGCHLD"
+
+# Ranks that stop because they were asked to are no failure.
+EXERCISE_RANKS=3 "$bin" stop 60 >"$tmp/out" 2>"$tmp/err" &
+pid=$!
+until [ "$(grep -c 'waits' "$tmp/err")" = 3 ]; do kill -0 $pid || fail "ended early"; done
+kill -TERM $pid
+wait $pid
+[ $? = 1 ] || fail "stopped ranks do not end with their code"
+[ "$(grep -c 'interrupted$' "$tmp/err")" -ge 1 ] || fail "nobody says that it was interrupted"
+grep -q 'ended with exit code' "$tmp/err" && fail "a rank that stops is taken for one that failed"
+
 # The ranks end with the supervisor's SIGTERM.
 EXERCISE_RANKS=2 "$bin" late 60 >"$tmp/out" 2>"$tmp/err" &
 pid=$!
