@@ -63,7 +63,8 @@ void edt_comm_parts_deinit(edt_comm_parts *parts);
 
 // Tells the other ranks that this one gives up: their current or next call fails with
 // EDT_ERR_DEVICE and `reason` ("rank 1 on host b gave up: ..."). All later calls here fail.
-// NULL and a communicator that failed already are fine.
+// NULL and a communicator that failed already are fine. Captures that hold sums of a device
+// communicator must be gone: NCCL would wait for their end.
 void edt_comm_abort(edt_comm *comm, const char *reason);
 // NULL is fine. A device communicator leaves the host one under it alone.
 void edt_comm_destroy(edt_comm *comm);

@@ -151,8 +151,8 @@ static void device_abort(edt_comm *comm, const char *reason)
     device_comm *c = (device_comm *)comm;
     edt_error err = {0};
     (void)keep(c, edt_error_set(&err, EDT_ERR_CANCELLED, "gave up: %s", reason), &err);
+    edt_comm_abort(c->host, reason); // first: what follows may take its time
     close_nccl(c, true);
-    edt_comm_abort(c->host, reason);
 }
 
 static void device_destroy(edt_comm *comm)

@@ -2,7 +2,8 @@
 // carries them out in order. A sum cuts its elements into one slice per rank: every rank gets
 // its slice from all others, adds the parts in the order of the ranks and sends the result to
 // all; short sums are added by everyone, for the sake of one exchange instead of two. Both ways
-// add in the same order.
+// add in the same order. One file, because the operations are the life of one thread and share
+// its state.
 #include "dist/comm_host.h"
 
 #include <inttypes.h>
@@ -45,7 +46,7 @@ typedef struct host_comm {
     // Under the mutex.
     op queue[MAX_QUEUED];
     int64_t n_queued, n_done; // since the start
-    bool is_open, closing;
+    bool is_open, aborting, closing;
     edt_status status; // the first failure; stays
     edt_error error;
     char abort_reason[EDT_ERROR_TEXT_BYTES / 2];
@@ -420,18 +421,24 @@ static void thread_main(void *ctx)
         }
         pthread_cond_broadcast(&c->changed);
     }
-    // A failure stays until the owner says goodbye, who may have a reason to give to the
-    // others.
-    while (!c->closing) {
+    // A failure stays until the owner gives it up, who may have a reason to tell the others.
+    while (!c->aborting && !c->closing) {
         pthread_cond_wait(&c->changed, &c->mutex);
     }
     const bool failed = c->status != EDT_OK;
     pthread_mutex_unlock(&c->mutex);
+    if (failed && c->transport != NULL) {
+        c->transport->table->post_abort(
+            c->transport, c->abort_reason[0] != '\0' ? c->abort_reason : c->error.text);
+    }
+    // The end of a failed MPI rank is the end of its process, which may have words to write
+    // first.
+    pthread_mutex_lock(&c->mutex);
+    while (!c->closing) {
+        pthread_cond_wait(&c->changed, &c->mutex);
+    }
+    pthread_mutex_unlock(&c->mutex);
     if (c->transport != NULL) {
-        if (failed) {
-            c->transport->table->post_abort(
-                c->transport, c->abort_reason[0] != '\0' ? c->abort_reason : c->error.text);
-        }
         c->transport->table->close(c->transport, failed);
     }
 }
@@ -524,7 +531,7 @@ static void host_abort(edt_comm *comm, const char *reason)
     }
     (void)edt_error_set(&err, EDT_ERR_CANCELLED, "%s", c->abort_reason);
     set_failed(c, EDT_ERR_CANCELLED, &err);
-    c->closing = true;
+    c->aborting = true;
     atomic_store(&c->cancelled, true);
     pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->mutex);

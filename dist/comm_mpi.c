@@ -69,14 +69,16 @@ static int piece_bytes(size_t message_bytes, size_t begin)
     return left < (size_t)MAX_PIECE_BYTES ? (int)left : MAX_PIECE_BYTES;
 }
 
+// A rank is late that has not sent, or, where this one only sends, not taken.
 static void find_late(mpi_transport *t, bool *out_late)
 {
-    for (int r = 0; r < t->base.world_size; ++r) {
+    const int world = t->base.world_size;
+    for (int i = 0; i < 2 * world; ++i) {
         int done = 1;
-        if (t->requests[r] != MPI_REQUEST_NULL) {
-            (void)MPI_Test(&t->requests[r], &done, MPI_STATUS_IGNORE);
+        if (t->requests[i] != MPI_REQUEST_NULL) {
+            (void)MPI_Test(&t->requests[i], &done, MPI_STATUS_IGNORE);
         }
-        out_late[r] = done == 0;
+        out_late[i % world] |= done == 0;
     }
 }
 

@@ -265,7 +265,7 @@ void edt_step_destroy(edt_step *s)
     if (s->prefetch != NULL) {
         edt_error ignored = {0};
         (void)s->backend->table->synchronize(s->backend, &ignored);
-        s->backend->table->streams->capture_destroy(s->backend, s->capture);
+        edt_step_drop_capture(s);
     }
     edt_prefetch_destroy(s->prefetch);
     edt_rank_sum_destroy(s->sum);
@@ -278,6 +278,14 @@ void edt_step_destroy(edt_step *s)
     edt_mem_free(s->staging);
     edt_mem_free(s->drop_draws);
     edt_mem_free(s);
+}
+
+void edt_step_drop_capture(edt_step *s)
+{
+    if (s != NULL && s->capture != NULL) {
+        s->backend->table->streams->capture_destroy(s->backend, s->capture);
+        s->capture = NULL;
+    }
 }
 
 edt_params *edt_step_params(edt_step *s)

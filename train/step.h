@@ -64,6 +64,9 @@ edt_status edt_step_create(const edt_hparams *hp, edt_backend *backend,
                            const edt_step_options *options, edt_error *err,
                            edt_step **out_step);
 void edt_step_destroy(edt_step *step);
+// Gives up the recording of a step, without waiting for the device: before edt_comm_abort of a
+// device communicator whose sums it holds. The next step records anew. NULL is fine.
+void edt_step_drop_capture(edt_step *step);
 
 edt_params *edt_step_params(edt_step *step);
 const edt_model *edt_step_model(const edt_step *step);

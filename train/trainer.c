@@ -322,6 +322,8 @@ edt_status edt_train_run(const edt_hparams *hp, const edt_train_options *options
     }
     // Before anything waits for ranks that may wait for this one.
     if (status != EDT_OK && !r.has_stopped) {
+        edt_comm_abort(options->comm, err->text);
+        edt_step_drop_capture(r.step);
         edt_comm_abort(r.comm, err->text);
     }
     edt_eval_loop_destroy(r.eval);
