@@ -111,8 +111,9 @@ static edt_status collect(edt_training *r, edt_error *err)
         return EDT_OK;
     }
     r->last = report.last;
-    const bool is_scaled = edt_step_get_options(r->step)->loss_scale > 0.0;
-    if (report.n_not_finite == 0 || (is_scaled && report.n_bad_losses == 0)) {
+    // Loss scaling overflows to find its scale, but not at the end of its range.
+    const bool seeks_scale = report.n_bad_losses == 0 && report.last.loss_scale > 1.0;
+    if (report.n_not_finite == 0 || seeks_scale) {
         return EDT_OK;
     }
     r->state.n_skipped += report.n_not_finite;
