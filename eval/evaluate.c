@@ -106,8 +106,10 @@ static edt_status add_detections(edt_coco_dt *dt, const edt_found_image *image, 
 }
 
 // The notes of all ranks, batch by batch and in each batch by rank: the order of the data set.
-static edt_status read_notes(const edt_comm_parts *parts, int world_size, edt_coco_dt *dt,
-                             record_truth *truth, edt_error *err, int64_t *out_n_images)
+// Ends with the batch that a single rank would have ended with.
+static edt_status read_notes(const edt_comm_parts *parts, int world_size, int64_t n_wanted,
+                             edt_coco_dt *dt, record_truth *truth, edt_error *err,
+                             int64_t *out_n_images)
 {
     edt_status status = EDT_OK;
     int64_t n_images = 0;
@@ -120,7 +122,8 @@ static edt_status read_notes(const edt_comm_parts *parts, int world_size, edt_co
         edt_found_reader_init(&readers[r], parts->data + parts->begin[r],
                               parts->begin[r + 1] - parts->begin[r]);
     }
-    for (int r = 0; edt_found_reader_has_more(&readers[r]); r = (r + 1) % world_size) {
+    for (int r = 0; n_images < n_wanted && edt_found_reader_has_more(&readers[r]);
+         r = (r + 1) % world_size) {
         const int64_t n = edt_found_read_batch(&readers[r]);
         for (int64_t i = 0; i < n; ++i) {
             edt_found_image image;
@@ -183,13 +186,14 @@ static edt_status run_loader(edt_predictor *predictor, edt_loader *loader, int64
 
 // Detections and, without a JSON, ground truth of what all ranks found; metrics from both.
 static edt_status finish(const edt_hparams *hp, const edt_comm_parts *parts, int world_size,
-                         bool from_records, int n_threads, edt_error *err, edt_evaluation *e)
+                         int64_t n_wanted, bool from_records, int n_threads, edt_error *err,
+                         edt_evaluation *e)
 {
     record_truth truth = {0};
     edt_status status = EDT_OK;
     EDT_TRY_GOTO(edt_coco_dt_create(err, &e->detections));
-    EDT_TRY_GOTO(read_notes(parts, world_size, e->detections, from_records ? &truth : NULL, err,
-                            &e->n_images));
+    EDT_TRY_GOTO(read_notes(parts, world_size, n_wanted, e->detections,
+                            from_records ? &truth : NULL, err, &e->n_images));
     if (from_records) {
         EDT_TRY_GOTO(truth_to_gt(hp, &truth, err, &e->gt));
     }
@@ -246,7 +250,8 @@ edt_status edt_evaluate(const edt_hparams *hp, edt_predictor *predictor, int64_t
     EDT_TRY_GOTO(
         edt_comm_gather(options->comm, false, found.bytes, found.n_bytes, err, &parts));
     if (rank == 0) {
-        EDT_TRY_GOTO(finish(hp, &parts, world_size, from_records, options->n_threads, err, &e));
+        EDT_TRY_GOTO(
+            finish(hp, &parts, world_size, wanted, from_records, options->n_threads, err, &e));
     }
     e.seconds = edt_clock_now_s() - start;
     edt_loader_destroy(loader);
@@ -276,7 +281,7 @@ edt_status edt_evaluate_batch(const edt_hparams *hp, edt_predictor *predictor,
     EDT_TRY_GOTO(
         edt_found_write(&found, batch, rows, edt_predictor_max_detections(predictor), err));
     EDT_TRY_GOTO(edt_comm_gather(NULL, false, found.bytes, found.n_bytes, err, &parts));
-    EDT_TRY_GOTO(finish(hp, &parts, 1, true, 0, err, &e));
+    EDT_TRY_GOTO(finish(hp, &parts, 1, batch->n_valid, true, 0, err, &e));
     *out_evaluation = e;
 fail:
     edt_found_deinit(&found);

@@ -28,7 +28,7 @@ hparams+=,drop_remainder=false
 flags() {
   echo "--model_name=efficientdet-d0 --train_batch_size=8 --num_examples_per_epoch=8 --seed=1
     --log_steps=1 --num_threads=1 --num_epochs=$1 --train_file_pattern=$tmp/train-*
-    --val_file_pattern=$tmp/val-* --eval_batch_size=2 --eval_samples=0"
+    --val_file_pattern=$tmp/val-* --eval_batch_size=2 --eval_samples=${samples:-0}"
 }
 # run NAME STEPS HPARAMS PROGRAM... : into $tmp/NAME, output in $tmp/NAME.log
 run() {
@@ -85,6 +85,14 @@ for n in 1 2 3; do
   grep 'Average' "$tmp/two.log" >"$tmp/eval_$n"
   cmp "$tmp/eval_1" "$tmp/eval_$n" || fail "evaluation on $n ranks differs"
 done
+samples=3
+for n in 1 3; do
+  run two 4 "" "$bin/train" --num_ranks=$n --mode=eval --eval_timeout=0 || fail "part, $n ranks"
+  grep -q 'evaluated 4 images' "$tmp/two.log" || fail "part, $n ranks: not two batches of 2"
+  grep 'Average' "$tmp/two.log" >"$tmp/part_$n"
+done
+cmp "$tmp/part_1" "$tmp/part_3" || fail "evaluation of a part differs"
+samples=0
 
 # in_background NAME STEPS: two ranks; the caller knows them once metrics of step 3 are written
 in_background() {
