@@ -6,12 +6,22 @@
 
 #include "core/plugin.h"
 
+static const char without_gpu[] = "device cuda (--device=cpu runs without a GPU)";
+
 edt_status edt_backend_cuda_plugin_open(edt_error *err, const edt_backend_plugin **out_plugin)
 {
     const void *symbol = NULL;
     EDT_TRY_CTX(edt_plugin_open("libedt_cuda.so", EDT_BACKEND_CUDA_SYMBOL, err, &symbol), err,
-                "device cuda (--device=cpu runs without a GPU)");
+                "%s", without_gpu);
     *out_plugin = symbol;
+    return EDT_OK;
+}
+
+edt_status edt_backend_cuda_count_devices(edt_error *err, int *out_n_devices)
+{
+    const edt_backend_plugin *plugin = NULL;
+    EDT_TRY(edt_backend_cuda_plugin_open(err, &plugin));
+    EDT_TRY_CTX(plugin->count_devices(err, out_n_devices), err, "%s", without_gpu);
     return EDT_OK;
 }
 
@@ -30,6 +40,8 @@ edt_status edt_backend_create(const char *name, const edt_backend_options *optio
     }
     if (strcmp(name, "cuda") == 0) {
         const edt_backend_plugin *plugin = NULL;
+        int n_devices;
+        EDT_TRY(edt_backend_cuda_count_devices(err, &n_devices));
         EDT_TRY(edt_backend_cuda_plugin_open(err, &plugin));
         return plugin->create(options, err, out_backend);
     }

@@ -156,11 +156,13 @@ typedef struct edt_backend_plugin {
     // Lines for people about driver, devices and libraries ("name: value\n"); at most n_bytes with
     // the closing 0. Says so where there is no device.
     void (*describe_machine)(char *out_text, size_t n_bytes);
-    // Devices that are visible to this process.
+    // Devices that are visible to this process, at least one; EDT_ERR_UNSUPPORTED says why there
+    // is none.
     edt_status (*count_devices)(edt_error *err, int *out_n_devices);
 } edt_backend_plugin;
 // The plug-in's table; fails as edt_backend_create("cuda") does where there is none.
 edt_status edt_backend_cuda_plugin_open(edt_error *err, const edt_backend_plugin **out_plugin);
+edt_status edt_backend_cuda_count_devices(edt_error *err, int *out_n_devices);
 
 // Best of several measurements, about half a second. EDT_ERR_UNSUPPORTED where the backend has
 // none (ref).

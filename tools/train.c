@@ -183,6 +183,17 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
          .given = &f->has_device,
          .choices = "cpu|ref|cuda",
          .help = "backend"},
+        {.name = "deterministic",
+         .type = EDT_CLI_BOOL,
+         .default_text = "true",
+         .target = &o->deterministic,
+         .help = "a GPU computes the same bytes in every run; without, its libraries' "
+                 "algorithms are chosen by the clock"},
+        {.name = "tf32",
+         .type = EDT_CLI_BOOL,
+         .default_text = "false",
+         .target = &o->tf32,
+         .help = "32-bit products on a GPU round their factors to TF32"},
         {.name = "num_ranks",
          .type = EDT_CLI_INT,
          .default_text = "0",
@@ -331,16 +342,8 @@ static edt_status count_ranks(const flags *f, edt_error *err, int *out_n)
     *out_n = 0;
     if (strcmp(f->options.device, "cuda") == 0) {
         // Before any file is looked at, and once instead of by every rank.
-        const edt_backend_plugin *plugin;
         int n_devices;
-        EDT_TRY(edt_backend_cuda_plugin_open(err, &plugin));
-        EDT_TRY(plugin->count_devices(err, &n_devices));
-        if (n_devices == 0) {
-            EDT_FAIL(
-                err, EDT_ERR_UNSUPPORTED,
-                "device cuda: this machine shows no GPU (nvidia-smi, CUDA_VISIBLE_DEVICES); "
-                "--device=cpu without --strategy trains on the CPU");
-        }
+        EDT_TRY(edt_backend_cuda_count_devices(err, &n_devices));
         if (f->num_ranks > n_devices && !f->share_device) {
             EDT_FAIL(err, EDT_ERR_USAGE,
                      "--num_ranks=%d but %d GPUs are visible; --share_device lets ranks share "
@@ -404,8 +407,9 @@ static edt_status run(int argc, char **argv, edt_arena *arena, edt_hparams *hp, 
     EDT_TRY(
         edt_comm_open(&(edt_comm_options){.deadline_s = hp->comm_deadline_s}, err, out_comm));
     if (f.num_ranks > 0 && edt_comm_world_size(*out_comm) != (int)f.num_ranks) {
-        EDT_FAIL(err, EDT_ERR_USAGE, "--num_ranks=%d, but the launcher started %d; leave it out",
-                 (int)f.num_ranks, edt_comm_world_size(*out_comm));
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "--num_ranks=%d, but the launcher started %d; leave it out", (int)f.num_ranks,
+                 edt_comm_world_size(*out_comm));
     }
     if (edt_comm_rank(*out_comm) > 0) {
         edt_log_set_level(EDT_LOG_ERROR);

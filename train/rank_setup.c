@@ -2,6 +2,7 @@
 #include "train/rank_setup.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -21,23 +22,24 @@ int edt_rank_setup_threads(const edt_comm *comm, int64_t wanted)
     return n < 1 ? 1 : n;
 }
 
-edt_status edt_rank_setup_backend(const char *device, edt_comm *comm, int n_threads,
-                                  edt_error *err, edt_backend **out_backend)
+edt_status edt_rank_setup_backend(const char *device, edt_comm *comm,
+                                  const edt_backend_options *wanted, edt_error *err,
+                                  edt_backend **out_backend)
 {
-    edt_backend_options options = {.n_threads = n_threads};
+    edt_backend_options options = *wanted;
     if (strcmp(device, "cuda") == 0) {
-        const edt_backend_plugin *plugin;
         int n_devices;
-        EDT_TRY(edt_backend_cuda_plugin_open(err, &plugin));
-        EDT_TRY(plugin->count_devices(err, &n_devices));
-        // One that sees a single device was given it by its launcher, or shares it.
-        if (n_devices > 1 && edt_comm_local_size(comm) > n_devices) {
+        EDT_TRY(edt_backend_cuda_count_devices(err, &n_devices));
+        // One that sees a single device was given it by its launcher. NCCL_HOSTID lets ranks
+        // share one (dist/launch.h).
+        if (n_devices > 1 && edt_comm_local_size(comm) > n_devices &&
+            getenv("NCCL_HOSTID") == NULL) {
             EDT_FAIL(err, EDT_ERR_USAGE,
                      "%d ranks on %s, which has %d GPUs: start one rank per GPU",
                      edt_comm_local_size(comm), edt_comm_host_name(comm, edt_comm_rank(comm)),
                      n_devices);
         }
-        options.device = n_devices > 0 ? edt_comm_local_rank(comm) % n_devices : 0;
+        options.device = edt_comm_local_rank(comm) % n_devices;
     }
     return edt_backend_create(device, &options, err, out_backend);
 }

@@ -11,9 +11,11 @@
 // Threads of this rank: `wanted`, or, for 0, its share of the processors that it may run on.
 int edt_rank_setup_threads(const edt_comm *comm, int64_t wanted);
 
-// The backend of this rank. Ranks of one machine take its GPUs in turn.
-edt_status edt_rank_setup_backend(const char *device, edt_comm *comm, int n_threads,
-                                  edt_error *err, edt_backend **out_backend);
+// The backend of this rank. Ranks of one machine take its GPUs in turn; wanted->device is not
+// looked at.
+edt_status edt_rank_setup_backend(const char *device, edt_comm *comm,
+                                  const edt_backend_options *wanted, edt_error *err,
+                                  edt_backend **out_backend);
 
 // The communicator for `backend`: `host` itself, or one that the caller destroys (*out_comm
 // differs from `host` then).

@@ -221,11 +221,18 @@ static edt_status make_schedule(edt_training *r, edt_error *err)
                              err);
 }
 
-// A device that is not there is told before any file is looked at.
 static edt_status open_backend(edt_training *r, edt_error *err)
 {
-    EDT_TRY(edt_rank_setup_backend(r->options->device, r->options->comm, r->n_threads, err,
-                                   &r->backend));
+    const edt_train_options *o = r->options;
+    const edt_backend_options wanted = {
+        .n_threads = r->n_threads, .tf32 = o->tf32, .deterministic = o->deterministic};
+    return edt_rank_setup_backend(o->device, o->comm, &wanted, err, &r->backend);
+}
+
+// A device that is not there is told before any file is looked at.
+static edt_status open_device(edt_training *r, edt_error *err)
+{
+    EDT_TRY(open_backend(r, err));
     return edt_rank_setup_comm(r->hp, r->backend, r->options->comm, err, &r->comm);
 }
 
@@ -256,7 +263,7 @@ static edt_status run_training(edt_training *r, edt_error *err)
     };
     EDT_TRY(edt_rank_setup_batch(o->comm, o->train_batch_size, err, &so.batch_size));
     if (!o->plan) {
-        EDT_TRY(open_backend(r, err));
+        EDT_TRY(open_device(r, err));
     }
     EDT_TRY(make_schedule(r, err));
     so.schedule = r->schedule;
@@ -291,7 +298,7 @@ static edt_status run_training(edt_training *r, edt_error *err)
 static edt_status run_eval(edt_training *r, edt_error *err)
 {
     const edt_train_options *o = r->options;
-    EDT_TRY(edt_rank_setup_backend(o->device, o->comm, r->n_threads, err, &r->backend));
+    EDT_TRY(open_backend(r, err));
     int64_t total_steps = INT64_MAX;
     if (o->num_examples_per_epoch > 0) {
         EDT_TRY(make_schedule(r, err));

@@ -31,6 +31,8 @@ typedef struct edt_train_options {
 
     const char *device;  // "cpu", "ref", "cuda"
     int64_t num_threads; // 0: all cores
+    bool deterministic;  // a device computes the same bytes in every run
+    bool tf32;           // f32 products of a device round their factors to TF32
     bool overfit_one_batch;
     bool plan;
     const char *trace_path; // Chrome trace of the run (of rank 0)
