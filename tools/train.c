@@ -374,6 +374,10 @@ static edt_status set_device(flags *f, edt_error *err)
     if (wants_gpus(f)) {
         f->options.device = "cuda";
     }
+    if (f->options.tf32 && strcmp(f->options.device, "cuda") != 0) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "--tf32 goes with --device=cuda, not with %s",
+                 f->options.device);
+    }
     return EDT_OK;
 }
 
