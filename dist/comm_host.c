@@ -12,6 +12,7 @@
 
 #include "core/clock.h"
 #include "core/thread.h"
+#include "dist/add_parts.h"
 #include "dist/comm_priv.h"
 
 enum {
@@ -148,38 +149,6 @@ static edt_status need_scratch(host_comm *c, size_t n_bytes, edt_error *err)
     return EDT_OK;
 }
 
-// to[n] = sum over ranks, in their order; `own` is this rank's part, the others' follow each
-// other from `parts` with a stride. `to` may be `own`.
-static void add_parts(const host_comm *c, void *to, const void *own, const uint8_t *parts,
-                      size_t stride_bytes, int64_t n, edt_dtype dtype)
-{
-    enum { BLOCK = 1024 };
-    for (int64_t begin = 0; begin < n; begin += BLOCK) {
-        const int64_t count = n - begin < BLOCK ? n - begin : BLOCK;
-        float sum_f32[BLOCK];
-        double sum_f64[BLOCK];
-        for (int r = 0; r < c->base.world_size; ++r) {
-            const uint8_t *part = r == c->base.rank ? own : parts + (size_t)r * stride_bytes;
-            if (dtype == EDT_DTYPE_F32) {
-                const float *from = (const float *)(const void *)part + begin;
-                for (int64_t i = 0; i < count; ++i) {
-                    sum_f32[i] = r == 0 ? from[i] : sum_f32[i] + from[i];
-                }
-            } else {
-                const double *from = (const double *)(const void *)part + begin;
-                for (int64_t i = 0; i < count; ++i) {
-                    sum_f64[i] = r == 0 ? from[i] : sum_f64[i] + from[i];
-                }
-            }
-        }
-        if (dtype == EDT_DTYPE_F32) {
-            memcpy((float *)to + begin, sum_f32, (size_t)count * sizeof *sum_f32);
-        } else {
-            memcpy((double *)to + begin, sum_f64, (size_t)count * sizeof *sum_f64);
-        }
-    }
-}
-
 static edt_status run_short_sum(host_comm *c, const op *o, const char *what, double until_s,
                                 edt_error *err)
 {
@@ -196,7 +165,7 @@ static edt_status run_short_sum(host_comm *c, const op *o, const char *what, dou
         c->send_bytes[r] = c->recv_bytes[r] = n_bytes;
     }
     EDT_TRY(exchange(c, what, until_s, err));
-    add_parts(c, o->data, own, c->scratch, n_bytes, o->n, o->dtype);
+    edt_add_parts(o->data, own, c->base.rank, c->scratch, n_bytes, world, o->n, o->dtype);
     return EDT_OK;
 }
 
@@ -230,7 +199,7 @@ static edt_status run_sum(host_comm *c, const op *o, const char *what, double un
     }
     EDT_TRY(exchange(c, what, until_s, err));
     uint8_t *my_data = data + (size_t)mine * size;
-    add_parts(c, my_data, my_data, c->scratch, my_bytes, n_mine, o->dtype);
+    edt_add_parts(my_data, my_data, me, c->scratch, my_bytes, world, n_mine, o->dtype);
     for (int r = 0; r < world; ++r) {
         const int64_t begin = slice_begin(c, o->n, r);
         c->recv[r] = data + (size_t)begin * size;

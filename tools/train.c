@@ -434,7 +434,8 @@ int main(int argc, char **argv)
     if (status == EDT_OK) {
         status = run(argc, argv, &arena, &hp, &err, &comm, &code);
     }
-    if (status != EDT_OK) {
+    // An interrupt that all ranks follow is told once.
+    if (status != EDT_OK && !(status == EDT_ERR_CANCELLED && edt_comm_rank(comm) > 0)) {
         EDT_ERROR("%s", err.text);
     }
     edt_comm_destroy(comm); // after the message: the end of an MPI rank may end all others
