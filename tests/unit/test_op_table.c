@@ -43,8 +43,9 @@ Test(op_table, every_kind_has_a_name_and_a_consistent_arity, .timeout = 30)
     for (int kind = 0; kind < EDT_OP_N_KINDS; ++kind) {
         const edt_op_info *info = edt_op_get_info((edt_op_kind)kind);
         cr_expect_str_eq(info->name, names[kind]);
+        const int min_out = kind == EDT_OP_DETECT ? 3 : 1; // rows, labels and their number
         cr_expect(info->min_in >= 1 && info->min_in <= info->max_in &&
-                      info->max_in <= EDT_OP_MAX_IN && info->min_out == 1 &&
+                      info->max_in <= EDT_OP_MAX_IN && info->min_out == min_out &&
                       info->max_out <= EDT_OP_MAX_OUT && info->alias_in < info->min_in,
                   "%s", info->name);
     }
@@ -179,6 +180,35 @@ Test(op_table, a_scaled_loss_needs_its_scale, .timeout = 30)
     cast.attrs.cast_dtype = EDT_DTYPE_F32;
     cast.in[0].dtype = EDT_DTYPE_I32;
     expect_refused(cast, "cast: input 0 (x) has type i32, must be f32, f64, bf16 or f16");
+}
+
+Test(op_table, detections_get_rows_labels_and_numbers, .timeout = 30)
+{
+    edt_error err = {0};
+    edt_op_desc desc = {.kind = EDT_OP_DETECT, .n_in = 6, .n_out = 3};
+    desc.attrs.detect =
+        (edt_detect_attrs){.num_classes = 7, .anchors_per_cell = 9, .max_output = 50};
+    desc.in[0] = (edt_tensor_desc){EDT_DTYPE_BF16, edt_shape_4(2, 4, 3, 63)};
+    desc.in[1] = (edt_tensor_desc){EDT_DTYPE_BF16, edt_shape_4(2, 2, 2, 63)};
+    desc.in[2] = (edt_tensor_desc){EDT_DTYPE_BF16, edt_shape_4(2, 4, 3, 36)};
+    desc.in[3] = (edt_tensor_desc){EDT_DTYPE_BF16, edt_shape_4(2, 2, 2, 36)};
+    desc.in[4] = (edt_tensor_desc){EDT_DTYPE_F32, edt_shape_2(144, 4)};
+    desc.in[5] = (edt_tensor_desc){EDT_DTYPE_F32, edt_shape_1(2)};
+    cr_assert_eq(edt_op_infer(&desc, &err), EDT_OK, "%s", err.text);
+    const edt_tensor_desc want[] = {{EDT_DTYPE_F32, edt_shape_3(2, 50, 5)},
+                                    {EDT_DTYPE_I32, edt_shape_2(2, 50)},
+                                    {EDT_DTYPE_I32, edt_shape_1(2)}};
+    for (int i = 0; i < 3; ++i) {
+        cr_expect_eq(desc.out[i].dtype, want[i].dtype);
+        cr_expect(edt_shape_equal(&desc.out[i].shape, &want[i].shape));
+    }
+    desc.in[4].shape.dim[0] = 143;
+    cr_expect_eq(edt_op_infer(&desc, &err), EDT_ERR_INVALID);
+    cr_expect_not_null(strstr(err.text, "anchors"), "%s", err.text);
+    desc.in[4].shape.dim[0] = 144;
+    desc.attrs.detect.max_output = 0;
+    cr_expect_eq(edt_op_infer(&desc, &err), EDT_ERR_INVALID);
+    cr_expect_not_null(strstr(err.text, "detect.max_output"), "%s", err.text);
 }
 
 Test(op_table, act_types_are_parsed_and_others_refused, .timeout = 30)
