@@ -158,17 +158,23 @@ static edt_status run(int argc, char **argv, edt_arena *arena, edt_hparams *hp, 
         EDT_FAIL(err, EDT_ERR_USAGE,
                  "give --model_dir or --ckpt_path (or --ckpt_path=_ for random weights)");
     }
-    EDT_TRY(
-        edt_model_config_load(hp, f.model_name, ckpt, f.hparams, arena, err, &f.options.ckpt));
-    if (f.image_size > 0) {
-        hp->image_size = (edt_hw){f.image_size, f.image_size};
-        EDT_TRY_CTX(edt_hparams_check(hp, err), err, "--image_size");
-    }
     EDT_TRY(edt_interrupt_install(err));
+    // A device that is not there is told before any file is looked at.
     edt_backend *backend = NULL;
     EDT_TRY(edt_backend_create(
         f.device, &(edt_backend_options){.n_threads = f.options.n_threads}, err, &backend));
-    const edt_status status = edt_detect_run(hp, backend, &f.options, err);
+    edt_status status =
+        edt_model_config_load(hp, f.model_name, ckpt, f.hparams, arena, err, &f.options.ckpt);
+    if (status == EDT_OK && f.image_size > 0) {
+        hp->image_size = (edt_hw){f.image_size, f.image_size};
+        status = edt_hparams_check(hp, err);
+        if (status != EDT_OK) {
+            (void)edt_error_add_context(err, status, "--image_size");
+        }
+    }
+    if (status == EDT_OK) {
+        status = edt_detect_run(hp, backend, &f.options, err);
+    }
     edt_backend_destroy(&backend);
     return status;
 }
