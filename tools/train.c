@@ -14,6 +14,7 @@
 #include "eval/model_config.h"
 #include "model/io/checkpoint.h"
 #include "model/scaling.h"
+#include "train/rank_setup.h"
 #include "train/trainer.h"
 
 typedef struct flags {
@@ -338,8 +339,10 @@ static edt_status configure(const flags *f, edt_arena *arena, edt_error *err, ed
 // How many ranks this process is to start; 0: none, it is the only one or one of several.
 static edt_status count_ranks(const flags *f, edt_error *err, int *out_n)
 {
-    const bool is_rank = edt_launch_is_rank();
     *out_n = 0;
+    if (f->options.plan && f->num_ranks == 0) {
+        return EDT_OK; // needs neither ranks nor a device
+    }
     if (strcmp(f->options.device, "cuda") == 0) {
         // Before any file is looked at, and once instead of by every rank.
         int n_devices;
@@ -354,7 +357,7 @@ static edt_status count_ranks(const flags *f, edt_error *err, int *out_n)
     } else {
         *out_n = (int)f->num_ranks;
     }
-    if (is_rank || *out_n == 1 || (f->options.plan && f->num_ranks == 0)) {
+    if (edt_launch_is_rank() || *out_n == 1) {
         *out_n = 0;
     }
     return EDT_OK;
@@ -404,6 +407,10 @@ static edt_status run(int argc, char **argv, edt_arena *arena, edt_hparams *hp, 
     EDT_TRY(configure(&f, arena, err, hp));
     if (n_ranks > 0) {
         EDT_TRY(edt_train_check_options(&f.options, err));
+        if (f.options.mode != EDT_TRAIN_MODE_EVAL) {
+            int64_t n_rows;
+            EDT_TRY(edt_rank_setup_batch(n_ranks, f.options.train_batch_size, err, &n_rows));
+        }
         const edt_launch_options lo = {.n_ranks = n_ranks, .shares_devices = f.share_device};
         return edt_launch_run(&lo, argv, err, out_code);
     }

@@ -93,7 +93,7 @@ static int64_t largest_batch(const edt_step_plan *plan, int64_t batch_size,
 }
 
 edt_status edt_preflight_print_plan(const edt_hparams *hp, const edt_step_options *options,
-                                    edt_error *err)
+                                    const char *device, edt_error *err)
 {
     edt_step_plan plan;
     EDT_TRY(edt_step_make_plan(hp, options, err, &plan));
@@ -109,10 +109,16 @@ edt_status edt_preflight_print_plan(const edt_hparams *hp, const edt_step_option
     print_row("gradients", plan.gradient_bytes);
     print_row("optimizer slots", plan.slot_bytes);
     print_row("moving averages", plan.ema_bytes);
+    if (plan.low_bytes > 0) {
+        print_row("16-bit copy of parameters", plan.low_bytes);
+    }
     print_row("inputs and targets", plan.graph.input_bytes);
     print_row("activations (planned)", plan.graph.activation_bytes);
     print_row("activations without reuse", plan.graph.naive_bytes);
     print_row("total", plan.total_bytes);
+    if (strcmp(device, "cuda") == 0) {
+        return EDT_OK;
+    }
     printf("  this machine has %.1f GiB: the largest batch that fits is %" PRId64 "\n",
            (double)memory_bytes / (1024.0 * 1024.0 * 1024.0),
            largest_batch(&plan, options->batch_size, memory_bytes));

@@ -55,10 +55,9 @@ edt_status edt_rank_setup_comm(const edt_hparams *hp, edt_backend *backend, edt_
         backend, &(edt_comm_options){.deadline_s = hp->comm_deadline_s}, host, err, out_comm);
 }
 
-edt_status edt_rank_setup_batch(const edt_comm *comm, int64_t train_batch_size, edt_error *err,
+edt_status edt_rank_setup_batch(int world_size, int64_t train_batch_size, edt_error *err,
                                 int64_t *out_rows)
 {
-    const int world_size = edt_comm_world_size(comm);
     if (train_batch_size % world_size != 0) {
         EDT_FAIL(err, EDT_ERR_USAGE,
                  "--train_batch_size=%" PRId64 " is the batch of all %d ranks together and "

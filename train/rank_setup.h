@@ -23,7 +23,7 @@ edt_status edt_rank_setup_comm(const edt_hparams *hp, edt_backend *backend, edt_
                                edt_error *err, edt_comm **out_comm);
 
 // Rows of this rank's batches. EDT_ERR_USAGE when the ranks cannot share a global batch evenly.
-edt_status edt_rank_setup_batch(const edt_comm *comm, int64_t train_batch_size, edt_error *err,
+edt_status edt_rank_setup_batch(int world_size, int64_t train_batch_size, edt_error *err,
                                 int64_t *out_rows);
 
 // Precision, loss scale and batch norm of a step (docs/dist.md, docs/train.md). mixed_precision

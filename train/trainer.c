@@ -261,7 +261,8 @@ static edt_status run_training(edt_training *r, edt_error *err)
         .drop_connect = !o->overfit_one_batch,
         .seed = (uint64_t)o->tf_random_seed,
     };
-    EDT_TRY(edt_rank_setup_batch(o->comm, o->train_batch_size, err, &so.batch_size));
+    EDT_TRY(edt_rank_setup_batch(edt_comm_world_size(o->comm), o->train_batch_size, err,
+                                 &so.batch_size));
     if (!o->plan) {
         EDT_TRY(open_device(r, err));
     }
@@ -270,7 +271,8 @@ static edt_status run_training(edt_training *r, edt_error *err)
     so.comm = r->comm;
     edt_rank_setup_step(r->hp, o->device, r->comm, &so);
     if (o->plan) {
-        return edt_training_writes(r) ? edt_preflight_print_plan(r->hp, &so, err) : EDT_OK;
+        return edt_training_writes(r) ? edt_preflight_print_plan(r->hp, &so, o->device, err)
+                                      : EDT_OK;
     }
     EDT_TRY(edt_path_mkdirs(o->model_dir, err));
     EDT_TRY(edt_step_create(r->hp, r->backend, &so, err, &r->step));

@@ -50,10 +50,17 @@ expect 0 "gamma: 2.0 (was 1.5)" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/s
 
 # A plan needs neither directory nor data.
 expect 0 "largest batch" --plan --model_name=efficientdet-lite0 --batch_size=2
+expect 0 "16-bit copy of parameters" --plan --model_name=efficientdet-lite0 --batch_size=2 --device=cuda \
+  --hparams=mixed_precision=true
 expect 2 "--model_dir" --model_name=efficientdet-lite0 "${shards[@]}"
 expect 2 "--train_file_pattern" --model_name=efficientdet-lite0 --model_dir="$tmp/new"
 expect 2 "--val_file_pattern" --mode=train_and_eval --model_name=efficientdet-lite0 --model_dir="$tmp/new" \
   --train_file_pattern="$tmp/train-*"
+
+# One batch for all ranks, refused once, by the process that would start them.
+expect 2 "multiple of 3" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" --num_ranks=3 --batch_size=4
+grep -q 'rank 1' <<<"$("$bin/train" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" --num_ranks=3 \
+  --batch_size=4 2>&1)" && fail "every rank refuses the batch"
 
 # Refused flags and words.
 for flag in tpu=x use_xla=true worker=a,b use_fake_data=true profile=true eval_name=x; do
