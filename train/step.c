@@ -5,78 +5,13 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "core/rng.h"
 #include "core/trace.h"
-#include "model/anchors.h"
 #include "train/step_priv.h"
 
-enum { STAGE_DROP_CONNECT = 0x100, MAX_OUT = 8, MAX_INPUTS = 6 };
-
-// A batch that was submitted and not yet given back.
-typedef struct submitted {
-    const edt_batch *batch;
-    int64_t i_queued; // number of its copies (prefetch.h); -1: nothing reads it any more
-} submitted;
-
-// The inputs that change with every batch.
-typedef struct step_input {
-    edt_value_id value;
-    int64_t n;       // elements
-    edt_dtype dtype; // of the host's array
-} step_input;
-
-struct edt_step {
-    const edt_hparams *hp;
-    edt_backend *backend;
-    edt_step_options options;
-    edt_model *model;
-    edt_params *params;
-    edt_exec *exec;
-    edt_optimizer *optimizer;
-    edt_rank_sum *sum; // several ranks
-    bool *frozen;
-    void *staging; // f64 graphs: converted inputs
-    float norm;
-    float *drop_draws; // [R,N]
-    int n_inputs;
-    step_input inputs[MAX_INPUTS];
-    edt_step_record record;
-    edt_prefetch *prefetch; // with streams
-    edt_capture *capture;   // with streams, from the second step on
-    int n_out;
-    submitted out[MAX_OUT];
-};
-
-static edt_value_id find_loss(const edt_graph *graph, const char *what, int level)
-{
-    char name[32];
-    (void)snprintf(name, sizeof name, "%s_loss_%d", what, level);
-    return edt_graph_find_output(graph, name);
-}
-
-static void add_input(edt_step *s, const char *name, edt_dtype host)
-{
-    const edt_graph *g = s->model->graph;
-    const edt_value_id value = edt_graph_find_input(g, name);
-    if (value != EDT_NO_VALUE) {
-        s->inputs[s->n_inputs++] = (step_input){
-            .value = value, .n = edt_shape_count(&g->values[value].desc.shape), .dtype = host};
-    }
-}
-
-static void find_inputs(edt_step *s)
-{
-    add_input(s, "image_u8", EDT_DTYPE_U8);
-    add_input(s, "image", EDT_DTYPE_F32);
-    add_input(s, "valid_hw", EDT_DTYPE_I32);
-    add_input(s, "cls_targets", EDT_DTYPE_I32);
-    add_input(s, "box_targets", EDT_DTYPE_F32);
-    add_input(s, "norm", EDT_DTYPE_F32);
-    add_input(s, "drop_u", EDT_DTYPE_F32);
-}
+enum { STAGE_DROP_CONNECT = 0x100 };
 
 // The host's array behind each input, in the order of find_inputs.
 static void host_arrays(const edt_step *s, const edt_batch *b, const void **out_arrays)
@@ -92,17 +27,17 @@ static void host_arrays(const edt_step *s, const edt_batch *b, const void **out_
     out_arrays[n] = s->drop_draws;
 }
 
-static size_t input_bytes(const step_input *input)
+size_t edt_step_input_bytes(const edt_step_input *input)
 {
     return (size_t)input->n * edt_dtype_bytes(input->dtype);
 }
 
-// Host reals go in as they are, or widened through `staging`.
-static edt_status set_input(edt_step *s, const step_input *input, const void *data,
-                            edt_error *err)
+edt_status edt_step_set_input(edt_step *s, const edt_step_input *input, const void *data,
+                              edt_error *err)
 {
     if (input->dtype != EDT_DTYPE_F32 || s->params->real == EDT_DTYPE_F32) {
-        return edt_exec_set_input(s->exec, input->value, data, input_bytes(input), err);
+        return edt_exec_set_input(s->exec, input->value, data, edt_step_input_bytes(input),
+                                  err);
     }
     double *wide = s->staging;
     for (int64_t i = 0; i < input->n; ++i) {
@@ -110,237 +45,6 @@ static edt_status set_input(edt_step *s, const step_input *input, const void *da
     }
     return edt_exec_set_input(s->exec, input->value, wide, (size_t)input->n * sizeof *wide,
                               err);
-}
-
-static edt_status bind_anchors(edt_step *s, edt_error *err)
-{
-    const edt_value_id value = edt_graph_find_input(s->model->graph, "anchors");
-    if (value == EDT_NO_VALUE) {
-        return EDT_OK;
-    }
-    edt_anchors *anchors = NULL;
-    EDT_TRY(edt_anchors_create(s->hp, err, &anchors));
-    const step_input input = {.value = value, .n = anchors->n * 4, .dtype = EDT_DTYPE_F32};
-    const edt_status status = set_input(s, &input, anchors->boxes, err);
-    edt_anchors_destroy(anchors);
-    return status;
-}
-
-// Gives losses, normaliser and loss scale their cells.
-static edt_status create_record(edt_step *s, edt_error *err)
-{
-    const edt_graph *g = s->model->graph;
-    edt_step_record *r = &s->record;
-    edt_value_id losses[EDT_STEP_MAX_CELLS];
-    int n = 0;
-    r->comm = s->options.comm;
-    r->wide = g->wide;
-    r->scaled = s->options.loss_scale > 0.0;
-    r->box_loss_weight = s->hp->box_loss_weight;
-    r->iou_loss_weight = s->hp->iou_loss_weight;
-    for (int l = s->model->min_level; l <= s->model->max_level; ++l) {
-        losses[n++] = find_loss(g, "cls", l);
-        ++r->n_cls;
-    }
-    for (int l = s->model->min_level; l <= s->model->max_level; ++l) {
-        losses[n] = find_loss(g, "box", l);
-        if (losses[n] != EDT_NO_VALUE) {
-            ++n;
-            ++r->n_box;
-        }
-    }
-    losses[n] = edt_graph_find_output(g, "iou_loss");
-    if (losses[n] != EDT_NO_VALUE) {
-        ++n;
-        ++r->n_iou;
-    }
-    EDT_TRY(edt_step_record_init(r, s->backend, s->options.batch_size, err));
-    if (r->scaled) {
-        const edt_loss_scale_state initial = {.scale = (float)s->options.loss_scale};
-        EDT_TRY(edt_loss_scale_set(s->backend, edt_step_record_cell(r, r->scale_cell), initial,
-                                   err));
-    }
-    EDT_TRY(edt_optimizer_create_on(
-        s->params, s->hp, s->frozen, edt_step_record_cell(r, r->stats_cell),
-        r->scaled ? edt_step_record_cell(r, r->scale_cell) : NULL, err, &s->optimizer));
-    EDT_TRY(edt_exec_create(g, s->params, err, &s->exec));
-    for (int i = 0; i < n; ++i) {
-        edt_exec_place(s->exec, losses[i], edt_step_record_cell(r, i));
-    }
-    edt_exec_place(s->exec, edt_graph_find_input(g, "norm"),
-                   edt_step_record_cell(r, r->norm_cell));
-    if (r->scaled) {
-        edt_exec_place(s->exec, edt_graph_find_input(g, "loss_scale"),
-                       edt_step_record_cell(r, r->scale_cell));
-    }
-    return EDT_OK;
-}
-
-static edt_status create_prefetch(edt_step *s, edt_error *err)
-{
-    if (s->backend->table->streams == NULL) {
-        return EDT_OK;
-    }
-    if (s->options.real == EDT_DTYPE_F64) {
-        EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "backend %s does not train in f64; ref does",
-                 s->backend->table->name);
-    }
-    edt_prefetch_field fields[MAX_INPUTS];
-    for (int i = 0; i < s->n_inputs; ++i) {
-        fields[i] = (edt_prefetch_field){
-            .input = edt_exec_pointer(s->exec, s->inputs[i].value),
-            .n_bytes = input_bytes(&s->inputs[i]),
-        };
-    }
-    return edt_prefetch_create(s->backend, s->options.comm, s->n_inputs, fields, err,
-                               &s->prefetch);
-}
-
-static edt_status create_sum(edt_step *s, edt_error *err)
-{
-    const edt_step_record *r = &s->record;
-    if (edt_comm_world_size(s->options.comm) < 2) {
-        return EDT_OK;
-    }
-    const edt_rank_sum_spec spec = {
-        .graph = s->model->graph,
-        .exec = s->exec,
-        .params = s->params,
-        .comm = s->options.comm,
-        .norm = edt_step_record_cell(r, r->norm_cell),
-        .losses = edt_step_record_cell(r, 0),
-        .n_losses = r->norm_cell * (int64_t)(EDT_STEP_CELL_BYTES / edt_dtype_bytes(r->wide)),
-    };
-    return edt_rank_sum_create(&spec, err, &s->sum);
-}
-
-edt_status edt_step_create(const edt_hparams *hp, edt_backend *backend,
-                           const edt_step_options *options, edt_error *err, edt_step **out_step)
-{
-    edt_status status = EDT_OK;
-    bool *wants = NULL;
-    edt_step *s = edt_mem_calloc(EDT_MEM_MISC, 1, sizeof *s);
-    if (s == NULL) {
-        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the training step");
-    }
-    s->hp = hp;
-    s->backend = backend;
-    s->options = *options;
-    EDT_TRY_GOTO(edt_step_select_frozen(hp, options, err, &s->frozen, &wants));
-    const edt_model_options mo = edt_step_model_options(options, wants);
-    EDT_TRY_GOTO(edt_model_create(hp, &mo, err, &s->model));
-    EDT_TRY_GOTO(edt_params_create(s->model->graph, backend, err, &s->params));
-    EDT_TRY_GOTO(create_record(s, err));
-    find_inputs(s);
-    if (options->real == EDT_DTYPE_F64) {
-        int64_t most = s->model->n_anchors * 4;
-        for (int i = 0; i < s->n_inputs; ++i) {
-            most = s->inputs[i].n > most ? s->inputs[i].n : most;
-        }
-        s->staging = edt_mem_calloc(EDT_MEM_SLOT, (size_t)most, sizeof(double));
-    }
-    const int64_t n_draws = s->model->n_drop_rows * options->batch_size;
-    s->drop_draws = edt_mem_calloc(EDT_MEM_SLOT, (size_t)n_draws, sizeof(float));
-    if (s->drop_draws == NULL || (options->real == EDT_DTYPE_F64 && s->staging == NULL)) {
-        status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for the inputs of a step");
-        goto fail;
-    }
-    EDT_TRY_GOTO(bind_anchors(s, err));
-    EDT_TRY_GOTO(create_prefetch(s, err));
-    EDT_TRY_GOTO(create_sum(s, err));
-    edt_mem_free(wants);
-    *out_step = s;
-    return EDT_OK;
-fail:
-    edt_mem_free(wants);
-    edt_step_destroy(s);
-    return status;
-}
-
-void edt_step_destroy(edt_step *s)
-{
-    if (s == NULL) {
-        return;
-    }
-    if (s->prefetch != NULL) {
-        edt_error ignored = {0};
-        (void)s->backend->table->synchronize(s->backend, &ignored);
-        edt_step_drop_capture(s);
-    }
-    edt_prefetch_destroy(s->prefetch);
-    edt_rank_sum_destroy(s->sum);
-    edt_exec_destroy(s->exec);
-    edt_optimizer_destroy(s->optimizer);
-    edt_step_record_deinit(&s->record);
-    edt_params_destroy(s->params);
-    edt_model_destroy(s->model);
-    edt_mem_free(s->frozen);
-    edt_mem_free(s->staging);
-    edt_mem_free(s->drop_draws);
-    edt_mem_free(s);
-}
-
-void edt_step_drop_capture(edt_step *s)
-{
-    if (s != NULL && s->capture != NULL) {
-        s->backend->table->streams->capture_destroy(s->backend, s->capture);
-        s->capture = NULL;
-    }
-}
-
-edt_params *edt_step_params(edt_step *s)
-{
-    return s->params;
-}
-
-const edt_model *edt_step_model(const edt_step *s)
-{
-    return s->model;
-}
-
-edt_exec *edt_step_exec(edt_step *s)
-{
-    return s->exec;
-}
-
-const bool *edt_step_frozen(const edt_step *s)
-{
-    return s->frozen;
-}
-
-const edt_step_options *edt_step_get_options(const edt_step *s)
-{
-    return &s->options;
-}
-
-void edt_step_set_seed(edt_step *s, uint64_t seed)
-{
-    s->options.seed = seed;
-}
-
-edt_status edt_step_complete_ema(edt_step *s, edt_error *err)
-{
-    return edt_optimizer_complete_ema(s->optimizer, err);
-}
-
-edt_status edt_step_get_loss_scale(edt_step *s, edt_error *err, edt_loss_scale_state *out_state)
-{
-    const edt_step_record *r = &s->record;
-    if (!r->scaled) {
-        *out_state = (edt_loss_scale_state){0};
-        return EDT_OK;
-    }
-    return edt_loss_scale_get(s->backend, edt_step_record_cell(r, r->scale_cell), err,
-                              out_state);
-}
-
-edt_status edt_step_set_loss_scale(edt_step *s, edt_loss_scale_state state, edt_error *err)
-{
-    const edt_step_record *r = &s->record;
-    if (!r->scaled) {
-        EDT_FAIL(err, EDT_ERR_INTERNAL, "a loss scale for a step without loss scaling");
-    }
-    return edt_loss_scale_set(s->backend, edt_step_record_cell(r, r->scale_cell), state, err);
 }
 
 static edt_status check_batch(const edt_step *s, const edt_batch *b, edt_error *err)
@@ -402,7 +106,7 @@ static edt_status step_at_once(edt_step *s, const edt_run_ctx *ctx, const void *
                                edt_step_pending *pending, edt_error *err)
 {
     for (int i = 0; i < s->n_inputs; ++i) {
-        EDT_TRY(set_input(s, &s->inputs[i], arrays[i], err));
+        EDT_TRY(edt_step_set_input(s, &s->inputs[i], arrays[i], err));
     }
     if (s->backend->table->begin != NULL) {
         EDT_TRY(s->backend->table->begin(s->backend, ctx, err));
@@ -483,7 +187,7 @@ static edt_status queue_inputs(edt_step *s, const edt_batch *b, const void **arr
         if (own || !b->pinned) {
             void *pinned = NULL;
             EDT_TRY(edt_prefetch_pinned(s->prefetch, i, err, &pinned));
-            memcpy(pinned, arrays[i], input_bytes(&s->inputs[i]));
+            memcpy(pinned, arrays[i], edt_step_input_bytes(&s->inputs[i]));
             arrays[i] = NULL;
         }
     }
@@ -494,7 +198,7 @@ edt_status edt_step_submit(edt_step *s, const edt_batch *batch, int64_t global_s
                            edt_error *err)
 {
     EDT_TRY(check_batch(s, batch, err));
-    if (s->n_out == MAX_OUT) {
+    if (s->n_out == EDT_STEP_MAX_OUT) {
         EDT_FAIL(err, EDT_ERR_INTERNAL, "%d batches were submitted and none was taken back",
                  s->n_out);
     }
@@ -508,7 +212,7 @@ edt_status edt_step_submit(edt_step *s, const edt_batch *batch, int64_t global_s
            (size_t)batch->n_valid * sizeof *pending->source_ids);
     const edt_run_ctx ctx =
         edt_optimizer_context(s->optimizer, pending->learning_rate, global_step);
-    const void *arrays[MAX_INPUTS];
+    const void *arrays[EDT_STEP_MAX_INPUTS];
     host_arrays(s, batch, arrays);
     int64_t i_queued = -1;
     if (s->prefetch == NULL) {
@@ -523,7 +227,7 @@ edt_status edt_step_submit(edt_step *s, const edt_batch *batch, int64_t global_s
         ++s->params->version;
     }
     edt_step_record_close(&s->record);
-    s->out[s->n_out++] = (submitted){.batch = batch, .i_queued = i_queued};
+    s->out[s->n_out++] = (edt_step_out){.batch = batch, .i_queued = i_queued};
     return EDT_OK;
 }
 

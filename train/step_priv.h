@@ -1,5 +1,5 @@
-// Inside of a training step, shared by step.c (life, one step), step_plan.c (what it is built
-// of) and step_record.c (its values on their way back).
+// Inside of a training step, shared by step.c (one step), step_create.c (its life), step_plan.c
+// (what it is built of) and step_record.c (its values on their way back).
 #ifndef EDT_TRAIN_STEP_PRIV_H
 #define EDT_TRAIN_STEP_PRIV_H
 
@@ -15,6 +15,8 @@ enum {
     EDT_STEP_CELL_BYTES = 64,
     EDT_STEP_MAX_CELLS = 2 * EDT_STEP_MAX_LEVELS + 4,
     EDT_STEP_RING = 8, // steps whose values may be on their way
+    EDT_STEP_MAX_OUT = 8,
+    EDT_STEP_MAX_INPUTS = 6,
 };
 
 // What the host knows about a step that was submitted.
@@ -61,6 +63,46 @@ void edt_step_record_close(edt_step_record *record);
 // Waits for all steps; the report starts anew.
 edt_status edt_step_record_collect(edt_step_record *record, edt_error *err,
                                    edt_step_report *out_report);
+
+// A batch that was submitted and not yet given back.
+typedef struct edt_step_out {
+    const edt_batch *batch;
+    int64_t i_queued; // number of its copies (prefetch.h); -1: nothing reads it any more
+} edt_step_out;
+
+// The inputs that change with every batch.
+typedef struct edt_step_input {
+    edt_value_id value;
+    int64_t n;       // elements
+    edt_dtype dtype; // of the host's array
+} edt_step_input;
+
+struct edt_step {
+    const edt_hparams *hp;
+    edt_backend *backend;
+    edt_step_options options;
+    edt_model *model;
+    edt_params *params;
+    edt_exec *exec;
+    edt_optimizer *optimizer;
+    edt_rank_sum *sum; // several ranks
+    bool *frozen;
+    void *staging; // f64 graphs: converted inputs
+    float norm;
+    float *drop_draws; // [R,N]
+    int n_inputs;
+    edt_step_input inputs[EDT_STEP_MAX_INPUTS];
+    edt_step_record record;
+    edt_prefetch *prefetch; // with streams
+    edt_capture *capture;   // with streams, from the second step on
+    int n_out;
+    edt_step_out out[EDT_STEP_MAX_OUT];
+};
+
+size_t edt_step_input_bytes(const edt_step_input *input);
+// Host reals go in as they are, or widened through `staging`. `data`: input->n elements.
+edt_status edt_step_set_input(edt_step *step, const edt_step_input *input, const void *data,
+                              edt_error *err);
 
 edt_model_options edt_step_model_options(const edt_step_options *options,
                                          const bool *wants_grad);
