@@ -411,9 +411,10 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *out_graph)
     *out_graph = new CUgraph_st;
     for (node &each : ended->nodes) {
         if (each.work) {
-            (*out_graph)->works.push_back(each.work);
+            (*out_graph)->works.push_back(std::move(each.work));
         }
     }
+    ended->nodes.clear(); // events may keep the rest
     return cudaSuccess;
 }
 

@@ -50,4 +50,18 @@ done
 for part in index data-00000-of-00001; do
   cmp "$tmp/two/model.ckpt-3.$part" "$tmp/again/model.ckpt-3.$part" || fail "two runs differ"
 done
+
+# A rank is lost while the other one's steps are replayed: that one ends by itself, with words.
+EDT_EMULATED_NCCL_MS=2000 "$bin/train" --model_name=efficientdet-d0 --train_batch_size=8 --seed=1 \
+  --num_examples_per_epoch=8 --log_steps=1 --num_threads=1 --num_epochs=200 --hparams=$hparams \
+  --train_file_pattern="$tmp/train-*" --model_dir="$tmp/lost" "${gpus[@]}" >"$tmp/lost.log" 2>&1 &
+supervisor=$!
+tail -n +1 -F --pid=$supervisor "$tmp/lost/metrics.jsonl" 2>/dev/null | grep -qm1 '"step": 2,' ||
+  fail "no second step"
+mapfile -t ranks < <(pgrep -P $supervisor)
+kill -KILL "${ranks[1]}"
+wait $supervisor && fail "a rank was killed, and all was well"
+grep -q "rank 1 (process ${ranks[1]}) was killed by signal 9" "$tmp/lost.log" || fail "no word"
+grep -qE '^E .*(remote process exited|rank 1 .* was killed)' "$tmp/lost.log" || fail "rank 0 is silent"
+grep -q 'NCCL would wait' "$tmp/lost.log" && fail "a recording outlives its communicator"
 echo "ok"
