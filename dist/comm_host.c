@@ -2,8 +2,7 @@
 // carries them out in order. A sum cuts its elements into one slice per rank: every rank gets
 // its slice from all others, adds the parts in the order of the ranks and sends the result to
 // all; short sums are added by everyone, for the sake of one exchange instead of two. Both ways
-// add in the same order. One file, because the operations are the life of one thread and share
-// its state.
+// add in the same order.
 #include "dist/comm_host.h"
 
 #include <inttypes.h>
