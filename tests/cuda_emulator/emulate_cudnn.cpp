@@ -461,7 +461,9 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const descriptor
         type == CUDNN_TYPE_NUMERICAL_NOTE) {
         const std::vector<cudnnBackendNumericalNote_t> notes = notes_of(o.engine);
         *count = (int64_t)notes.size() < wanted ? (int64_t)notes.size() : wanted;
-        memcpy(values, notes.data(), (size_t)*count * sizeof notes[0]);
+        if (*count > 0) {
+            memcpy(values, notes.data(), (size_t)*count * sizeof notes[0]);
+        }
         return CUDNN_STATUS_SUCCESS;
     }
     if (name == CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE &&
