@@ -29,7 +29,7 @@ logs=$output.logs
 cd "$(dirname "$0")" || exit 1
 top=$PWD
 mkdir -p "$logs"
-export EDT_GOLDEN_DIR=$top/golden EDT_DATA_DIR=$top/data EDT_PLUGIN_DIR=$top/bin OMP_WAIT_POLICY=passive
+export EDT_GOLDEN_DIR=$top/golden EDT_DATA_DIR=$top/data EDT_PLUGIN_DIR=${EDT_PLUGIN_DIR:-$top/bin} OMP_WAIT_POLICY=passive
 
 path=$top/lib
 for folder in $(python3 -c 'import glob, site
@@ -84,7 +84,7 @@ run() {
 }
 
 # Fails where the plug-in finds no device; says why.
-if ! "$top/bin/benchmark" --device=cuda --what=network --bm_runs=1 --hparams=image_size=64 --json >"$logs/device.log" 2>&1; then
+if ! "$top/bin/benchmark" --device=cuda --what=network --bm_runs=1 --hparams=image_size=128 --json >"$logs/device.log" 2>&1; then
   code=1
   grep -qi "no cuda device\|no device\|driver" "$logs/device.log" && code=77
   tail -n 5 "$logs/device.log" >&2
