@@ -12,7 +12,7 @@ rm -rf "$out"
 mkdir -p "$out"
 flags=(--model_name=efficientdet-d0 --train_batch_size=16 --num_examples_per_epoch=16
   --log_steps=1 --seed=3 --train_file_pattern="$records-*"
-  --hparams="image_size=$size,sync_bn=full,learning_rate=0.01,label_map=coco")
+  --hparams="image_size=$size,sync_bn=full,learning_rate=0.01,lr_warmup_epoch=0,label_map=coco")
 # run NAME FLAGS...: 20 steps, and the checkpoint of a first step beside them.
 run() {
   local name=$1 steps
