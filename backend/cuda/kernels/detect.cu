@@ -1,6 +1,8 @@
 // See detect_kernels.h. Products that the host rounds before adding are rounded here too, and
 // sums of ranks and counts are of integers: the rows are those of model/postprocess.c but for
 // the last bit of an exponential.
+// All stages are in one file, since they read and write the same keys and lists.
+
 #include "backend/cuda/kernels/detect_kernels.h"
 
 #include "backend/cuda/kernels/device.cuh"
