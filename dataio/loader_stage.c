@@ -13,11 +13,6 @@
 // Bad samples in a row after which substitution gives up: the data set is broken, not a record.
 enum { MAX_SUBSTITUTES = 100, MAX_WARNINGS = 20 };
 
-static float next_uniform(void *ctx)
-{
-    return edt_rng_uniform_f32(ctx);
-}
-
 // A defect of the record, as opposed to one of the machine or of the program.
 static bool is_bad_sample(edt_status status)
 {
@@ -35,12 +30,16 @@ static edt_status run_sample(edt_loader_worker *worker, int64_t epoch, int64_t i
     edt_span record;
     EDT_TRY(edt_record_index_read_into(loader->index, index, worker->scratch, err, &record));
     result->read_seconds += edt_clock_now_s() - t0;
-    edt_rng rng;
-    edt_rng_init(&rng, loader->sampler.seed, (uint64_t)epoch, (uint64_t)drawn_as,
-                 EDT_DRAW_STAGE_GEOMETRY);
-    const edt_draw_source draws = {.next = next_uniform, .ctx = &rng};
-    const edt_status status =
-        edt_preprocess_run(worker->preprocessor, record, &draws, row, err);
+    edt_rng rngs[3];
+    for (uint32_t i = 0; i < 3; ++i) {
+        edt_rng_init(&rngs[i], loader->sampler.seed, (uint64_t)epoch, (uint64_t)drawn_as,
+                     EDT_DRAW_STAGE_GEOMETRY + i);
+    }
+    const edt_sample_draws draws = {.geometry = edt_draws_from_rng(&rngs[0]),
+                                    .augment = edt_draws_from_rng(&rngs[1]),
+                                    .mixing = edt_draws_from_rng(&rngs[2])};
+    const edt_sample sample = {.record = record, .index = index, .draws = &draws};
+    const edt_status status = edt_preprocess_run(worker->preprocessor, &sample, row, err);
     const edt_sample_info *info = edt_preprocess_last(worker->preprocessor);
     result->decode_seconds += info->decode_seconds;
     result->augment_seconds += info->augment_seconds;

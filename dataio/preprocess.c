@@ -325,7 +325,7 @@ static edt_status fill_groundtruth(edt_preprocessor *p, const edt_example *examp
 
 // Mirror, scale and crop from the draws, or the evaluation's fit.
 static edt_status choose_geometry(edt_preprocessor *p, int64_t h, int64_t w,
-                                  const edt_draw_source *draws, edt_error *err)
+                                  const edt_draws *draws, edt_error *err)
 {
     const edt_preprocess_config *c = p->config;
     if (!c->training) {
@@ -333,11 +333,11 @@ static edt_status choose_geometry(edt_preprocessor *p, int64_t h, int64_t w,
         return edt_scale_params_eval(h, w, c->image_size.h, c->image_size.w, err,
                                      &p->info.scale);
     }
-    p->info.flipped = c->rand_hflip && draws->next(draws->ctx) > 0.5f;
+    p->info.flipped = c->rand_hflip && draws->uniform(draws->ctx) > 0.5f;
     edt_jitter_draws jitter;
-    jitter.scale = draws->next(draws->ctx);
-    jitter.offset_y = draws->next(draws->ctx);
-    jitter.offset_x = draws->next(draws->ctx);
+    jitter.scale = draws->uniform(draws->ctx);
+    jitter.offset_y = draws->uniform(draws->ctx);
+    jitter.offset_x = draws->uniform(draws->ctx);
     return edt_scale_params_train(h, w, c->image_size.h, c->image_size.w, c->target_size.h,
                                   c->target_size.w, c->jitter_min, c->jitter_max, jitter, err,
                                   &p->info.scale);
@@ -345,10 +345,9 @@ static edt_status choose_geometry(edt_preprocessor *p, int64_t h, int64_t w,
 
 // Decodes the picture and writes it to its place on the canvas; `whole` decodes rows below the
 // window too. *out_decoded_s: when decoding was done.
-static edt_status place_picture(edt_preprocessor *p, edt_span encoded,
-                                const edt_draw_source *draws, bool whole,
-                                const edt_sample_row *row, edt_error *err, edt_image *out_image,
-                                double *out_decoded_s)
+static edt_status place_picture(edt_preprocessor *p, edt_span encoded, const edt_draws *draws,
+                                bool whole, const edt_sample_row *row, edt_error *err,
+                                edt_image *out_image, double *out_decoded_s)
 {
     const edt_preprocess_config *c = p->config;
     int64_t h, w;
@@ -381,9 +380,8 @@ edt_status edt_preprocess_picture(edt_preprocessor *preprocessor, edt_span encod
     return place_picture(preprocessor, encoded, NULL, true, row, err, out_image, &decoded_s);
 }
 
-edt_status edt_preprocess_run(edt_preprocessor *preprocessor, edt_span record,
-                              const edt_draw_source *draws, const edt_sample_row *row,
-                              edt_error *err)
+edt_status edt_preprocess_run(edt_preprocessor *preprocessor, const edt_sample *sample,
+                              const edt_sample_row *row, edt_error *err)
 {
     edt_preprocessor *p = preprocessor;
     const edt_preprocess_config *c = p->config;
@@ -391,7 +389,7 @@ edt_status edt_preprocess_run(edt_preprocessor *preprocessor, edt_span record,
     p->info = (edt_sample_info){0};
     edt_arena_reset(&p->arena);
     edt_example example;
-    EDT_TRY(edt_example_decode(record, 0, &p->arena, err, &example));
+    EDT_TRY(edt_example_decode(sample->record, 0, &p->arena, err, &example));
     EDT_TRY(read_source_id(c, &example, err, row->source_id));
     EDT_TRY(check_labels(c, &example, err));
     EDT_TRY(check_corners(c, &example, err));
@@ -400,6 +398,7 @@ edt_status edt_preprocess_run(edt_preprocessor *preprocessor, edt_span record,
 
     edt_image image;
     double t1;
+    const edt_draws *draws = sample->draws != NULL ? &sample->draws->geometry : NULL;
     EDT_TRY(place_picture(p, example.encoded, draws, false, row, err, &image, &t1));
     boxes_to_canvas(p, &set);
     if (row->groundtruth != NULL) {

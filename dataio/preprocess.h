@@ -1,24 +1,33 @@
 // One record -> one row of a batch: decode, crowd filter, mirror, jitter and crop, resize into
 // the slot, boxes, ground-truth rows and targets (spec/data.md 7.3-7.7). Nothing here knows
-// about threads or order; all chance comes in as a stream of draws.
+// about threads or order; all chance comes in as streams of draws.
 #ifndef EDT_DATAIO_PREPROCESS_H
 #define EDT_DATAIO_PREPROCESS_H
 
+#include "augment/draws.h"
 #include "augment/geometry.h"
 #include "augment/image.h"
 #include "augment/normalize.h"
 #include "core/span.h"
 #include "dataio/batch.h"
 
-// Uniform numbers in [0,1) in the order of use: mirror (only with input_rand_hflip), scale,
-// vertical and horizontal crop origin.
-typedef struct edt_draw_source {
-    float (*next)(void *ctx);
-    void *ctx;
-} edt_draw_source;
+// Which draws of a sample a stream serves (the stage of edt_rng_init): each consumer has its
+// own, so that switching one augmentation on changes nothing about the others.
+enum { EDT_DRAW_STAGE_GEOMETRY = 1, EDT_DRAW_STAGE_AUGMENT = 2, EDT_DRAW_STAGE_MIXING = 3 };
 
-// Which draws of a sample a stream serves (the stage of edt_rng_init).
-enum { EDT_DRAW_STAGE_GEOMETRY = 1 };
+// The chance of one training sample.
+typedef struct edt_sample_draws {
+    edt_draws geometry; // mirror (only with input_rand_hflip), scale, crop origin y and x
+    edt_draws augment;  // GridMask and AutoAugment
+    edt_draws mixing;   // mosaic, MixUp, copy-paste and whom with
+} edt_sample_draws;
+
+// What one row is made from.
+typedef struct edt_sample {
+    edt_span record;               // a serialised tf.train.Example
+    int64_t index;                 // its number in the data set
+    const edt_sample_draws *draws; // training; NULL in evaluation
+} edt_sample;
 
 // Everything that is the same for all samples. Plain data; `targets` may be NULL.
 typedef struct edt_preprocess_config {
@@ -79,12 +88,11 @@ edt_status edt_preprocessor_create(const edt_preprocess_config *config, int work
                                    edt_error *err, edt_preprocessor **out_preprocessor);
 void edt_preprocessor_destroy(edt_preprocessor *preprocessor);
 
-// `record` is a serialised tf.train.Example. `draws` is used in training only. Every error says
-// what is wrong with the record; file and record number are the caller's to add. No allocation
-// once the largest picture and record have been seen, apart from libjpeg's own pools.
-edt_status edt_preprocess_run(edt_preprocessor *preprocessor, edt_span record,
-                              const edt_draw_source *draws, const edt_sample_row *row,
-                              edt_error *err);
+// Every error says what is wrong with the record; file and record number are the caller's to
+// add. No allocation once the largest picture and record have been seen, apart from libjpeg's
+// own pools.
+edt_status edt_preprocess_run(edt_preprocessor *preprocessor, const edt_sample *sample,
+                              const edt_sample_row *row, edt_error *err);
 // A bare picture file as evaluation would place it (the configuration must not be training's):
 // fills image, valid_hw and image_scale of `row`. *out_image is the whole decoded picture, the
 // preprocessor's until its next call.

@@ -226,9 +226,9 @@ static void check_case(const golden_file *file, const cJSON *c)
     cr_assert_eq(edt_preprocessor_create(&config, 0, &err, &p), EDT_OK, "%s", err.text);
     const edt_span record = record_of(member(c, "source"));
     draw_list list = {.draws = member(c, "draws")};
-    const edt_draw_source draws = {.next = next_draw, .ctx = &list};
-    cr_assert_eq(edt_preprocess_run(p, record, &draws, &row, &err), EDT_OK, "%s: %s", name,
-                 err.text);
+    const edt_sample_draws draws = {.geometry = {.uniform = next_draw, .ctx = &list}};
+    const edt_sample sample = {.record = record, .draws = &draws};
+    cr_assert_eq(edt_preprocess_run(p, &sample, &row, &err), EDT_OK, "%s: %s", name, err.text);
     cr_assert_eq(list.n_used, cJSON_GetArraySize(list.draws), "%s", name);
 
     const edt_sample_info *info = edt_preprocess_last(p);

@@ -59,7 +59,8 @@ static edt_status run(bench *b, const char *source_id, const float *boxes,
                                 .source_id = &b->source_id,
                                 .groundtruth = b->groundtruth};
     b->err = (edt_error){0};
-    const edt_status status = edt_preprocess_run(b->preprocessor, record, NULL, &row, &b->err);
+    const edt_sample sample = {.record = record};
+    const edt_status status = edt_preprocess_run(b->preprocessor, &sample, &row, &b->err);
     edt_mem_free((void *)record.data);
     return status;
 }
