@@ -8,6 +8,7 @@
 #include "augment/image.h"
 #include "core/error.h"
 #include "core/span.h"
+#include "dataio/row_sink.h"
 
 // Decoder and pixel buffers of one thread; they grow to the largest picture seen.
 typedef struct edt_image_decoder edt_image_decoder;
@@ -33,13 +34,6 @@ edt_status edt_image_open(edt_image_decoder *decoder, edt_span bytes, edt_error 
 // whatever n_rows is. EDT_ERR_FORMAT.
 edt_status edt_image_decode(edt_image_decoder *decoder, int64_t n_rows, edt_error *err,
                             edt_image *out_image);
-
-// Takes rows [y, y + n) while they are still in the cache; `rows` has h = n and lasts until the
-// return. An error ends the decoding and is returned from it.
-typedef struct edt_row_sink {
-    edt_status (*take)(void *ctx, int64_t y, const edt_image *rows, edt_error *err);
-    void *ctx;
-} edt_row_sink;
 
 // As edt_image_decode, but hands rows 0, 1, ... to `sink` in bands as the decoder yields them,
 // at least the first n_rows of them and never past the end, without keeping the picture.

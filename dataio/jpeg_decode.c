@@ -1,5 +1,8 @@
 // See jpeg_decode.h. libjpeg reports errors by longjmp: every call into it is made from a
-// function here that has set its own jump target, and none of those functions owns anything.
+// function here that has set its own jump target. None of those functions owns anything, and
+// what they change between setjmp and longjmp lives in the decoder, not in locals. A sink is
+// called from such a function too, but with no frame of libjpeg above or below it, and it ends
+// by returning.
 #include "dataio/jpeg_decode.h"
 
 #include <inttypes.h>
@@ -12,7 +15,6 @@
 
 #include "core/mem.h"
 
-enum { ROWS_PER_CALL = 16 };
 static const int64_t max_pixels = INT64_C(1) << 29;
 
 struct edt_jpeg_decoder {
@@ -23,8 +25,8 @@ struct edt_jpeg_decoder {
     char message[JMSG_LENGTH_MAX];
     edt_span bytes;
     bool open;
-    uint8_t *pixels, *cmyk;
-    size_t pixels_bytes, cmyk_bytes;
+    edt_row_buffer pixels, cmyk;
+    edt_row_band band;
 };
 
 static edt_jpeg_decoder *owner_of(j_common_ptr info)
@@ -98,37 +100,9 @@ void edt_jpeg_decoder_destroy(edt_jpeg_decoder *decoder)
         return;
     }
     jpeg_destroy_decompress(&decoder->info); // a zeroed object is legal there
-    edt_mem_free(decoder->pixels);
-    edt_mem_free(decoder->cmyk);
+    edt_row_buffer_deinit(&decoder->pixels);
+    edt_row_buffer_deinit(&decoder->cmyk);
     edt_mem_free(decoder);
-}
-
-static bool starts_with(edt_span bytes, const char *magic, size_t n)
-{
-    return bytes.n_bytes >= n && memcmp(bytes.data, magic, n) == 0;
-}
-
-static edt_status check_magic(edt_span bytes, edt_error *err)
-{
-    if (starts_with(bytes, "\xff\xd8\xff", 3)) {
-        return EDT_OK;
-    }
-    if (bytes.n_bytes == 0) {
-        EDT_FAIL(err, EDT_ERR_FORMAT, "the encoded image is empty");
-    }
-    const char *format = starts_with(bytes, "\x89PNG\r\n\x1a\n", 8) ? "PNG"
-                         : starts_with(bytes, "GIF8", 4)            ? "GIF"
-                         : starts_with(bytes, "BM", 2)              ? "BMP"
-                                                                    : NULL;
-    if (format != NULL) {
-        EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
-                 "the encoded image is a %s; this build decodes JPEG only: convert the picture "
-                 "to JPEG",
-                 format);
-    }
-    EDT_FAIL(err, EDT_ERR_FORMAT,
-             "unknown image format (no JPEG, PNG, GIF or BMP signature in %zu bytes)",
-             bytes.n_bytes);
 }
 
 // Starts a fresh libjpeg object, so that no Huffman or quantisation table of an earlier picture
@@ -155,7 +129,10 @@ edt_status edt_jpeg_open(edt_jpeg_decoder *decoder, edt_span bytes, edt_error *e
                          int64_t *out_h, int64_t *out_w)
 {
     decoder->open = false;
-    EDT_TRY(check_magic(bytes, err));
+    if (bytes.n_bytes < 3 || memcmp(bytes.data, "\xff\xd8\xff", 3) != 0) {
+        EDT_FAIL(err, EDT_ERR_FORMAT, "no JPEG: its signature is missing in %zu bytes",
+                 bytes.n_bytes);
+    }
     decoder->bytes = bytes;
     if (!read_header(decoder)) {
         EDT_FAIL(err, EDT_ERR_FORMAT, "not a readable JPEG: %s", decoder->message);
@@ -171,22 +148,6 @@ edt_status edt_jpeg_open(edt_jpeg_decoder *decoder, edt_span bytes, edt_error *e
     return EDT_OK;
 }
 
-static edt_status reserve(uint8_t **block, size_t *n_held, size_t n_bytes, edt_error *err)
-{
-    if (n_bytes <= *n_held) {
-        return EDT_OK;
-    }
-    // Not realloc: the old picture need not be copied.
-    edt_mem_free(*block);
-    *n_held = 0;
-    *block = edt_mem_alloc(EDT_MEM_IMAGE, n_bytes);
-    if (*block == NULL) {
-        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %zu bytes of pixels", n_bytes);
-    }
-    *n_held = n_bytes;
-    return EDT_OK;
-}
-
 // One row of C,M,Y,K to R,G,B; Adobe files store the inks inverted.
 static void row_from_cmyk(const uint8_t *cmyk, int64_t n_pixels, bool adobe, uint8_t *out_rgb)
 {
@@ -199,31 +160,44 @@ static void row_from_cmyk(const uint8_t *cmyk, int64_t n_pixels, bool adobe, uin
     }
 }
 
-// Decodes rows [0, n_rows) into d->pixels; false when libjpeg gave up.
-static bool read_rows(edt_jpeg_decoder *d, int64_t n_rows, bool is_cmyk)
+// Decodes rows [0, n_decode), of which the band takes those it wants. EDT_ERR_FORMAT without
+// words when libjpeg gave up (d->message), or what the sink said.
+static edt_status read_rows(edt_jpeg_decoder *d, int64_t n_decode, bool is_cmyk, edt_error *err)
 {
     if (setjmp(d->jump) != 0) {
         jpeg_abort_decompress(&d->info);
-        return false;
+        return EDT_ERR_FORMAT;
     }
     struct jpeg_decompress_struct *info = &d->info;
     info->out_color_space = is_cmyk ? JCS_CMYK : JCS_RGB;
     info->do_fancy_upsampling = TRUE;
     info->dct_method = JDCT_IFAST;
     (void)jpeg_start_decompress(info);
-    const int64_t w = info->output_width;
-    while (info->output_scanline < n_rows) {
-        JSAMPROW rows[ROWS_PER_CALL];
+    while (info->output_scanline < n_decode) {
+        JSAMPROW rows[EDT_ROW_BAND_ROWS];
         const int64_t y = info->output_scanline;
-        const int64_t left = n_rows - y;
-        const JDIMENSION n = (JDIMENSION)(left < ROWS_PER_CALL ? left : ROWS_PER_CALL);
+        const int64_t room = edt_row_band_room(&d->band, y);
+        // Rows that nobody wants are decoded to find the end of the data; they go to one place.
+        const bool wanted = room > 0;
+        const int64_t left = wanted ? room : n_decode - y;
+        const JDIMENSION n = (JDIMENSION)(left < EDT_ROW_BAND_ROWS ? left : EDT_ROW_BAND_ROWS);
         for (JDIMENSION i = 0; i < n; ++i) {
-            rows[i] =
-                is_cmyk ? d->cmyk + (size_t)i * 4 * (size_t)w : d->pixels + 3 * w * (y + i);
+            rows[i] = is_cmyk  ? d->cmyk.data + (size_t)i * 4 * (size_t)d->band.w
+                      : wanted ? edt_row_band_at(&d->band, y + i)
+                               : d->pixels.data;
         }
         const JDIMENSION n_read = jpeg_read_scanlines(info, rows, n);
+        if (!wanted) {
+            continue;
+        }
         for (JDIMENSION i = 0; is_cmyk && i < n_read; ++i) {
-            row_from_cmyk(rows[i], w, info->saw_Adobe_marker, d->pixels + 3 * w * (y + i));
+            row_from_cmyk(rows[i], d->band.w, info->saw_Adobe_marker,
+                          edt_row_band_at(&d->band, y + i));
+        }
+        const edt_status status = edt_row_band_complete(&d->band, y + n_read, err);
+        if (status != EDT_OK) {
+            jpeg_abort_decompress(info);
+            return status;
         }
     }
     if (info->output_scanline == info->output_height) {
@@ -231,31 +205,48 @@ static bool read_rows(edt_jpeg_decoder *d, int64_t n_rows, bool is_cmyk)
     } else {
         jpeg_abort_decompress(info);
     }
-    return true;
+    return EDT_OK;
 }
 
-edt_status edt_jpeg_decode(edt_jpeg_decoder *decoder, int64_t n_rows, edt_error *err,
-                           edt_image *out_image)
+static edt_status run(edt_jpeg_decoder *d, int64_t n_rows, const edt_row_sink *sink,
+                      edt_error *err)
 {
-    edt_jpeg_decoder *d = decoder;
     if (!d->open) {
-        EDT_FAIL(err, EDT_ERR_INTERNAL, "edt_jpeg_decode without an opened picture");
+        EDT_FAIL(err, EDT_ERR_INTERNAL, "decoding a JPEG without an opened picture");
     }
     d->open = false;
     const int64_t h = d->info.image_height, w = d->info.image_width;
     const uint8_t *end = d->bytes.data + d->bytes.n_bytes;
     const bool closed = end[-2] == 0xff && end[-1] == JPEG_EOI;
-    const int64_t n = n_rows < 1 || n_rows > h || !closed ? h : n_rows;
     const bool is_cmyk =
         d->info.jpeg_color_space == JCS_CMYK || d->info.jpeg_color_space == JCS_YCCK;
-    EDT_TRY(reserve(&d->pixels, &d->pixels_bytes, (size_t)(n * w) * 3, err));
+    // Without a sink all rows that are decoded need a place of their own.
+    const int64_t n_kept = closed || sink != NULL ? n_rows : h;
+    EDT_TRY(edt_row_band_begin(&d->band, &d->pixels, sink, h, w, n_kept, err));
     if (is_cmyk) {
-        EDT_TRY(reserve(&d->cmyk, &d->cmyk_bytes, (size_t)w * 4 * ROWS_PER_CALL, err));
+        EDT_TRY(edt_row_buffer_reserve(&d->cmyk, (size_t)w * 4 * EDT_ROW_BAND_ROWS, err));
     }
-    if (!read_rows(d, n, is_cmyk)) {
+    d->message[0] = '\0';
+    const edt_status status = read_rows(d, closed ? d->band.n_rows : h, is_cmyk, err);
+    if (status == EDT_ERR_FORMAT && d->message[0] != '\0') {
         EDT_FAIL(err, EDT_ERR_FORMAT, "corrupt JPEG of %" PRId64 "x%" PRId64 " pixels: %s", w,
                  h, d->message);
     }
-    *out_image = (edt_image){.data = d->pixels, .h = h, .w = w, .stride = 3 * w};
+    return status;
+}
+
+edt_status edt_jpeg_decode(edt_jpeg_decoder *decoder, int64_t n_rows, edt_error *err,
+                           edt_image *out_image)
+{
+    EDT_TRY(run(decoder, n_rows, NULL, err));
+    const edt_row_band *band = &decoder->band;
+    *out_image = (edt_image){
+        .data = decoder->pixels.data, .h = band->h, .w = band->w, .stride = 3 * band->w};
     return EDT_OK;
+}
+
+edt_status edt_jpeg_decode_rows(edt_jpeg_decoder *decoder, int64_t n_rows,
+                                const edt_row_sink *sink, edt_error *err)
+{
+    return run(decoder, n_rows, sink, err);
 }

@@ -7,6 +7,7 @@
 #include "augment/image.h"
 #include "core/error.h"
 #include "core/span.h"
+#include "dataio/row_sink.h"
 
 // Decoder and pixel buffer of one thread; the buffer grows to the largest picture seen.
 typedef struct edt_jpeg_decoder edt_jpeg_decoder;
@@ -15,8 +16,8 @@ edt_status edt_jpeg_decoder_create(edt_error *err, edt_jpeg_decoder **out_decode
 void edt_jpeg_decoder_destroy(edt_jpeg_decoder *decoder);
 
 // Reads the header of a picture; `bytes` must stay valid until edt_jpeg_decode returns.
-// EDT_ERR_UNSUPPORTED for PNG, GIF and BMP (told by their leading bytes), EDT_ERR_FORMAT for
-// anything else that is not a sound JPEG header and for pictures of 2^29 pixels or more.
+// EDT_ERR_FORMAT for anything that is not a sound JPEG header, for 2^29 pixels or more, and for
+// a large picture in far fewer bytes than its scans would take.
 edt_status edt_jpeg_open(edt_jpeg_decoder *decoder, edt_span bytes, edt_error *err,
                          int64_t *out_h, int64_t *out_w);
 
@@ -27,5 +28,11 @@ edt_status edt_jpeg_open(edt_jpeg_decoder *decoder, edt_span bytes, edt_error *e
 // on n_rows. EDT_ERR_FORMAT for corrupt or truncated data.
 edt_status edt_jpeg_decode(edt_jpeg_decoder *decoder, int64_t n_rows, edt_error *err,
                            edt_image *out_image);
+
+// As edt_jpeg_decode, but hands rows 0, 1, ... to `sink` in bands of EDT_ROW_BAND_ROWS without
+// keeping the picture: the first n_rows of them, or all. The sink is never called from inside
+// libjpeg, whose errors longjmp: it may hold locks and memory.
+edt_status edt_jpeg_decode_rows(edt_jpeg_decoder *decoder, int64_t n_rows,
+                                const edt_row_sink *sink, edt_error *err);
 
 #endif
