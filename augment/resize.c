@@ -16,10 +16,22 @@ enum { LINE_SLACK = 16 }; // floats past a row that 4-wide accesses may touch
 struct edt_resizer {
     int32_t *lo, *hi; // per output column: offsets of the two taps in `row`, in floats
     float *t;
-    float *row;     // one source row, columns [first_column, last_column]
+    float *row;     // one source row, columns [first_column, first_column + n_touched)
     float *line[2]; // the row after interpolation along x
     int64_t line_y[2];
     int64_t n_columns, n_row; // capacities
+
+    // The picture under way.
+    bool begun;
+    edt_scale_params params;
+    const edt_normalize *normalize; // NULL: raw levels
+    uint8_t *out_u8;                // one of the two
+    float *out_f32;
+    int64_t src_h, src_w;
+    float ratio_y;
+    int64_t valid_h, valid_w;
+    int64_t first_column, n_touched; // the source columns that the taps touch
+    int64_t next_y;                  // output rows that are done
 };
 
 typedef float v4 __attribute__((vector_size(16)));
@@ -163,26 +175,16 @@ static void to_range(float *values, int64_t n)
     }
 }
 
-// What is read and how: exactly one of `image` and `plain` is set.
-typedef struct source_rows {
-    const edt_image *image;
-    const float *plain;
-    const edt_normalize *normalize; // NULL: raw levels
-    int64_t w;
-    int64_t first_column, n_columns; // the part that the taps touch
-} source_rows;
-
 // Fills the taps of the window's columns and finds the source columns they touch.
-static void plan_columns(edt_resizer *r, const edt_scale_params *params, int64_t valid_w,
-                         bool flip, source_rows *rows)
+static void plan_columns(edt_resizer *r, bool flip)
 {
-    const float ratio = (float)rows->w / (float)params->scaled_w;
-    int64_t first = rows->w, last = -1;
-    for (int64_t i = 0; i < valid_w; ++i) {
-        tap k = axis_tap(params->offset_x + i, ratio, rows->w);
+    const float ratio = (float)r->src_w / (float)r->params.scaled_w;
+    int64_t first = r->src_w, last = -1;
+    for (int64_t i = 0; i < r->valid_w; ++i) {
+        tap k = axis_tap(r->params.offset_x + i, ratio, r->src_w);
         if (flip) {
-            k.lo = rows->w - 1 - k.lo;
-            k.hi = rows->w - 1 - k.hi;
+            k.lo = r->src_w - 1 - k.lo;
+            k.hi = r->src_w - 1 - k.hi;
         }
         const int64_t least = k.lo < k.hi ? k.lo : k.hi, most = k.lo < k.hi ? k.hi : k.lo;
         first = least < first ? least : first;
@@ -191,38 +193,48 @@ static void plan_columns(edt_resizer *r, const edt_scale_params *params, int64_t
         r->hi[i] = (int32_t)k.hi;
         r->t[i] = k.t;
     }
-    for (int64_t i = 0; i < valid_w; ++i) {
+    for (int64_t i = 0; i < r->valid_w; ++i) {
         r->lo[i] = (int32_t)(3 * (r->lo[i] - first));
         r->hi[i] = (int32_t)(3 * (r->hi[i] - first));
     }
-    rows->first_column = first;
-    rows->n_columns = last - first + 1;
+    r->first_column = first;
+    r->n_touched = last - first + 1;
 }
 
-// The line of source row y, interpolated along x; `keep` is the row whose line must survive.
-static const float *line_of(edt_resizer *r, const source_rows *rows, int64_t y, int64_t keep,
-                            int64_t valid_w)
+// Rows [y, y + h) of the source: `image` or `plain` holds them.
+typedef struct band {
+    int64_t y, h;
+    const edt_image *image;
+    const float *plain;
+} band;
+
+// The line of source row y, from the ring or made from `rows`; NULL when neither has it. `keep`
+// is the row whose line must survive.
+static const float *line_of(edt_resizer *r, const band *rows, int64_t y, int64_t keep)
 {
     for (int i = 0; i < 2; ++i) {
         if (r->line_y[i] == y) {
             return r->line[i];
         }
     }
+    if (y < rows->y || y >= rows->y + rows->h) {
+        return NULL;
+    }
     const int slot = r->line_y[0] == keep ? 1 : 0;
-    const float *row = r->row;
+    const int64_t at = y - rows->y;
     if (rows->plain != NULL) {
-        memcpy(r->row, rows->plain + 3 * (y * rows->w + rows->first_column),
-               (size_t)rows->n_columns * 3 * sizeof(float));
+        memcpy(r->row, rows->plain + 3 * (at * r->src_w + r->first_column),
+               (size_t)r->n_touched * 3 * sizeof(float));
     } else {
         const uint8_t *levels =
-            rows->image->data + y * rows->image->stride + 3 * rows->first_column;
-        if (rows->normalize != NULL) {
-            levels_normalised(rows->normalize, levels, rows->n_columns, r->row);
+            rows->image->data + at * rows->image->stride + 3 * r->first_column;
+        if (r->normalize != NULL) {
+            levels_normalised(r->normalize, levels, r->n_touched, r->row);
         } else {
-            levels_to_f32(levels, 3 * rows->n_columns, r->row);
+            levels_to_f32(levels, 3 * r->n_touched, r->row);
         }
     }
-    interpolate_x(row, r->lo, r->hi, r->t, valid_w, r->line[slot]);
+    interpolate_x(r->row, r->lo, r->hi, r->t, r->valid_w, r->line[slot]);
     r->line_y[slot] = y;
     return r->line[slot];
 }
@@ -233,40 +245,116 @@ int64_t edt_resize_rows_needed(const edt_scale_params *params, int64_t src_h)
     return axis_tap(params->offset_y + edt_scale_valid_h(params) - 1, ratio, src_h).hi + 1;
 }
 
-static edt_status run(edt_resizer *r, source_rows rows, int64_t src_h,
-                      const edt_scale_params *params, bool flip, edt_error *err,
-                      uint8_t *out_u8, float *out_f32)
+// Fills columns [n_filled, out_w) of row y.
+static void pad_row(const edt_resizer *r, int64_t y, int64_t n_filled)
 {
-    const int64_t valid_h = edt_scale_valid_h(params), valid_w = edt_scale_valid_w(params);
-    EDT_TRY(reserve(r, params->out_w, 3 * rows.w, err));
-    plan_columns(r, params, valid_w, flip, &rows);
+    const int64_t first = 3 * (y * r->params.out_w + n_filled);
+    const int64_t n = 3 * (r->params.out_w - n_filled);
+    if (r->out_u8 != NULL) {
+        memset(r->out_u8 + first, 0, (size_t)n);
+        return;
+    }
+    const float padding = r->normalize != NULL ? edt_normalize_padding(r->normalize) : 0.0f;
+    for (int64_t i = 0; i < n; ++i) {
+        r->out_f32[first + i] = padding;
+    }
+}
+
+static void blend_row(const edt_resizer *r, int64_t y, const float *top, const float *bottom,
+                      float t)
+{
+    const int64_t n = 3 * r->valid_w, first = 3 * y * r->params.out_w;
+    if (r->out_u8 != NULL) {
+        blend_u8(top, bottom, t, n, r->out_u8 + first);
+        return;
+    }
+    blend_f32(top, bottom, t, n, r->out_f32 + first);
+    if (r->normalize != NULL && r->normalize->scale_range) {
+        to_range(r->out_f32 + first, n);
+    }
+}
+
+static edt_status begin(edt_resizer *r, bool flip, edt_error *err)
+{
+    r->begun = false;
+    r->valid_h = edt_scale_valid_h(&r->params);
+    r->valid_w = edt_scale_valid_w(&r->params);
+    EDT_TRY(reserve(r, r->params.out_w, 3 * r->src_w, err));
+    plan_columns(r, flip);
+    r->ratio_y = (float)r->src_h / (float)r->params.scaled_h;
     r->line_y[0] = r->line_y[1] = -1;
-    const float ratio = (float)src_h / (float)params->scaled_h;
-    const bool ranged = rows.normalize != NULL && rows.normalize->scale_range;
-    const float padding = rows.normalize != NULL ? edt_normalize_padding(rows.normalize) : 0.0f;
-    const int64_t n_valid = 3 * valid_w, n_out = 3 * params->out_w;
-    for (int64_t y = 0; y < params->out_h; ++y) {
-        const int64_t n_filled = y < valid_h ? n_valid : 0;
-        if (y < valid_h) {
-            const tap k = axis_tap(params->offset_y + y, ratio, src_h);
-            const float *top = line_of(r, &rows, k.lo, k.hi, valid_w);
-            const float *bottom = line_of(r, &rows, k.hi, k.lo, valid_w);
-            if (out_u8 != NULL) {
-                blend_u8(top, bottom, k.t, n_valid, out_u8 + y * n_out);
-            } else {
-                blend_f32(top, bottom, k.t, n_valid, out_f32 + y * n_out);
-                if (ranged) {
-                    to_range(out_f32 + y * n_out, n_valid);
-                }
-            }
+    r->next_y = 0;
+    r->begun = true;
+    return EDT_OK;
+}
+
+// Output rows up to the first that needs a row below the band; of that one the upper line is
+// made already, because the band will be gone.
+static edt_status take(edt_resizer *r, const band *rows, edt_error *err)
+{
+    const int64_t end = rows->y + rows->h;
+    for (; r->next_y < r->valid_h; ++r->next_y) {
+        const tap k = axis_tap(r->params.offset_y + r->next_y, r->ratio_y, r->src_h);
+        if (k.lo >= end) {
+            break;
         }
-        if (out_u8 != NULL) {
-            memset(out_u8 + y * n_out + n_filled, 0, (size_t)(n_out - n_filled));
-        } else {
-            for (int64_t i = n_filled; i < n_out; ++i) {
-                out_f32[y * n_out + i] = padding;
-            }
+        const float *top = line_of(r, rows, k.lo, k.hi);
+        if (top != NULL && k.hi >= end) {
+            break;
         }
+        const float *bottom = top == NULL ? NULL : line_of(r, rows, k.hi, k.lo);
+        if (bottom == NULL) {
+            EDT_FAIL(err, EDT_ERR_INTERNAL,
+                     "resize: row %" PRId64 " or %" PRId64
+                     " of the picture was left out before "
+                     "rows %" PRId64 " to %" PRId64,
+                     k.lo, k.hi, rows->y, end - 1);
+        }
+        blend_row(r, r->next_y, top, bottom, k.t);
+        if (r->valid_w < r->params.out_w) {
+            pad_row(r, r->next_y, r->valid_w);
+        }
+    }
+    return EDT_OK;
+}
+
+edt_status edt_resize_begin(edt_resizer *resizer, int64_t src_h, int64_t src_w,
+                            const edt_scale_params *params, bool flip,
+                            const edt_normalize *normalize, void *out_canvas, edt_error *err)
+{
+    edt_resizer *r = resizer;
+    r->params = *params;
+    r->normalize = normalize;
+    r->out_u8 = normalize == NULL ? out_canvas : NULL;
+    r->out_f32 = normalize == NULL ? NULL : out_canvas;
+    r->src_h = src_h;
+    r->src_w = src_w;
+    return begin(r, flip, err);
+}
+
+edt_status edt_resize_rows(edt_resizer *resizer, int64_t y, const edt_image *rows,
+                           edt_error *err)
+{
+    if (!resizer->begun || rows->w != resizer->src_w || y < 0 || y + rows->h > resizer->src_h) {
+        EDT_FAIL(err, EDT_ERR_INTERNAL,
+                 "resize: rows %" PRId64 " to %" PRId64 " of width %" PRId64
+                 " do not belong to the picture of %" PRId64 "x%" PRId64 " that was begun",
+                 y, y + rows->h - 1, rows->w, resizer->src_w, resizer->src_h);
+    }
+    return take(resizer, &(band){.y = y, .h = rows->h, .image = rows}, err);
+}
+
+edt_status edt_resize_end(edt_resizer *resizer, edt_error *err)
+{
+    edt_resizer *r = resizer;
+    if (!r->begun || r->next_y < r->valid_h) {
+        EDT_FAIL(err, EDT_ERR_INTERNAL,
+                 "resize: the picture ended after %" PRId64 " of %" PRId64 " rows of output",
+                 r->next_y, r->valid_h);
+    }
+    r->begun = false;
+    for (int64_t y = r->valid_h; y < r->params.out_h; ++y) {
+        pad_row(r, y, 0);
     }
     return EDT_OK;
 }
@@ -275,24 +363,35 @@ edt_status edt_resize_u8(edt_resizer *resizer, const edt_image *source,
                          const edt_scale_params *params, bool flip, edt_error *err,
                          uint8_t *out_canvas)
 {
-    return run(resizer, (source_rows){.image = source, .w = source->w}, source->h, params, flip,
-               err, out_canvas, NULL);
+    EDT_TRY(
+        edt_resize_begin(resizer, source->h, source->w, params, flip, NULL, out_canvas, err));
+    EDT_TRY(edt_resize_rows(resizer, 0, source, err));
+    return edt_resize_end(resizer, err);
 }
 
 edt_status edt_resize_f32(edt_resizer *resizer, const edt_image *source,
                           const edt_scale_params *params, bool flip,
                           const edt_normalize *normalize, edt_error *err, float *out_canvas)
 {
-    return run(resizer, (source_rows){.image = source, .normalize = normalize, .w = source->w},
-               source->h, params, flip, err, NULL, out_canvas);
+    EDT_TRY(edt_resize_begin(resizer, source->h, source->w, params, flip, normalize, out_canvas,
+                             err));
+    EDT_TRY(edt_resize_rows(resizer, 0, source, err));
+    return edt_resize_end(resizer, err);
 }
 
 edt_status edt_resize_plain_f32(edt_resizer *resizer, const float *source, int64_t src_h,
                                 int64_t src_w, int64_t out_h, int64_t out_w, edt_error *err,
                                 float *out_image)
 {
-    const edt_scale_params params = {
+    edt_resizer *r = resizer;
+    r->params = (edt_scale_params){
         .out_h = out_h, .out_w = out_w, .scaled_h = out_h, .scaled_w = out_w};
-    return run(resizer, (source_rows){.plain = source, .w = src_w}, src_h, &params, false, err,
-               NULL, out_image);
+    r->normalize = NULL;
+    r->out_u8 = NULL;
+    r->out_f32 = out_image;
+    r->src_h = src_h;
+    r->src_w = src_w;
+    EDT_TRY(begin(r, false, err));
+    EDT_TRY(take(r, &(band){.h = src_h, .plain = source}, err));
+    return edt_resize_end(r, err);
 }

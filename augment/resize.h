@@ -20,6 +20,24 @@ void edt_resizer_destroy(edt_resizer *resizer);
 // Source rows [0, result) suffice for the window of `params` in a picture of src_h rows.
 int64_t edt_resize_rows_needed(const edt_scale_params *params, int64_t src_h);
 
+// The resize as a stream: begin, the source's rows in bands of any size from the top, end. Each
+// band is used while it is in the cache and need not be kept. The bytes do not depend on the
+// bands and equal those of edt_resize_u8 and edt_resize_f32.
+//
+// Starts a picture of src_h x src_w; one that was not ended is forgotten. `normalize` NULL: the
+// canvas is u8, else f32. `normalize` and `out_canvas` are borrowed until edt_resize_end.
+// EDT_ERR_NOMEM.
+edt_status edt_resize_begin(edt_resizer *resizer, int64_t src_h, int64_t src_w,
+                            const edt_scale_params *params, bool flip,
+                            const edt_normalize *normalize, void *out_canvas, edt_error *err);
+// Rows [y, y + rows->h). Rows that no output needs may be left out or come in vain.
+// EDT_ERR_INTERNAL: no picture is begun, the width differs, or a row that is needed came
+// neither with this call nor with an earlier one.
+edt_status edt_resize_rows(edt_resizer *resizer, int64_t y, const edt_image *rows,
+                           edt_error *err);
+// Writes the padding. EDT_ERR_INTERNAL when rows were missing.
+edt_status edt_resize_end(edt_resizer *resizer, edt_error *err);
+
 // Whole canvas [out_h,out_w,3]. `source` must hold the rows needed; its `h` is the height of
 // the whole picture. With `flip` the picture is mirrored before it is scaled.
 //
