@@ -9,7 +9,7 @@
 enum { INSERTION_ITEMS = 24, ALL_THRESHOLDS = 0x3FF };
 
 // Both ends belong to the range, so an object of area 1024 is small and medium.
-const double edt_coco_area_range[EDT_COCO_N_AREAS][2] = {
+const double edt_coco_usual_area[EDT_COCO_N_AREAS][2] = {
     {0, 1e10}, {0, 1024}, {1024, 9216}, {9216, 1e10}};
 
 // linspace(0.5, 0.95, 10): its step is a rounded double and its last value is set.

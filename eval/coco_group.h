@@ -39,7 +39,7 @@ edt_status edt_coco_group_match(edt_coco_group *group, const edt_coco_scored *it
 
 static inline bool edt_coco_is_outside(double area, int i_area)
 {
-    return area < edt_coco_area_range[i_area][0] || area > edt_coco_area_range[i_area][1];
+    return area < edt_coco_usual_area[i_area][0] || area > edt_coco_usual_area[i_area][1];
 }
 
 #endif

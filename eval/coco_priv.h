@@ -21,8 +21,8 @@ struct edt_coco_gt {
     edt_arena names;
     int n_threads; // for reading detections
     int64_t n_images, n_categories;
-    int64_t n_objects;  // as listed in the file
-    int64_t *image_ids; // rising
+    int64_t n_objects;       // as listed in the file
+    int64_t *image_ids;      // rising
     const char **file_names; // by image, in `names`, NULL: not given
     int64_t *category_ids;
     edt_coco_category *categories;
@@ -60,12 +60,6 @@ edt_status edt_coco_gt_parse(const char *source, edt_span text, bool is_mapped,
                              edt_coco_gt **out_gt);
 edt_status edt_coco_dt_parse(const char *source, edt_span text, bool is_mapped,
                              const edt_coco_gt *gt, edt_error *err, edt_coco_dt **out_dt);
-
-typedef struct edt_coco_detection {
-    int64_t image_id, category_id;
-    double bbox[4];
-    double score;
-} edt_coco_detection;
 
 enum { EDT_COCO_BLOCK_BITS = 10, EDT_COCO_BLOCK_ITEMS = 1 << EDT_COCO_BLOCK_BITS };
 
@@ -128,7 +122,7 @@ struct edt_coco_result {
     double match_s, accumulate_s;
 };
 
-extern const double edt_coco_area_range[EDT_COCO_N_AREAS][2];
+extern const double edt_coco_usual_area[EDT_COCO_N_AREAS][2];
 // 0.5:0.05:0.95 as NumPy's linspace has them.
 double edt_coco_threshold(int i);
 // NumPy's sum of a contiguous array, divided by n; -1 when n is 0.

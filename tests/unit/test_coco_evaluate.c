@@ -48,8 +48,8 @@ static generated generate(uint32_t seed)
             const float w = (float)z / 2 + (float)draw(2 * (uint32_t)z) / 4;
             const float h = (float)z / 2 + (float)draw(2 * (uint32_t)z) / 4;
             edt_coco_object *o = &objects[g.n_objects++];
-            *o =
-                (edt_coco_object){g.n_objects, images[i], c, {x, y, w, h}, 0.75 * w * h, false};
+            *o = (edt_coco_object){g.n_objects,  images[i], c,   {x, y, w, h},
+                                   0.75 * w * h, false,     NULL};
             o->is_crowd = draw(8) == 0;
             for (int d = draw(3); d > 0; --d) {
                 const float jx = (float)(draw(17) - 8) * w / 64;

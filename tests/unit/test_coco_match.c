@@ -44,7 +44,7 @@ static double stat(edt_coco_result *result, int i)
     return value;
 }
 
-static const edt_coco_object square = {1, 1, 1, {0, 0, 10, 10}, 100, false};
+static const edt_coco_object square = {1, 1, 1, {0, 0, 10, 10}, 100, false, NULL};
 
 Test(coco_match, equal_scores_keep_list_order_and_images_rise, .timeout = 30)
 {
@@ -58,7 +58,7 @@ Test(coco_match, equal_scores_keep_list_order_and_images_rise, .timeout = 30)
 
 Test(coco_match, a_crowd_takes_any_number_and_counts_for_nothing, .timeout = 30)
 {
-    edt_coco_object objects[2] = {square, {2, 1, 1, {100, 100, 50, 50}, 2500, true}};
+    edt_coco_object objects[2] = {square, {2, 1, 1, {100, 100, 50, 50}, 2500, true, NULL}};
     const row rows[] = {{1, {100, 100, 20, 20}, 0.9F},
                         {1, {110, 110, 20, 20}, 0.8F},
                         {1, {120, 120, 20, 20}, 0.7F},
@@ -70,7 +70,7 @@ Test(coco_match, a_crowd_takes_any_number_and_counts_for_nothing, .timeout = 30)
 
 Test(coco_match, both_ends_of_an_area_range_belong_to_it, .timeout = 30)
 {
-    const edt_coco_object edge = {1, 1, 1, {0, 0, 32, 32}, 1024, false};
+    const edt_coco_object edge = {1, 1, 1, {0, 0, 32, 32}, 1024, false, NULL};
     const row hit = {1, {0, 0, 32, 32}, 0.5F};
     cr_expect_eq(stat(run(&edge, 1, &hit, 1, (edt_coco_params){0}), APS), ONE);
     cr_expect_eq(stat(run(&edge, 1, &hit, 1, (edt_coco_params){0}), APM), ONE);
@@ -87,7 +87,7 @@ Test(coco_match, areas_of_float_rows_are_float_products, .timeout = 30)
 
 Test(coco_match, only_images_with_detections, .timeout = 30)
 {
-    const edt_coco_object objects[2] = {square, {2, 2, 1, {0, 0, 10, 10}, 100, false}};
+    const edt_coco_object objects[2] = {square, {2, 2, 1, {0, 0, 10, 10}, 100, false, NULL}};
     const row hit = {1, {0, 0, 10, 10}, 0.5F};
     cr_expect_eq(stat(run(objects, 2, &hit, 1, (edt_coco_params){0}), AR), 0.5);
     cr_expect_eq(

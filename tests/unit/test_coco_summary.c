@@ -37,7 +37,7 @@ Test(coco_summary, ap_reads_max_dets_100_only, .timeout = 30)
 {
     const edt_coco_category category = {1, "thing"};
     const int64_t image = 1;
-    const edt_coco_object object = {1, 1, 1, {0, 0, 10, 10}, 100, false};
+    const edt_coco_object object = {1, 1, 1, {0, 0, 10, 10}, 100, false, NULL};
     const float box[4] = {0, 0, 10, 10};
     edt_error err = {0};
     edt_coco_gt *gt;
