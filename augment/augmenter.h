@@ -32,7 +32,7 @@ bool edt_augment_is_on(const edt_augment_config *config);
 typedef struct edt_augment_plan {
     int64_t n_ops;
     const edt_pixel_op *ops;  // in the arena
-    bool needs_whole_picture; // false: rows of the result depend on the same rows only
+    bool needs_whole_picture; // false: edt_augment_plan_cut may be used
 } edt_augment_plan;
 
 // Draws the plan for a picture of h x w pixels and moves, and with drop_outside removes,
@@ -40,5 +40,11 @@ typedef struct edt_augment_plan {
 edt_status edt_augment_plan_draw(const edt_augment_config *config, int64_t h, int64_t w,
                                  const edt_draws *draws, edt_arena *arena, edt_error *err,
                                  edt_objects *objects, edt_augment_plan *out_plan);
+
+// The operations for rows y .. y+n_rows-1 alone, as if they were a picture: regions cut and
+// moved, in `out_ops` [plan->n_ops]; returns how many. Only for plans that do not need the
+// whole picture; the rows come out as they would in the whole.
+int64_t edt_augment_plan_cut(const edt_augment_plan *plan, int64_t y, int64_t n_rows,
+                             edt_pixel_op *out_ops);
 
 #endif

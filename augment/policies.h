@@ -34,7 +34,7 @@ typedef enum edt_policy_op {
 
 typedef struct edt_policy_step {
     edt_policy_op op;
-    float probability;
+    double probability;
     int magnitude; // 0 to 10; RandAugment's 15
 } edt_policy_step;
 

@@ -155,6 +155,9 @@ typedef struct edt_hparams {
     double negatives_ratio; // NaN: as in the data
     bool exif_rotate;
     double mosaic_prob, mixup_prob, copy_paste_prob;
+    bool autoaugment_drop_outside;
+    bool randaug_corrected;
+    bool grid_mask_corrected;
     const char *semantics;   // "tf1" | "tf2"
     const char *grad_reduce; // "global" | "tpu" | "tf1_gpus"
     bool freeze_bn;
