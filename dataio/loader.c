@@ -254,7 +254,7 @@ static edt_status init_loader(edt_loader *loader, const edt_hparams *hp,
                       .batch_size = options->batch_size,
                       .rank = options->rank,
                       .world_size = options->world_size,
-                      .shuffled = options->training && !in_order,
+                      .order = options->training && !in_order ? EDT_ORDER_GLOBAL : EDT_ORDER_NONE,
                       .drop_remainder = options->training && options->drop_remainder,
                       .endless = options->training,
                       .seed = options->seed};
