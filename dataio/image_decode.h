@@ -13,6 +13,9 @@
 // Decoder and pixel buffers of one thread; they grow to the largest picture seen.
 typedef struct edt_image_decoder edt_image_decoder;
 
+// Boxes are fractions of the picture as it is decoded. The reference ignores EXIF, so its
+// records hold boxes of the picture as stored; exif_rotate is for records whose labels were
+// drawn on the upright picture, and their height and width are then the upright ones.
 typedef struct edt_image_decoder_options {
     bool exif_rotate; // turn JPEGs upright as their EXIF orientation says
 } edt_image_decoder_options;
@@ -22,9 +25,9 @@ edt_status edt_image_decoder_create(const edt_image_decoder_options *options, ed
                                     edt_image_decoder **out_decoder);
 void edt_image_decoder_destroy(edt_image_decoder *decoder); // NULL is fine
 
-// Reads the header: height and width of what decoding will give. `bytes` must stay valid until
-// the picture has been decoded. EDT_ERR_FORMAT for an unknown format, an unsound header, 2^29
-// pixels or more.
+// Reads the header: height and width of what decoding will give (upright with exif_rotate).
+// `bytes` must stay valid until the picture has been decoded. EDT_ERR_FORMAT for an unknown
+// format, an unsound header, 2^29 pixels or more, and for pixels that so few bytes cannot hold.
 edt_status edt_image_open(edt_image_decoder *decoder, edt_span bytes, edt_error *err,
                           int64_t *out_h, int64_t *out_w);
 
@@ -37,6 +40,7 @@ edt_status edt_image_decode(edt_image_decoder *decoder, int64_t n_rows, edt_erro
 
 // As edt_image_decode, but hands rows 0, 1, ... to `sink` in bands as the decoder yields them,
 // at least the first n_rows of them and never past the end, without keeping the picture.
+// Interlaced PNGs, GIFs and turned pictures come as one band. Damage may show after some bands.
 edt_status edt_image_decode_rows(edt_image_decoder *decoder, int64_t n_rows,
                                  const edt_row_sink *sink, edt_error *err);
 

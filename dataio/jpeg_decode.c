@@ -16,6 +16,9 @@
 #include "core/mem.h"
 
 static const int64_t max_pixels = INT64_C(1) << 29;
+// Huffman coding takes more than a bit for 8 x 8 samples of some component, 512 pixels a byte.
+// Arithmetic coding can do with less, but not in any picture worth having.
+enum { MAX_PIXELS_PER_BYTE = 4096, HARMLESS_PIXELS = 1 << 24 };
 
 struct edt_jpeg_decoder {
     struct jpeg_decompress_struct info;
@@ -141,6 +144,12 @@ edt_status edt_jpeg_open(edt_jpeg_decoder *decoder, edt_span bytes, edt_error *e
     if (h < 1 || w < 1 || h > (max_pixels - 1) / w) {
         EDT_FAIL(err, EDT_ERR_FORMAT,
                  "JPEG of %" PRId64 "x%" PRId64 " pixels; the limit is 2^29 pixels", w, h);
+    }
+    if (h * w > HARMLESS_PIXELS && (uint64_t)(h * w) / MAX_PIXELS_PER_BYTE > bytes.n_bytes) {
+        EDT_FAIL(err, EDT_ERR_FORMAT,
+                 "JPEG: its %zu bytes cannot hold the %" PRId64 "x%" PRId64
+                 " pixels of its header",
+                 bytes.n_bytes, w, h);
     }
     decoder->open = true;
     *out_h = h;

@@ -35,6 +35,7 @@ missing_packages() {
   need libzstd-dev has_library libzstd
   need liblmdb-dev has_library lmdb
   need libpng-dev has_library libpng
+  need libgif-dev has_header gif_lib.h
   need libxml2-dev has_library libxml-2.0
   need libdnnl-dev has_header oneapi/dnnl/dnnl.h
   need fonts-dejavu-core has_font DejaVuSans.ttf
