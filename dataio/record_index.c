@@ -20,6 +20,7 @@ enum {
 typedef struct kept_record {
     struct kept_record *next;
     edt_record_scratch *scratch;
+    edt_shard_reader *reader; // of a stream
 } kept_record;
 
 struct edt_record_index {
@@ -39,9 +40,12 @@ static bool is_up_to_date(const edt_record_index *index, int64_t i_file,
     const edt_shard_file *file = index->files[i_file];
     const edt_side_summary *s = edt_side_index_summary(side);
     struct stat info;
+    // How long a stream is shows only when it is read, which would cost what an index saves.
     if (s->format != edt_shard_file_format(file) ||
         s->shard_bytes != edt_shard_file_bytes(file) ||
-        s->stream_bytes != edt_shard_file_stream_bytes(file) || stat(side_path, &info) != 0 ||
+        (s->stream_bytes != edt_shard_file_stream_bytes(file) &&
+         !edt_shard_file_is_stream(file)) ||
+        stat(side_path, &info) != 0 ||
         (int64_t)info.st_mtim.tv_sec * 1000000000 + (int64_t)info.st_mtim.tv_nsec <
             edt_shard_file_modified_ns(file)) {
         return false;
@@ -86,6 +90,11 @@ static edt_status get_side(edt_record_index *index, int64_t i_file, edt_error *e
     if (opened != EDT_OK || !is_up_to_date(index, i_file, side, side_path)) {
         edt_side_index_close(side);
         side = NULL;
+        if (edt_shard_file_is_stream(index->files[i_file])) {
+            EDT_INFO("'%s' has no side index that fits: its %s stream is read once to find its "
+                     "records",
+                     path, edt_shard_format_name(edt_shard_file_format(index->files[i_file])));
+        }
         EDT_TRY_GOTO(edt_side_index_rebuild(path, &index->options, err, &side));
         atomic_fetch_add(&index->n_rebuilt, 1);
         edt_error unsaved = {0};
@@ -217,6 +226,7 @@ void edt_record_index_destroy(edt_record_index *index)
     }
     for (kept_record *kept = index->kept; kept != NULL;) {
         kept_record *next = kept->next;
+        edt_shard_reader_close(kept->reader);
         edt_record_scratch_destroy(kept->scratch);
         edt_mem_free(kept);
         kept = next;
@@ -249,6 +259,19 @@ int64_t edt_record_index_first(const edt_record_index *index, int64_t i_file)
 const char *edt_record_index_path(const edt_record_index *index, int64_t i_file)
 {
     return edt_shard_file_path(index->files[i_file]);
+}
+
+bool edt_record_index_is_stream(const edt_record_index *index, int64_t i_file)
+{
+    return edt_shard_file_is_stream(index->files[i_file]);
+}
+
+edt_status edt_record_index_check_random(const edt_record_index *index, edt_error *err)
+{
+    for (int64_t i = 0; i < index->n_files; ++i) {
+        EDT_TRY(edt_shard_file_check_random(index->files[i], err));
+    }
+    return EDT_OK;
 }
 
 const char *edt_record_index_fingerprint(const edt_record_index *index)
@@ -325,18 +348,53 @@ edt_status edt_record_index_read_into(const edt_record_index *index, int64_t i,
                                scratch, err, out_payload);
 }
 
+void edt_record_index_advise(const edt_record_index *index, int64_t i)
+{
+    const edt_record_ref ref = edt_record_index_get(index, i);
+    edt_shard_file_advise(index->files[ref.i_file], ref.offset,
+                          EDT_TFRECORD_HEADER_BYTES + ref.n_bytes + EDT_TFRECORD_FOOTER_BYTES);
+}
+
+// Up to the record; its payload is the reader's.
+static edt_status read_stream(const edt_record_index *index, edt_record_ref ref, edt_error *err,
+                              edt_shard_reader **out_reader, edt_span *out_payload)
+{
+    edt_status status = EDT_OK;
+    edt_record record = {.index = -1};
+    EDT_TRY(edt_shard_reader_open(edt_record_index_path(index, ref.i_file), &index->options,
+                                  err, out_reader));
+    while (status == EDT_OK && record.index < (int64_t)ref.i_local) {
+        status = edt_shard_reader_next(*out_reader, err, &record);
+    }
+    if (status == EDT_END || (status == EDT_OK && record.payload.n_bytes != ref.n_bytes)) {
+        EDT_FAIL(err, EDT_ERR_MISMATCH,
+                 "'%s' is not the shard any more that was opened: record %" PRIu32
+                 " is not where it was; restore it and start again",
+                 edt_record_index_path(index, ref.i_file), ref.i_local);
+    }
+    *out_payload = record.payload;
+    return status;
+}
+
 edt_status edt_record_index_read(const edt_record_index *index, int64_t i, edt_error *err,
                                  edt_span *out_payload)
 {
+    const edt_record_ref ref = edt_record_index_get(index, i);
     kept_record *kept = edt_mem_calloc(EDT_MEM_MISC, 1, sizeof *kept);
     if (kept == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to read a record");
     }
-    edt_status status = edt_record_scratch_create(err, &kept->scratch);
-    if (status == EDT_OK) {
+    edt_status status = EDT_OK;
+    if (edt_record_index_is_stream(index, ref.i_file)) {
+        status = read_stream(index, ref, err, &kept->reader, out_payload);
+    } else {
+        status = edt_record_scratch_create(err, &kept->scratch);
+    }
+    if (status == EDT_OK && kept->scratch != NULL) {
         status = edt_record_index_read_into(index, i, kept->scratch, err, out_payload);
     }
     if (status != EDT_OK) {
+        edt_shard_reader_close(kept->reader);
         edt_record_scratch_destroy(kept->scratch);
         edt_mem_free(kept);
         return status;

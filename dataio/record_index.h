@@ -25,8 +25,8 @@ typedef struct edt_record_index edt_record_index;
 
 // `options` may be NULL. Empty shards are legal, and so is an index without records.
 // EDT_ERR_UNSUPPORTED with the remedy for shards that can only be read in order (gzip, zlib,
-// zstd without a seek table); EDT_ERR_MISMATCH when the shards are not those of their catalog;
-// the shard reader's errors.
+// zstd without a seek table), unless the options take such streams; EDT_ERR_MISMATCH when the
+// shards are not those of their catalog; the shard reader's errors.
 edt_status edt_record_index_create(const char *const *paths, int64_t n_files,
                                    const edt_shard_reader_options *options, edt_error *err,
                                    edt_record_index **out_index);
@@ -37,6 +37,10 @@ int64_t edt_record_index_n_files(const edt_record_index *index);
 // Number of the first record of file `i_file`; i_file = n_files gives n_records.
 int64_t edt_record_index_first(const edt_record_index *index, int64_t i_file);
 const char *edt_record_index_path(const edt_record_index *index, int64_t i_file);
+// True for a shard that can only be read in order.
+bool edt_record_index_is_stream(const edt_record_index *index, int64_t i_file);
+// EDT_ERR_UNSUPPORTED with the remedy when there is such a shard.
+edt_status edt_record_index_check_random(const edt_record_index *index, edt_error *err);
 // `i` in [0, n_records).
 edt_record_ref edt_record_index_get(const edt_record_index *index, int64_t i);
 
@@ -54,13 +58,17 @@ const char *edt_record_index_fingerprint(const edt_record_index *index);
 int64_t edt_record_index_n_rebuilt(const edt_record_index *index);
 
 // The payload of record `i`, data CRC verified unless the options say otherwise; it lies in the
-// scratch until its next use. Any number of threads, each with its own scratch.
+// scratch until its next use. Any number of threads, each with its own scratch. Not of a
+// stream (EDT_ERR_UNSUPPORTED).
 edt_status edt_record_index_read_into(const edt_record_index *index, int64_t i,
                                       edt_record_scratch *scratch, edt_error *err,
                                       edt_span *out_payload);
-// The same, kept in memory until the index is destroyed: for the few records that a picture or
-// a message needs.
+// The same, of any shard (a stream is read up to the record), kept in memory until the index is
+// destroyed: for the few records that a picture or a message needs.
 edt_status edt_record_index_read(const edt_record_index *index, int64_t i, edt_error *err,
                                  edt_span *out_payload);
+
+// Lets the system begin to read record `i`: a hint (edt_shard_file_advise).
+void edt_record_index_advise(const edt_record_index *index, int64_t i);
 
 #endif

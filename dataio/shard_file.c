@@ -24,6 +24,7 @@ struct edt_shard_file {
     char *path;
     edt_shard_reader_options options;
     edt_shard_format format;
+    bool is_stream;
     int fd; // -1: opened for every read
     uint64_t device, inode;
     uint64_t n_bytes;
@@ -173,12 +174,8 @@ static edt_status read_seek_table(edt_shard_file *file, int fd, edt_error *err)
         n_bytes = edt_zstd_seek_table_find(footer, file->n_bytes);
     }
     if (n_bytes == 0) {
-        EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
-                 "'%s' is compressed by zstd without a seek table, so its records can only be "
-                 "read one after another, but training and evaluation reach for them in any "
-                 "order; convert the data set again with --compression=zstd, or decompress the "
-                 "shard (zstd -d)",
-                 file->path);
+        file->is_stream = true;
+        return EDT_OK;
     }
     uint8_t *bytes = edt_mem_alloc(EDT_MEM_MISC, (size_t)n_bytes);
     if (bytes == NULL) {
@@ -209,15 +206,29 @@ static edt_status inspect(edt_shard_file *file, int fd, edt_error *err)
     file->modified_ns =
         (int64_t)info.st_mtim.tv_sec * 1000000000 + (int64_t)info.st_mtim.tv_nsec;
     EDT_TRY(detect(file, fd, err));
-    if (file->format == EDT_SHARD_GZIP || file->format == EDT_SHARD_ZLIB) {
-        EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
-                 "'%s' is a compressed shard (%s): its records can only be read one after "
-                 "another, but training and evaluation reach for them in any order; convert "
-                 "the data set again without compression or with --compression=zstd, or "
-                 "decompress the shard (gzip -dc for gzip)",
-                 file->path, edt_shard_format_name(file->format));
+    file->is_stream = file->format == EDT_SHARD_GZIP || file->format == EDT_SHARD_ZLIB;
+    if (file->format == EDT_SHARD_ZSTD) {
+        EDT_TRY(read_seek_table(file, fd, err));
     }
-    return file->format == EDT_SHARD_ZSTD ? read_seek_table(file, fd, err) : EDT_OK;
+    return file->options.take_streams ? EDT_OK : edt_shard_file_check_random(file, err);
+}
+
+edt_status edt_shard_file_check_random(const edt_shard_file *file, edt_error *err)
+{
+    if (!file->is_stream) {
+        return EDT_OK;
+    }
+    const bool is_zstd = file->format == EDT_SHARD_ZSTD;
+    EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
+             "'%s' is a compressed shard (%s%s): its records can only be read one after "
+             "another, but here they are needed in any order; train with shuffle=window, which "
+             "reads in order (as evaluation does), convert the data set again without "
+             "compression or with --compression=zstd, or decompress the shard%s",
+             file->path, edt_shard_format_name(file->format),
+             is_zstd ? " without a seek table" : "",
+             is_zstd                          ? " (zstd -d)"
+             : file->format == EDT_SHARD_GZIP ? " (gzip -dc)"
+                                              : "");
 }
 
 edt_status edt_shard_file_open(const char *path, const edt_shard_reader_options *options,
@@ -282,8 +293,16 @@ uint64_t edt_shard_file_bytes(const edt_shard_file *file)
     return file->n_bytes;
 }
 
+bool edt_shard_file_is_stream(const edt_shard_file *file)
+{
+    return file->is_stream;
+}
+
 uint64_t edt_shard_file_stream_bytes(const edt_shard_file *file)
 {
+    if (file->is_stream) {
+        return 0;
+    }
     return file->format == EDT_SHARD_ZSTD ? edt_zstd_seek_table_stream_bytes(&file->table)
                                           : file->n_bytes;
 }
@@ -308,6 +327,23 @@ bool edt_shard_file_has_record(const edt_shard_file *file, uint64_t offset, uint
     return_fd(file, fd);
     edt_tfrecord_put_header(n_bytes, want);
     return n == (ssize_t)sizeof header && memcmp(header, want, sizeof want) == 0;
+}
+
+void edt_shard_file_advise(const edt_shard_file *file, uint64_t offset, uint64_t n_bytes)
+{
+    if (file->fd < 0 || file->is_stream || n_bytes == 0) {
+        return;
+    }
+    uint64_t end = offset + n_bytes;
+    if (file->format == EDT_SHARD_ZSTD) {
+        if (end > edt_shard_file_stream_bytes(file)) {
+            return;
+        }
+        const edt_zstd_place *places = file->table.places;
+        offset = places[edt_zstd_seek_table_frame(&file->table, offset)].file_offset;
+        end = places[edt_zstd_seek_table_frame(&file->table, end - 1) + 1].file_offset;
+    }
+    (void)posix_fadvise(file->fd, (off_t)offset, (off_t)(end - offset), POSIX_FADV_WILLNEED);
 }
 
 static edt_status make_room(edt_record_scratch *scratch, size_t n_bytes, const char *path,
@@ -350,6 +386,7 @@ edt_status edt_shard_file_read(const edt_shard_file *file, uint64_t offset, uint
                                int64_t i_record, edt_record_scratch *scratch, edt_error *err,
                                edt_span *out_payload)
 {
+    EDT_TRY(edt_shard_file_check_random(file, err));
     const uint64_t frame = EDT_TFRECORD_HEADER_BYTES + EDT_TFRECORD_FOOTER_BYTES;
     const uint64_t stream_bytes = edt_shard_file_stream_bytes(file);
     if (offset > stream_bytes || stream_bytes - offset < frame ||

@@ -1,6 +1,8 @@
-// See shard_reader.h. Compressed files are inflated in chunks straight from the mapping.
+// See shard_reader.h. Compressed files are inflated from chunks read into a buffer, compressed
+// memory from where it lies.
 #include "dataio/shard_reader.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,6 +15,7 @@
 
 enum {
     INFLATE_STEP_BYTES = 1 << 16, // a damaged length cannot make us allocate ahead of the data
+    CHUNK_BYTES = 1 << 18,        // of a compressed file, read at a time
     WINDOW_BITS = 15,
     WINDOW_BITS_GZIP = 15 + 16,
 };
@@ -21,10 +24,12 @@ struct edt_shard_reader {
     char *path;
     edt_shard_reader_options options;
     edt_shard_format format;
-    edt_mapped_file file; // of a reader over a file
-    edt_span bytes;       // of the mapping or the caller's; shrinks with the file
-    int fd;               // of the mapped file, to watch its size; -1: none
+    edt_mapped_file file; // of a reader over a plain file
+    edt_span bytes;       // of the mapping or the caller's; shrinks with the file. A compressed
+                          // file: the chunk at chunk_offset
+    int fd;               // to watch the size of a file and to read a compressed one; -1: none
     bool is_cut;          // the file has become shorter since it was opened
+    uint64_t file_bytes;  // when it was opened
     uint64_t offset;      // of the next record, uncompressed
     int64_t n_read;
     edt_tfrecord_fault fault;
@@ -35,7 +40,9 @@ struct edt_shard_reader {
     edt_zstd_decoder *decoder;
     bool stream_ended; // at the end of a member or of a frame
     size_t consumed;   // bytes of the file given to the inflater
-    uint8_t *buffer;   // one record
+    uint8_t *chunk;    // of a compressed file; NULL: the whole stream lies in `bytes`
+    size_t chunk_offset;
+    uint8_t *buffer; // one record
     size_t capacity;
 };
 
@@ -67,40 +74,82 @@ static edt_status fail_stream(const edt_shard_reader *reader, edt_error *err)
              reader->inflater.msg != NULL ? reader->inflater.msg : "invalid data");
 }
 
+// What of the compressed stream has not been consumed and is in memory; empty at its end only.
+static edt_status get_input(edt_shard_reader *reader, edt_error *err, edt_span *out_input)
+{
+    size_t used = reader->consumed - reader->chunk_offset;
+    if (reader->chunk != NULL && used == reader->bytes.n_bytes) {
+        const size_t left = (size_t)reader->file_bytes - reader->consumed;
+        ssize_t n;
+        do {
+            n = pread(reader->fd, reader->chunk, left < CHUNK_BYTES ? left : CHUNK_BYTES,
+                      (off_t)reader->consumed);
+        } while (n < 0 && errno == EINTR);
+        if (n < 0) {
+            return edt_error_set_errno(err, EDT_ERR_IO, errno, "cannot read '%s'",
+                                       reader->path);
+        }
+        reader->chunk_offset = reader->consumed;
+        reader->bytes = (edt_span){reader->chunk, (size_t)n};
+        used = 0;
+    }
+    *out_input = (edt_span){reader->bytes.data + used, reader->bytes.n_bytes - used};
+    return EDT_OK;
+}
+
+static edt_status decode_zstd(edt_shard_reader *reader, uint8_t *out, size_t n_bytes,
+                              edt_error *err, size_t *out_n)
+{
+    size_t done = 0;
+    for (;;) {
+        edt_span in = {0};
+        EDT_TRY(get_input(reader, err, &in));
+        size_t used = 0, n = 0;
+        EDT_TRY(edt_zstd_decode_next(reader->decoder, in, reader->consumed, &used, reader->path,
+                                     out + done, n_bytes - done, err, &n,
+                                     &reader->stream_ended));
+        reader->consumed += used;
+        done += n;
+        if (done == n_bytes || (used == 0 && n == 0)) {
+            *out_n = done;
+            return EDT_OK;
+        }
+    }
+}
+
 // Decompresses up to `n_bytes`; fewer only at the end of the stream or of the file.
 static edt_status inflate_bytes(edt_shard_reader *reader, uint8_t *out, size_t n_bytes,
                                 edt_error *err, size_t *out_n)
 {
     if (reader->format == EDT_SHARD_ZSTD) {
-        return edt_zstd_decode_next(reader->decoder, reader->bytes, &reader->consumed,
-                                    reader->path, out, n_bytes, err, out_n,
-                                    &reader->stream_ended);
+        return decode_zstd(reader, out, n_bytes, err, out_n);
     }
     z_stream *z = &reader->inflater;
-    const edt_span in = reader->bytes;
     size_t done = 0;
     while (done < n_bytes) {
+        edt_span in = {0};
+        EDT_TRY(get_input(reader, err, &in));
         if (reader->stream_ended) {
-            const size_t left = in.n_bytes - reader->consumed;
-            if (left == 0) {
+            if (in.n_bytes == 0) {
                 break;
             }
             // Only gzip knows concatenated members.
             if (reader->format != EDT_SHARD_GZIP) {
                 EDT_FAIL(err, EDT_ERR_FORMAT,
                          "'%s': %zu bytes follow the end of its zlib stream at byte %zu",
-                         reader->path, left, reader->consumed);
+                         reader->path, (size_t)reader->file_bytes - reader->consumed,
+                         reader->consumed);
             }
             if (inflateReset(z) != Z_OK) {
                 return fail_stream(reader, err);
             }
             reader->stream_ended = false;
         }
-        const size_t left = in.n_bytes - reader->consumed;
+        const size_t left = in.n_bytes;
         const size_t give = left < INFLATE_STEP_BYTES ? left : INFLATE_STEP_BYTES;
         const size_t room = n_bytes - done < (1u << 30) ? n_bytes - done : (1u << 30);
         // zlib takes a mutable pointer but only reads through it.
-        z->next_in = (z_const Bytef *)(uintptr_t)(in.data + reader->consumed);
+        z->next_in = (z_const Bytef *)(uintptr_t)in.data;
         z->avail_in = (uInt)give;
         z->next_out = out + done;
         z->avail_out = (uInt)room;
@@ -175,6 +224,7 @@ static edt_status create(edt_span bytes, edt_mapped_file *take_file, const char 
     reader->fd = -1;
     reader->file = *take_file;
     reader->bytes = bytes;
+    reader->file_bytes = bytes.n_bytes;
     if (options != NULL) {
         reader->options = *options;
     }
@@ -204,7 +254,19 @@ edt_status edt_shard_reader_open(const char *path, const edt_shard_reader_option
     EDT_TRY(edt_mapped_file_open(path, err, &file));
     EDT_TRY(create(file.span, &file, path, options, err, out_reader));
     // Without it the size is not watched, which is all.
-    (*out_reader)->fd = open(path, O_RDONLY | O_CLOEXEC);
+    edt_shard_reader *reader = *out_reader;
+    reader->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (reader->fd < 0 || reader->format == EDT_SHARD_PLAIN) {
+        return EDT_OK;
+    }
+    // A stream needs no mapping, whose missing pages could end the process.
+    reader->chunk = edt_mem_alloc(EDT_MEM_MISC, CHUNK_BYTES);
+    if (reader->chunk == NULL) {
+        edt_shard_reader_close(reader);
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to read '%s'", path);
+    }
+    edt_mapped_file_close(&reader->file);
+    reader->bytes = (edt_span){reader->chunk, 0};
     return EDT_OK;
 }
 
@@ -229,6 +291,7 @@ void edt_shard_reader_close(edt_shard_reader *reader)
         (void)close(reader->fd);
     }
     edt_mapped_file_close(&reader->file);
+    edt_mem_free(reader->chunk);
     edt_mem_free(reader->buffer);
     edt_mem_free(reader->path);
     edt_mem_free(reader);
@@ -251,7 +314,7 @@ edt_span edt_shard_reader_bytes(const edt_shard_reader *reader)
 
 uint64_t edt_shard_reader_file_bytes(const edt_shard_reader *reader)
 {
-    return reader->bytes.n_bytes;
+    return reader->file_bytes;
 }
 
 uint64_t edt_shard_reader_stream_bytes(const edt_shard_reader *reader)
@@ -286,12 +349,14 @@ static void watch_size(edt_shard_reader *reader)
 {
     struct stat info;
     if (reader->fd < 0 || fstat(reader->fd, &info) != 0 ||
-        (uint64_t)info.st_size >= reader->bytes.n_bytes) {
+        (uint64_t)info.st_size >= reader->file_bytes) {
         return;
     }
-    const size_t used =
-        reader->format == EDT_SHARD_PLAIN ? (size_t)reader->offset : reader->consumed;
     reader->is_cut = true;
+    if (reader->chunk != NULL) {
+        return;
+    }
+    const size_t used = (size_t)reader->offset;
     reader->bytes.n_bytes = (size_t)info.st_size > used ? (size_t)info.st_size : used;
 }
 

@@ -1,10 +1,10 @@
 // Reads the records of one shard in order, whatever it is stored as (recognised by content,
 // never by name). A plain file is mapped: payloads are borrowed from the mapping, random access
-// works. A gzip, zlib or zstd file is decompressed as one stream (random access into zstd
-// shards is dataio/shard_file.h's). CRCs are verified unless asked otherwise. A plain file that
-// someone cuts off while it is read is noticed at the next record; only while that very record
-// is being used would the missing pages end the process, which is why training reads through
-// shard_file.h.
+// works. A gzip, zlib or zstd file is read and decompressed as one stream (random access into
+// zstd shards is dataio/shard_file.h's). CRCs are verified unless asked otherwise. A plain file
+// that someone cuts off while it is read is noticed at the next record; only while that very
+// record is being used would the missing pages end the process, which is why training reads
+// through shard_file.h.
 #ifndef EDT_DATAIO_SHARD_READER_H
 #define EDT_DATAIO_SHARD_READER_H
 
@@ -15,6 +15,8 @@ typedef struct edt_shard_reader edt_shard_reader;
 typedef struct edt_shard_reader_options {
     bool skip_data_crc; // length CRCs are always checked
     bool lenient_tail;  // 1 to 11 stray bytes at the end are ignored, as by the reference
+    // shard_file and record_index: shards that can only be read in order are opened too.
+    bool take_streams;
 } edt_shard_reader_options;
 
 typedef enum edt_shard_format {
@@ -28,8 +30,8 @@ typedef struct edt_record {
     // Random access: the reader's until close; stream: until the next call. Its header lies
     // before it in memory and its stored CRC, 4 bytes, behind it.
     edt_span payload;
-    int64_t index;    // in the shard, from 0
-    uint64_t offset;  // of its header in the (uncompressed) stream
+    int64_t index;   // in the shard, from 0
+    uint64_t offset; // of its header in the (uncompressed) stream
 } edt_record;
 
 // `options` may be NULL. EDT_ERR_NOT_FOUND, EDT_ERR_IO.

@@ -212,8 +212,7 @@ static edt_status fail_frame(const char *path, uint64_t i_frame, uint64_t offset
              i_frame, offset, what);
 }
 
-// The frame that holds byte `offset` of the stream, which lies before its end.
-static uint64_t find_frame(const edt_zstd_seek_table *table, uint64_t offset)
+uint64_t edt_zstd_seek_table_frame(const edt_zstd_seek_table *table, uint64_t offset)
 {
     uint64_t low = 0;
     uint64_t high = table->n_frames;
@@ -287,7 +286,8 @@ edt_status edt_zstd_decode_range(edt_zstd_decoder *decoder, const edt_zstd_seek_
                  offset + n_bytes, stream_bytes);
     }
     decoder->is_inside = false;
-    for (uint64_t i = n_bytes > 0 ? find_frame(table, offset) : 0; n_bytes > 0; ++i) {
+    for (uint64_t i = n_bytes > 0 ? edt_zstd_seek_table_frame(table, offset) : 0; n_bytes > 0;
+         ++i) {
         const edt_zstd_place *frame = &table->places[i];
         const size_t n_input = (size_t)(frame[1].file_offset - frame->file_offset);
         const uint64_t content = frame[1].stream_offset - frame->stream_offset;
@@ -316,11 +316,11 @@ edt_status edt_zstd_decode_range(edt_zstd_decoder *decoder, const edt_zstd_seek_
     return EDT_OK;
 }
 
-edt_status edt_zstd_decode_next(edt_zstd_decoder *decoder, edt_span file, size_t *consumed,
-                                const char *path, uint8_t *out, size_t n_bytes, edt_error *err,
-                                size_t *out_n, bool *out_whole)
+edt_status edt_zstd_decode_next(edt_zstd_decoder *decoder, edt_span bytes, uint64_t offset,
+                                size_t *consumed, const char *path, uint8_t *out,
+                                size_t n_bytes, edt_error *err, size_t *out_n, bool *out_whole)
 {
-    ZSTD_inBuffer in = {.src = file.data, .size = file.n_bytes, .pos = *consumed};
+    ZSTD_inBuffer in = {.src = bytes.data, .size = bytes.n_bytes, .pos = *consumed};
     ZSTD_outBuffer part = {.dst = out, .size = n_bytes};
     while (part.pos < n_bytes) {
         const size_t in_before = in.pos;
@@ -330,8 +330,9 @@ edt_status edt_zstd_decode_next(edt_zstd_decoder *decoder, edt_span file, size_t
         }
         const size_t result = ZSTD_decompressStream(decoder->context, &part, &in);
         if (ZSTD_isError(result)) {
-            EDT_FAIL(err, EDT_ERR_FORMAT, "'%s': its zstd stream is damaged at byte %zu: %s",
-                     path, in_before, ZSTD_getErrorName(result));
+            EDT_FAIL(err, EDT_ERR_FORMAT,
+                     "'%s': its zstd stream is damaged at byte %" PRIu64 ": %s", path,
+                     offset + in_before, ZSTD_getErrorName(result));
         }
         decoder->is_inside = result != 0;
         if (part.pos == out_before && in.pos == in_before) {

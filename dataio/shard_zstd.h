@@ -42,6 +42,8 @@ typedef struct edt_zstd_seek_table {
 
 void edt_zstd_seek_table_deinit(edt_zstd_seek_table *table); // zeroed is fine
 uint64_t edt_zstd_seek_table_stream_bytes(const edt_zstd_seek_table *table);
+// The frame that holds byte `offset` of the stream, which lies before its end.
+uint64_t edt_zstd_seek_table_frame(const edt_zstd_seek_table *table, uint64_t offset);
 
 // Bytes that the table of n_frames takes in a file, and the table itself into out[that many].
 // Every frame is below 4 GiB on both sides, n_frames below 2^27.
@@ -71,10 +73,11 @@ edt_status edt_zstd_decode_range(edt_zstd_decoder *decoder, const edt_zstd_seek_
                                  edt_zstd_read_fn *read, void *ctx, const char *path,
                                  uint64_t offset, uint8_t *out, size_t n_bytes, edt_error *err);
 
-// The stream in order, from memory: up to n_bytes from `*consumed` of `file` on, fewer only at
-// its end. `*out_whole` false when fewer came because a frame is cut off.
-edt_status edt_zstd_decode_next(edt_zstd_decoder *decoder, edt_span file, size_t *consumed,
-                                const char *path, uint8_t *out, size_t n_bytes, edt_error *err,
-                                size_t *out_n, bool *out_whole);
+// The stream in order, from memory: up to n_bytes from `*consumed` of `bytes` on, which stand
+// at `offset` of the file; fewer only when the bytes are used up. `*out_whole` false when fewer
+// came because a frame goes on behind them: at the end of the file it is cut off.
+edt_status edt_zstd_decode_next(edt_zstd_decoder *decoder, edt_span bytes, uint64_t offset,
+                                size_t *consumed, const char *path, uint8_t *out,
+                                size_t n_bytes, edt_error *err, size_t *out_n, bool *out_whole);
 
 #endif

@@ -73,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     size_t consumed = 0;
     size_t n_stream = 0;
     bool whole = false;
-    const edt_status status = edt_zstd_decode_next(decoder, file, &consumed, "fuzz", stream,
+    const edt_status status = edt_zstd_decode_next(decoder, file, 0, &consumed, "fuzz", stream,
                                                    STREAM_BYTES, &err, &n_stream, &whole);
     if (consumed > n || n_stream > STREAM_BYTES || (status != EDT_OK && err.text[0] == '\0')) {
         abort();
