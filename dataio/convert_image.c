@@ -109,10 +109,6 @@ static edt_status reencode(edt_convert_worker *worker, const edt_convert_image *
     if (image->reencode == NULL || edt_reencode_is_idle(image->reencode)) {
         return EDT_OK;
     }
-    if (edt_image_format_of(encoded) != EDT_IMAGE_JPEG) {
-        edt_convert_report_note(worker->report, EDT_NOTE_NOT_DECODED, 1);
-        return EDT_OK;
-    }
     if (worker->reencoder == NULL) {
         EDT_TRY(edt_reencoder_create(err, &worker->reencoder));
     }

@@ -30,8 +30,7 @@ typedef struct edt_convert_image {
     const edt_reencode_options *reencode; // NULL: nothing
 } edt_convert_image;
 // `*out_picture` is what shall be stored, of the worker's buffers. A picture whose pixels
-// cannot be decoded where `reencode` asks for it is bad; other formats than JPEG stay as they
-// are.
+// cannot be decoded where `reencode` asks for it is bad.
 edt_status edt_convert_read_image(edt_convert_worker *worker, const edt_convert_image *image,
                                   edt_error *err, bool *out_good, edt_reencoded *out_picture);
 // Frees what a worker holds.

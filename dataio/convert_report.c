@@ -49,8 +49,8 @@ const char *edt_bad_kind_name(edt_bad_kind kind)
 const char *edt_note_kind_name(edt_note_kind kind)
 {
     static const char *const names[EDT_NOTE_N_KINDS] = {
-        "dropped_empty",  "dropped_outside", "clipped",    "negative_origin", "not_jpeg",
-        "category_twice", "kept_outside",    "kept_empty", "not_decoded"};
+        "dropped_empty", "dropped_outside", "clipped",      "negative_origin",
+        "not_jpeg",      "category_twice",  "kept_outside", "kept_empty"};
     return (unsigned)kind < EDT_NOTE_N_KINDS ? names[kind] : "unknown";
 }
 

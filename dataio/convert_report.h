@@ -34,7 +34,6 @@ typedef enum edt_note_kind {
     EDT_NOTE_CATEGORY_TWICE,  // "category_twice": the later definition counts
     EDT_NOTE_KEPT_OUTSIDE,    // "kept_outside": VOC object kept that sticks out there
     EDT_NOTE_KEPT_EMPTY,      // "kept_empty": VOC object kept without area
-    EDT_NOTE_NOT_DECODED,     // "not_decoded": no JPEG, so neither verified nor encoded anew
     EDT_NOTE_N_KINDS
 } edt_note_kind;
 

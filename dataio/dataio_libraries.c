@@ -1,10 +1,11 @@
-// See dataio_libraries.h. Versions are asked of the library loaded, but for libjpeg-turbo,
-// which only tells the one it was compiled against.
+// See dataio_libraries.h. Versions are asked of the library loaded, but for libjpeg-turbo and
+// giflib, which only tell the one they were compiled against.
 #include "dataio/dataio_libraries.h"
 
 #include <stdio.h>
 
 #include <cairo.h>
+#include <gif_lib.h>
 #include <jpeglib.h> // uses stdio.h's FILE without including it
 #include <lmdb.h>
 #include <openssl/crypto.h>
@@ -42,12 +43,15 @@ int edt_dataio_libraries(edt_library out_libraries[static EDT_LIBRARIES_MAX])
     char version[32];
     (void)snprintf(version, sizeof version, "%d.%d.%d", major, minor, patch);
     put(&out_libraries[6], "LMDB", version, "catalogs of data sets");
-    put(&out_libraries[7], "libpng", edt_png_mask_library_version(), "instance masks");
+    put(&out_libraries[7], "libpng", edt_png_mask_library_version(), "PNG pictures and masks");
+    (void)snprintf(version, sizeof version, "%d.%d.%d", GIFLIB_MAJOR, GIFLIB_MINOR,
+                   GIFLIB_RELEASE);
+    put(&out_libraries[8], "giflib", version, "GIF pictures");
 #ifdef EDT_VOC
-    put(&out_libraries[8], "libxml2", edt_voc_xml_library_version(),
+    put(&out_libraries[9], "libxml2", edt_voc_xml_library_version(),
         "annotations of PASCAL VOC");
-    return 9;
+    return 10;
 #else
-    return 8;
+    return 9;
 #endif
 }

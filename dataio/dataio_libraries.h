@@ -4,7 +4,7 @@
 
 #include "core/libraries.h"
 
-// protobuf-c, zlib, libjpeg-turbo, libcrypto, cairo; returns how many.
+// Returns how many.
 int edt_dataio_libraries(edt_library out_libraries[static EDT_LIBRARIES_MAX]);
 
 #endif

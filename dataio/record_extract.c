@@ -8,7 +8,7 @@
 #include "core/path.h"
 #include "dataio/draw.h"
 #include "dataio/example.h"
-#include "dataio/jpeg_decode.h"
+#include "dataio/image_decode.h"
 #include "dataio/jpeg_encode.h"
 #include "dataio/jpeg_probe.h"
 #include "dataio/labels.h"
@@ -179,17 +179,17 @@ static edt_status draw_picture(const extractor *x, const edt_scan_item *item,
                                const edt_example *e, const char *path, edt_error *err)
 {
     edt_error words = {0};
-    edt_jpeg_decoder *decoder = NULL;
+    edt_image_decoder *decoder = NULL;
     edt_image image;
     int64_t h, w;
-    EDT_TRY(edt_jpeg_decoder_create(err, &decoder));
-    edt_status status = edt_jpeg_open(decoder, e->encoded, &words, &h, &w);
+    EDT_TRY(edt_image_decoder_create(NULL, err, &decoder));
+    edt_status status = edt_image_open(decoder, e->encoded, &words, &h, &w);
     if (status == EDT_OK) {
-        status = edt_jpeg_decode(decoder, 0, &words, &image);
+        status = edt_image_decode(decoder, 0, &words, &image);
     }
     if (status != EDT_OK) {
         EDT_WARN("no picture with boxes: %s", words.text);
-        edt_jpeg_decoder_destroy(decoder);
+        edt_image_decoder_destroy(decoder);
         return EDT_OK;
     }
     edt_draw_box *boxes = edt_arena_calloc(item->arena, (size_t)e->n_boxes, sizeof *boxes);
@@ -213,7 +213,7 @@ static edt_status draw_picture(const extractor *x, const edt_scan_item *item,
     if (status == EDT_OK) {
         status = edt_jpeg_write(path, &image, &encode, err);
     }
-    edt_jpeg_decoder_destroy(decoder);
+    edt_image_decoder_destroy(decoder);
     return status;
 }
 
@@ -253,7 +253,7 @@ static edt_status write_all(extractor *x, const edt_scan_item *item, edt_error *
         }
         EDT_TRY(edt_file_write(mask, e.masks[i].data, e.masks[i].n_bytes, err));
     }
-    if (e.n_boxes > 0 && size.format == EDT_IMAGE_JPEG) {
+    if (e.n_boxes > 0) {
         EDT_TRY(draw_picture(x, item, &e, drawn, err));
     }
     x->result->path = item->path;
@@ -282,7 +282,8 @@ static edt_status take_record(void *ctx, const edt_scan_item *item, edt_error *e
                              EDT_TFRECORD_HEADER_BYTES + item->payload.n_bytes +
                                  EDT_TFRECORD_FOOTER_BYTES};
     if (edt_tfrecord_get(record, 0, true, &payload, &next) != EDT_TFRECORD_OK) {
-        EDT_WARN("'%s': record %" PRId64 ": its CRC does not match: what is extracted is damaged",
+        EDT_WARN("'%s': record %" PRId64
+                 ": its CRC does not match: what is extracted is damaged",
                  item->path, item->i_record);
     }
     EDT_TRY_CTX(write_all(x, item, err), err, "'%s': record %" PRId64, item->path,

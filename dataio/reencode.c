@@ -1,11 +1,12 @@
 // See reencode.h.
 #include "dataio/reencode.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/mem.h"
-#include "dataio/jpeg_decode.h"
+#include "dataio/image_decode.h"
 #include "dataio/jpeg_encode.h"
 
 enum { DEFAULT_QUALITY = 95 };
@@ -17,7 +18,7 @@ typedef struct tap {
 } tap;
 
 struct edt_reencoder {
-    edt_jpeg_decoder *decoder;
+    edt_image_decoder *decoder;
     uint8_t *encoded;
     uint8_t *pixels; // of the smaller picture
     float *rows;     // sum of a new row, then one source row made narrower
@@ -70,7 +71,7 @@ edt_status edt_reencoder_create(edt_error *err, edt_reencoder **out_reencoder)
     if (r == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to encode pictures");
     }
-    const edt_status status = edt_jpeg_decoder_create(err, &r->decoder);
+    const edt_status status = edt_image_decoder_create(NULL, err, &r->decoder);
     if (status != EDT_OK) {
         edt_reencoder_destroy(r);
         return status;
@@ -82,7 +83,7 @@ edt_status edt_reencoder_create(edt_error *err, edt_reencoder **out_reencoder)
 void edt_reencoder_destroy(edt_reencoder *reencoder)
 {
     if (reencoder != NULL) {
-        edt_jpeg_decoder_destroy(reencoder->decoder);
+        edt_image_decoder_destroy(reencoder->decoder);
         edt_mem_free(reencoder->encoded);
         edt_mem_free(reencoder->pixels);
         edt_mem_free(reencoder->rows);
@@ -185,8 +186,14 @@ edt_status edt_reencoder_run(edt_reencoder *reencoder, edt_span encoded, int64_t
         return EDT_OK;
     }
     int64_t h, w;
-    EDT_TRY(edt_jpeg_open(r->decoder, encoded, err, &h, &w));
-    EDT_TRY(edt_jpeg_decode(r->decoder, 0, err, &picture));
+    EDT_TRY(edt_image_open(r->decoder, encoded, err, &h, &w));
+    if (h != height || w != width) { // a GIF whose frames and screen differ
+        EDT_FAIL(err, EDT_ERR_FORMAT,
+                 "the picture is %" PRId64 " x %" PRId64 " (height x width), its header says "
+                 "%" PRId64 " x %" PRId64,
+                 h, w, height, width);
+    }
+    EDT_TRY(edt_image_decode(r->decoder, 0, err, &picture));
     if (!encode) {
         return EDT_OK;
     }

@@ -40,8 +40,8 @@ typedef struct edt_reencoded {
 // A picture of height x width pixels as its header says. Pictures are made smaller by averaging
 // the area of each new pixel; EXIF data and colour profiles are left behind, the EXIF
 // orientation is not applied (as in the loader). Equal input gives equal bytes.
-// EDT_ERR_UNSUPPORTED for PNG, GIF and BMP, EDT_ERR_FORMAT when the pixels cannot be decoded,
-// EDT_ERR_NOMEM.
+// PNG, BMP and GIF (first frame) become JPEGs. EDT_ERR_FORMAT when the pixels cannot be decoded or
+// have another size, EDT_ERR_NOMEM.
 edt_status edt_reencoder_run(edt_reencoder *reencoder, edt_span encoded, int64_t height,
                              int64_t width, const edt_reencode_options *options, edt_error *err,
                              edt_reencoded *out_picture);

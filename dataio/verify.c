@@ -14,7 +14,7 @@
 #include "dataio/example.h"
 #include "dataio/fingerprint64.h"
 #include "dataio/id_map.h"
-#include "dataio/jpeg_decode.h"
+#include "dataio/image_decode.h"
 #include "dataio/jpeg_probe.h"
 #include "dataio/label_names.h"
 #include "dataio/record_info.h"
@@ -52,7 +52,7 @@ typedef struct record_result {
 
 typedef struct verify_worker {
     edt_sha256 *sha;
-    edt_jpeg_decoder *decoder;
+    edt_image_decoder *decoder;
 } verify_worker;
 
 // Where an id or picture was seen first.
@@ -108,8 +108,8 @@ static const struct {
     [EDT_VERIFY_SHA256] = {"sha256", "the picture is not the one that was converted"},
     [EDT_VERIFY_MASK] = {"mask", "instance masks are PNGs of the picture's size"},
     [EDT_VERIFY_NOT_JPEG] = {"not_jpeg",
-                             "PNG, GIF or BMP bytes: their header is checked, their "
-                             "pixels are not"},
+                             "PNG, GIF or BMP bytes: decoded as well, but other programs "
+                             "may expect JPEG"},
     [EDT_VERIFY_DUPLICATE_IMAGE] = {"duplicate_image",
                                     "the same picture under two ids: beware of "
                                     "it in training and validation"},
@@ -147,33 +147,28 @@ static void check_picture(verify_worker *w, edt_scan_item *item, const edt_examp
                           record_result *r, edt_image_header *out_size)
 {
     edt_error words = {0};
-    edt_image_header header = {0};
-    if (edt_jpeg_probe(example->encoded, &words, &header) != EDT_OK) {
+    edt_image_header size = {.format = edt_image_format_of(example->encoded)};
+    edt_image image;
+    edt_status status =
+        edt_image_open(w->decoder, example->encoded, &words, &size.height, &size.width);
+    if (status == EDT_OK) {
+        status = edt_image_decode(w->decoder, 0, &words, &image);
+    }
+    if (status != EDT_OK) {
         find(item, r, EDT_VERIFY_IMAGE, "%s", words.text);
         return;
     }
-    if (header.format == EDT_IMAGE_JPEG) {
-        int64_t h, w_pixels;
-        edt_image image;
-        edt_status status = edt_jpeg_open(w->decoder, example->encoded, &words, &h, &w_pixels);
-        if (status == EDT_OK) {
-            status = edt_jpeg_decode(w->decoder, 0, &words, &image);
-        }
-        if (status != EDT_OK) {
-            find(item, r, EDT_VERIFY_IMAGE, "%s", words.text);
-            return;
-        }
-    } else {
+    if (size.format != EDT_IMAGE_JPEG) {
         find(item, r, EDT_VERIFY_NOT_JPEG, "the picture is a %s file",
-             edt_image_format_name(header.format));
+             edt_image_format_name(size.format));
     }
-    *out_size = header;
+    *out_size = size;
     if (example->height != -1 &&
-        (example->height != header.height || example->width != header.width)) {
+        (example->height != size.height || example->width != size.width)) {
         find(item, r, EDT_VERIFY_SIZE,
              "stored as %" PRId64 " x %" PRId64 ", the picture has %" PRId64 " x %" PRId64
              " (height x width)",
-             example->height, example->width, header.height, header.width);
+             example->height, example->width, size.height, size.width);
     }
 }
 
@@ -484,7 +479,7 @@ static edt_status run(verifier *v, edt_error *err)
     }
     for (int i = 0; i < v->n_workers; ++i) {
         EDT_TRY(edt_sha256_create(err, &v->workers[i].sha));
-        EDT_TRY(edt_jpeg_decoder_create(err, &v->workers[i].decoder));
+        EDT_TRY(edt_image_decoder_create(NULL, err, &v->workers[i].decoder));
     }
     EDT_TRY(edt_label_names_create(err, &v->names));
     const edt_scan_spec spec = {.paths = v->options->paths,
@@ -512,7 +507,7 @@ edt_status edt_verify_run(const edt_verify_options *options, edt_error *err,
     const edt_status status = run(&v, err);
     for (int i = 0; v.workers != NULL && i < v.n_workers; ++i) {
         edt_sha256_destroy(v.workers[i].sha);
-        edt_jpeg_decoder_destroy(v.workers[i].decoder);
+        edt_image_decoder_destroy(v.workers[i].decoder);
     }
     edt_mem_free(v.workers);
     edt_mem_free(v.places);

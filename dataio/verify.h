@@ -29,7 +29,7 @@ typedef enum edt_verify_code {
     EDT_VERIFY_SHA256,       // "sha256": stored hash differs from the picture's
     EDT_VERIFY_MASK,         // "mask": no PNG of the picture's size
     EDT_VERIFY_N_DEFECTS,
-    EDT_VERIFY_NOT_JPEG = EDT_VERIFY_N_DEFECTS, // "not_jpeg": PNG, GIF or BMP; not decoded here
+    EDT_VERIFY_NOT_JPEG = EDT_VERIFY_N_DEFECTS, // "not_jpeg": PNG, GIF or BMP
     EDT_VERIFY_DUPLICATE_IMAGE, // "duplicate_image": two records with one picture
     EDT_VERIFY_N_CODES
 } edt_verify_code;

@@ -58,17 +58,18 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
          "access",
          &s->compression, NULL, "none|gzip|zlib|zstd", 0, 0, NULL},
         {"reencode", EDT_CLI_TEXT, "",
-         "QUALITY[,420]: store all JPEGs encoded anew with this quality, chroma in full size "
+         "QUALITY[,420]: store all pictures as JPEGs encoded anew with this quality, chroma in "
+         "full size "
          "or, "
          "with ,420, in half size (faster to decode); without it the files' bytes are stored",
          &s->reencode, NULL, NULL, 0, 0, NULL},
         {"max_side", EDT_CLI_INT, "0",
-         "make larger JPEGs smaller, so that no side is longer than this; boxes, areas and "
+         "make larger pictures smaller, so that no side is longer than this; boxes, areas and "
          "masks "
          "follow; quality 95 unless --reencode says another; 0: no limit",
          &common->reencode.max_side, NULL, NULL, 0, 65500, NULL},
         {"verify_pixels", EDT_CLI_BOOL, "false",
-         "decode every JPEG, so that damaged ones are found here", &common->reencode.verify,
+         "decode every picture, so that damaged ones are found here", &common->reencode.verify,
          NULL, NULL, 0, 0, NULL},
     };
     const edt_cli_program program = {

@@ -7,7 +7,7 @@
 #include "core/path.h"
 #include "core/signal.h"
 #include "dataio/example.h"
-#include "dataio/jpeg_decode.h"
+#include "dataio/image_decode.h"
 #include "dataio/loader.h"
 #include "dataio/record_index.h"
 #include "train/bench_priv.h"
@@ -43,12 +43,12 @@ static edt_status decode_until(void *ctx, int worker, int64_t i_thread, edt_erro
     (void)i_thread;
     decode_job *job = ctx;
     const int64_t n = edt_record_index_n_records(job->index);
-    edt_jpeg_decoder *decoder = NULL;
+    edt_image_decoder *decoder = NULL;
     edt_record_scratch *scratch = NULL;
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_ARENA, 0);
     edt_status status = EDT_OK;
-    EDT_TRY_GOTO(edt_jpeg_decoder_create(err, &decoder));
+    EDT_TRY_GOTO(edt_image_decoder_create(NULL, err, &decoder));
     EDT_TRY_GOTO(edt_record_scratch_create(err, &scratch));
     while (edt_clock_now_s() < job->until) {
         EDT_TRY_GOTO(edt_interrupt_check(err));
@@ -60,13 +60,13 @@ static edt_status decode_until(void *ctx, int worker, int64_t i_thread, edt_erro
         EDT_TRY_GOTO(edt_record_index_read_into(job->index, atomic_fetch_add(&job->next, 1) % n,
                                                 scratch, err, &record));
         EDT_TRY_GOTO(edt_example_decode(record, 0, &arena, err, &example));
-        EDT_TRY_GOTO(edt_jpeg_open(decoder, example.encoded, err, &h, &w));
-        EDT_TRY_GOTO(edt_jpeg_decode(decoder, 0, err, &image));
+        EDT_TRY_GOTO(edt_image_open(decoder, example.encoded, err, &h, &w));
+        EDT_TRY_GOTO(edt_image_decode(decoder, 0, err, &image));
         atomic_fetch_add(&job->pixels, h * w);
     }
 fail:
     edt_record_scratch_destroy(scratch);
-    edt_jpeg_decoder_destroy(decoder);
+    edt_image_decoder_destroy(decoder);
     edt_arena_deinit(&arena);
     return status;
 }

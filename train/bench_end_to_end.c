@@ -6,7 +6,7 @@
 #include "core/path.h"
 #include "core/signal.h"
 #include "dataio/example.h"
-#include "dataio/jpeg_decode.h"
+#include "dataio/image_decode.h"
 #include "dataio/record_index.h"
 #include "eval/evaluate.h"
 #include "eval/predict.h"
@@ -31,7 +31,7 @@ typedef struct pipeline {
     int64_t first; // picture of the batch's row 0
     edt_hparams hp;
     edt_normalize normalize;
-    edt_jpeg_decoder **decoders; // by worker
+    edt_image_decoder **decoders; // by worker
     edt_resizer **resizers;
     double *decode_seconds, *resize_seconds;
     edt_batch batch;
@@ -121,7 +121,7 @@ static edt_status set_up(pipeline *p, edt_error *err)
     EDT_TRY(edt_normalize_init(&p->hp, err, &p->normalize));
     EDT_TRY(edt_bench_make_batch(&p->hp, b->batch_size, EDT_SLOT_F32, false, &p->arena, err,
                                  &p->batch));
-    p->decoders = edt_arena_calloc(&p->arena, n_workers, sizeof(edt_jpeg_decoder *));
+    p->decoders = edt_arena_calloc(&p->arena, n_workers, sizeof(edt_image_decoder *));
     p->resizers = edt_arena_calloc(&p->arena, n_workers, sizeof(edt_resizer *));
     p->decode_seconds = edt_arena_calloc(&p->arena, n_workers, sizeof(double));
     p->resize_seconds = edt_arena_calloc(&p->arena, n_workers, sizeof(double));
@@ -130,7 +130,7 @@ static edt_status set_up(pipeline *p, edt_error *err)
         return no_memory(err);
     }
     for (size_t i = 0; i < n_workers; ++i) {
-        EDT_TRY(edt_jpeg_decoder_create(err, &p->decoders[i]));
+        EDT_TRY(edt_image_decoder_create(NULL, err, &p->decoders[i]));
         EDT_TRY(edt_resizer_create(err, &p->resizers[i]));
     }
     const edt_predictor_options po = {
@@ -149,7 +149,7 @@ static void tear_down(pipeline *p)
     edt_predictor_destroy(p->predictor);
     for (int i = 0; p->decoders != NULL && p->resizers != NULL && i < p->bench->n_threads;
          ++i) {
-        edt_jpeg_decoder_destroy(p->decoders[i]);
+        edt_image_decoder_destroy(p->decoders[i]);
         edt_resizer_destroy(p->resizers[i]);
     }
     for (int64_t i = 0; p->files != NULL && i < p->n_pictures; ++i) {
@@ -168,9 +168,9 @@ static edt_status prepare_row(void *ctx, int worker, int64_t row, edt_error *err
     edt_scale_params scale;
     int64_t h, w;
     const double start = edt_clock_now_s();
-    EDT_TRY_CTX(edt_jpeg_open(p->decoders[worker], p->pictures[i], err, &h, &w), err,
+    EDT_TRY_CTX(edt_image_open(p->decoders[worker], p->pictures[i], err, &h, &w), err,
                 "picture %lld", (long long)i);
-    EDT_TRY_CTX(edt_jpeg_decode(p->decoders[worker], 0, err, &image), err, "picture %lld",
+    EDT_TRY_CTX(edt_image_decode(p->decoders[worker], 0, err, &image), err, "picture %lld",
                 (long long)i);
     const double decoded = edt_clock_now_s();
     EDT_TRY(edt_scale_params_eval(h, w, p->batch.height, p->batch.width, err, &scale));

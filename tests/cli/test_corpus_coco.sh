@@ -39,7 +39,7 @@ awk -F'\t' '$1 == "jpeg" && $3 != "ok" { print $2 }' "$golden/data/decode/decode
 convert --verify_pixels || complain "--verify_pixels"
 diff <(bad_names) "$tmp/undecodable" || complain "--verify_pixels refuses others than the reference"
 grep -q '"records": 49,' "$tmp/report.json" || complain "49 of 60 should be stored"
-grep -q '"not_decoded": 1,*$' "$tmp/report.json" || complain "the PNG should be counted"
+grep -q '"not_jpeg": 1,*$' "$tmp/report.json" || complain "the PNG should be counted"
 for option in --reencode=90 --max_side=64; do
   convert $option || complain "$option"
   [ "$(bad_names)" != "" ] || complain "$option: no bad pictures"

@@ -63,7 +63,7 @@ expect 0 "efficientnet-b0/stem/conv2d/kernel" --variables
 [ "$("$bin" --variables | wc -l)" = 709 ] || fail "d0 has 709 variables"
 "$bin" --variables --json >"$tmp/variables.json" && is_json "$tmp/variables.json" ||
   fail "--variables --json"
-for library in oneDNN libjpeg-turbo zlib cairo cJSON libyaml protobuf-c libcrypto; do
+for library in oneDNN libjpeg-turbo zlib cairo cJSON libyaml protobuf-c libcrypto libpng giflib; do
   expect 0 "$library" --env
 done
 "$bin" --env --json >"$tmp/env.json" && is_json "$tmp/env.json" || fail "--env --json"

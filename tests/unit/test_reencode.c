@@ -122,11 +122,38 @@ Test(reencode, damage_is_found_only_where_pixels_are_asked_for, .timeout = 30)
                      i == 0 ? EDT_OK : EDT_ERR_FORMAT);
         cr_assert_eq(edt_reencode_is_idle(&options[i]), i == 0);
     }
-    const edt_span png = {(const uint8_t *)"\x89PNG\r\n\x1a\n0000", 12};
-    edt_reencoded got;
-    cr_assert_eq(edt_reencoder_run(reencoder, png, H, W, &options[1], NULL, &got),
-                 EDT_ERR_UNSUPPORTED);
     edt_mem_free(bytes);
+    edt_reencoder_destroy(reencoder);
+}
+
+// 5 x 3 pixels, left half red and right half blue: another format becomes a JPEG, and is left
+// alone where nothing is asked for.
+Test(reencode, other_formats_become_jpegs, .timeout = 30)
+{
+    uint8_t bmp[54 + 3 * 16] = {'B', 'M', [10] = 54, [14] = 40, [18] = 5, [22] = 3, [28] = 24};
+    for (int i = 0; i < 15; ++i) {
+        bmp[54 + i / 5 * 16 + i % 5 * 3 + (i % 5 < 3 ? 2 : 0)] = 200; // B,G,R
+    }
+    edt_reencoder *reencoder;
+    edt_jpeg_decoder *decoder;
+    edt_reencoded got;
+    edt_error err = {0};
+    const edt_span span = {bmp, sizeof bmp};
+    cr_assert_eq(edt_reencoder_create(NULL, &reencoder), EDT_OK);
+    cr_assert_eq(edt_jpeg_decoder_create(NULL, &decoder), EDT_OK);
+    const edt_reencode_options verify = {.verify = true}, encode = {.quality = 98};
+    cr_assert_eq(edt_reencoder_run(reencoder, span, 3, 5, &verify, &err, &got), EDT_OK, "%s",
+                 err.text);
+    cr_assert(!got.is_new && got.bytes.data == bmp);
+    cr_assert_eq(edt_reencoder_run(reencoder, span, 3, 5, &encode, &err, &got), EDT_OK, "%s",
+                 err.text);
+    cr_assert(got.is_new && got.height == 3 && got.width == 5);
+    const edt_image image = decode(decoder, got.bytes);
+    cr_assert(image.h == 3 && image.w == 5);
+    cr_assert(image.data[0] > 150 && image.data[2] < 50 && image.data[14] > 150);
+    // A size that is not the picture's.
+    cr_assert_eq(edt_reencoder_run(reencoder, span, 3, 6, &encode, &err, &got), EDT_ERR_FORMAT);
+    edt_jpeg_decoder_destroy(decoder);
     edt_reencoder_destroy(reencoder);
 }
 
