@@ -33,7 +33,8 @@ typedef struct edt_region {
 
 // The mask of spec/augment.md 8 before it is rotated: a square of `size`, rows
 // [period*i + row_offset, ... + bar) and such columns are kept. It is rotated by `angle`
-// (radians, f32 as the reference has it) and its centre is laid over the region.
+// (radians, f32 as the reference has it) and its centre is laid over the region. size >= 1,
+// period >= 1, 0 <= bar, offsets >= 0.
 typedef struct edt_grid {
     int64_t size, period, bar, row_offset, column_offset;
     float angle;
@@ -57,7 +58,7 @@ void edt_pixel_scratch_destroy(edt_pixel_scratch *scratch); // NULL is fine
 
 // Runs the operations on `image`, whose pixels are overwritten. The result is `image` itself or
 // lies in the scratch until its next use; its size is the same. O(pixels) per operation.
-// EDT_ERR_NOMEM.
+// EDT_ERR_NOMEM; EDT_ERR_UNSUPPORTED for a picture of 2 GiB or more.
 edt_status edt_pixel_ops_run(edt_pixel_scratch *scratch, const edt_image *image,
                              const edt_pixel_op *ops, int64_t n_ops, edt_error *err,
                              edt_image *out_image);
