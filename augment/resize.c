@@ -1,57 +1,42 @@
-// See resize.h. Each source row that is touched is turned into f32 once (raw or normalised) and
-// interpolated along x once into a line of the canvas' width; the two lines of an output row
-// stay in a ring of two, so that enlarging costs one blend per output row. A mirrored picture
-// is read through mirrored taps, which gives the same bits as mirroring the pixels first.
+// See resize.h. Each source row that is touched is interpolated along x once into a line of the
+// canvas' width; the two lines of an output row stay in a ring of two, so that enlarging costs
+// one blend per output row. A mirrored picture is read through mirrored taps, which gives the
+// same bits as mirroring the pixels first.
 #include "augment/resize.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
+#include "augment/resize_kernels.h"
 #include "augment/vector.h"
 #include "core/mem.h"
 
-enum { LINE_SLACK = 16 }; // floats past a row that 4-wide accesses may touch
+enum { SLACK = EDT_RESIZE_GROUP_MAX }; // floats past a row that vector accesses may touch
 
 struct edt_resizer {
-    int32_t *lo, *hi; // per output column: offsets of the two taps in `row`, in floats
-    float *t;
-    float *row;     // one source row, columns [first_column, first_column + n_touched)
+    const edt_resize_kernels *kernels;
+    edt_resize_columns columns;
+    float *row;     // one source row in f32, the columns that are touched
     float *line[2]; // the row after interpolation along x
     int64_t line_y[2];
-    int64_t n_columns, n_row; // capacities
+    int64_t n_line, n_row; // capacities
 
     // The picture under way.
     bool begun;
     edt_scale_params params;
     const edt_normalize *normalize; // NULL: raw levels
-    uint8_t *out_u8;                // one of the two
+    bool grouped;                   // lines come from the kernels' groups
+    edt_resize_levels levels;
+    uint8_t *out_u8; // one of the two
     float *out_f32;
     int64_t src_h, src_w;
     float ratio_y;
-    int64_t valid_h, valid_w;
-    int64_t first_column, n_touched; // the source columns that the taps touch
-    int64_t next_y;                  // output rows that are done
+    int64_t valid_h;
+    int64_t next_y; // output rows that are done
 };
 
 typedef float v4 __attribute__((vector_size(16)));
-
-typedef struct tap {
-    int64_t lo, hi;
-    float t;
-} tap;
-
-// Tap of output index i on an axis of n_in samples with ratio r = n_in / n_out.
-static tap axis_tap(int64_t i, float ratio, int64_t n_in)
-{
-    const float p = ((float)i + 0.5f) * ratio - 0.5f;
-    const float f = floorf(p);
-    const int64_t last = n_in - 1;
-    int64_t lo = (int64_t)f, hi = (int64_t)ceilf(p);
-    lo = lo < 0 ? 0 : (lo > last ? last : lo);
-    hi = hi < 0 ? 0 : (hi > last ? last : hi);
-    return (tap){.lo = lo, .hi = hi, .t = p - f};
-}
 
 edt_status edt_resizer_create(edt_error *err, edt_resizer **out_resizer)
 {
@@ -59,6 +44,7 @@ edt_status edt_resizer_create(edt_error *err, edt_resizer **out_resizer)
     if (r == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the resize buffers");
     }
+    r->kernels = edt_resize_kernels_at(0);
     *out_resizer = r;
     return EDT_OK;
 }
@@ -68,50 +54,44 @@ void edt_resizer_destroy(edt_resizer *resizer)
     if (resizer == NULL) {
         return;
     }
-    edt_mem_free(resizer->lo);
-    edt_mem_free(resizer->hi);
-    edt_mem_free(resizer->t);
+    edt_resize_columns_deinit(&resizer->columns);
     edt_mem_free(resizer->row);
     edt_mem_free(resizer->line[0]);
     edt_mem_free(resizer->line[1]);
     edt_mem_free(resizer);
 }
 
-static bool grow(void *block, int64_t n_items, size_t item_bytes)
+void edt_resizer_use_kernels(edt_resizer *resizer, const edt_resize_kernels *kernels)
 {
-    void *old;
-    memcpy(&old, block, sizeof old);
-    void *fresh = edt_mem_realloc(EDT_MEM_IMAGE, old, (size_t)n_items * item_bytes);
-    if (fresh == NULL) {
-        return false;
-    }
-    memcpy(block, &fresh, sizeof fresh);
-    return true;
+    resizer->kernels = kernels;
 }
 
-// Room for n_columns output columns and n_row floats of a source row.
-static edt_status reserve(edt_resizer *r, int64_t n_columns, int64_t n_row, edt_error *err)
+// A block of n zeroed floats instead of *block.
+static bool renew(float **block, int64_t n)
 {
-    if (n_columns > r->n_columns) {
-        r->n_columns = 0;
-        const int64_t n_line = 3 * n_columns + LINE_SLACK;
-        if (!grow(&r->lo, n_columns, sizeof *r->lo) ||
-            !grow(&r->hi, n_columns, sizeof *r->hi) || !grow(&r->t, n_columns, sizeof *r->t) ||
-            !grow(&r->line[0], n_line, sizeof(float)) ||
-            !grow(&r->line[1], n_line, sizeof(float))) {
-            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to resize to %" PRId64 " columns",
-                     n_columns);
+    edt_mem_free(*block);
+    *block = edt_mem_calloc(EDT_MEM_IMAGE, (size_t)n, sizeof(float));
+    return *block != NULL;
+}
+
+// Room for lines of n_line values and n_row values of a source row.
+static edt_status reserve(edt_resizer *r, int64_t n_line, int64_t n_row, edt_error *err)
+{
+    if (n_line > r->n_line) {
+        r->n_line = 0;
+        if (!renew(&r->line[0], n_line + SLACK) || !renew(&r->line[1], n_line + SLACK)) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to resize to rows of %" PRId64 " values",
+                     n_line);
         }
-        r->n_columns = n_columns;
+        r->n_line = n_line;
     }
-    if (n_row + LINE_SLACK > r->n_row) {
+    if (n_row > r->n_row) {
         r->n_row = 0;
-        if (!grow(&r->row, n_row + LINE_SLACK, sizeof(float))) {
+        if (!renew(&r->row, n_row + SLACK)) {
             EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to resize a row of %" PRId64 " values",
                      n_row);
         }
-        memset(r->row, 0, (size_t)(n_row + LINE_SLACK) * sizeof(float));
-        r->n_row = n_row + LINE_SLACK;
+        r->n_row = n_row;
     }
     return EDT_OK;
 }
@@ -150,24 +130,6 @@ static void interpolate_x(const float *restrict row, const int32_t *restrict lo,
 }
 
 EDT_VECTOR_CLONES
-static void blend_u8(const float *restrict top, const float *restrict bottom, float t,
-                     int64_t n, uint8_t *restrict out)
-{
-    for (int64_t i = 0; i < n; ++i) {
-        out[i] = (uint8_t)(int32_t)(top[i] + (bottom[i] - top[i]) * t + 0.5f);
-    }
-}
-
-EDT_VECTOR_CLONES
-static void blend_f32(const float *restrict top, const float *restrict bottom, float t,
-                      int64_t n, float *restrict out)
-{
-    for (int64_t i = 0; i < n; ++i) {
-        out[i] = top[i] + (bottom[i] - top[i]) * t;
-    }
-}
-
-EDT_VECTOR_CLONES
 static void to_range(float *values, int64_t n)
 {
     for (int64_t i = 0; i < n; ++i) {
@@ -175,30 +137,28 @@ static void to_range(float *values, int64_t n)
     }
 }
 
-// Fills the taps of the window's columns and finds the source columns they touch.
-static void plan_columns(edt_resizer *r, bool flip)
+// Sets the constants of normalising; false when the kernels' way of dividing differs from true
+// division for any level.
+static bool prepare_levels(edt_resizer *r)
 {
-    const float ratio = (float)r->src_w / (float)r->params.scaled_w;
-    int64_t first = r->src_w, last = -1;
-    for (int64_t i = 0; i < r->valid_w; ++i) {
-        tap k = axis_tap(r->params.offset_x + i, ratio, r->src_w);
-        if (flip) {
-            k.lo = r->src_w - 1 - k.lo;
-            k.hi = r->src_w - 1 - k.hi;
+    enum { N = EDT_RESIZE_GROUP_MAX, N_LEVELS = 256 };
+    edt_resize_levels *l = &r->levels;
+    for (int i = 0; i < N; ++i) {
+        l->mean[i] = r->normalize->mean[i % 3];
+        l->stddev[i] = r->normalize->stddev[i % 3];
+        l->inverse[i] = 1.0f / l->stddev[i];
+        if (!(l->stddev[i] > 0.0f)) {
+            return false; // a zero may come out negative, which a weight of 0 does not keep
         }
-        const int64_t least = k.lo < k.hi ? k.lo : k.hi, most = k.lo < k.hi ? k.hi : k.lo;
-        first = least < first ? least : first;
-        last = most > last ? most : last;
-        r->lo[i] = (int32_t)k.lo;
-        r->hi[i] = (int32_t)k.hi;
-        r->t[i] = k.t;
     }
-    for (int64_t i = 0; i < r->valid_w; ++i) {
-        r->lo[i] = (int32_t)(3 * (r->lo[i] - first));
-        r->hi[i] = (int32_t)(3 * (r->hi[i] - first));
+    uint8_t bytes[3 * N_LEVELS];
+    float want[3 * N_LEVELS], got[3 * N_LEVELS];
+    for (int i = 0; i < 3 * N_LEVELS; ++i) {
+        bytes[i] = (uint8_t)(i / 3);
+        want[i] = r->normalize->level[i % 3][i / 3];
     }
-    r->first_column = first;
-    r->n_touched = last - first + 1;
+    r->kernels->normalise(l, bytes, (int64_t)3 * N_LEVELS, got);
+    return memcmp(want, got, sizeof want) == 0;
 }
 
 // Rows [y, y + h) of the source: `image` or `plain` holds them.
@@ -207,6 +167,34 @@ typedef struct band {
     const edt_image *image;
     const float *plain;
 } band;
+
+// The line of the band's row `at`.
+static void make_line(edt_resizer *r, const band *rows, int64_t at, float *out_line)
+{
+    const edt_resize_columns *c = &r->columns;
+    if (rows->plain != NULL) {
+        memcpy(r->row, rows->plain + 3 * (at * r->src_w + c->first),
+               (size_t)c->n_touched * 3 * sizeof(float));
+    } else {
+        const uint8_t *levels = rows->image->data + at * rows->image->stride;
+        const int64_t skip = r->ratio_y < 2.0f ? 2 : (int64_t)r->ratio_y;
+        const int64_t ahead = at + skip < rows->h ? skip * rows->image->stride : 0;
+        if (r->grouped && r->normalize == NULL) {
+            r->kernels->line_raw(c, levels, ahead, out_line);
+            return;
+        }
+        if (r->grouped) {
+            r->kernels->line_normalised(c, &r->levels, levels, ahead, out_line);
+            return;
+        }
+        if (r->normalize != NULL) {
+            levels_normalised(r->normalize, levels + 3 * c->first, c->n_touched, r->row);
+        } else {
+            levels_to_f32(levels + 3 * c->first, 3 * c->n_touched, r->row);
+        }
+    }
+    interpolate_x(r->row, c->lo, c->hi, c->t, c->n, out_line);
+}
 
 // The line of source row y, from the ring or made from `rows`; NULL when neither has it. `keep`
 // is the row whose line must survive.
@@ -221,20 +209,7 @@ static const float *line_of(edt_resizer *r, const band *rows, int64_t y, int64_t
         return NULL;
     }
     const int slot = r->line_y[0] == keep ? 1 : 0;
-    const int64_t at = y - rows->y;
-    if (rows->plain != NULL) {
-        memcpy(r->row, rows->plain + 3 * (at * r->src_w + r->first_column),
-               (size_t)r->n_touched * 3 * sizeof(float));
-    } else {
-        const uint8_t *levels =
-            rows->image->data + at * rows->image->stride + 3 * r->first_column;
-        if (r->normalize != NULL) {
-            levels_normalised(r->normalize, levels, r->n_touched, r->row);
-        } else {
-            levels_to_f32(levels, 3 * r->n_touched, r->row);
-        }
-    }
-    interpolate_x(r->row, r->lo, r->hi, r->t, r->valid_w, r->line[slot]);
+    make_line(r, rows, y - rows->y, r->line[slot]);
     r->line_y[slot] = y;
     return r->line[slot];
 }
@@ -242,7 +217,9 @@ static const float *line_of(edt_resizer *r, const band *rows, int64_t y, int64_t
 int64_t edt_resize_rows_needed(const edt_scale_params *params, int64_t src_h)
 {
     const float ratio = (float)src_h / (float)params->scaled_h;
-    return axis_tap(params->offset_y + edt_scale_valid_h(params) - 1, ratio, src_h).hi + 1;
+    return edt_resize_tap_at(params->offset_y + edt_scale_valid_h(params) - 1, ratio, src_h)
+               .hi +
+           1;
 }
 
 // Fills columns [n_filled, out_w) of row y.
@@ -263,24 +240,27 @@ static void pad_row(const edt_resizer *r, int64_t y, int64_t n_filled)
 static void blend_row(const edt_resizer *r, int64_t y, const float *top, const float *bottom,
                       float t)
 {
-    const int64_t n = 3 * r->valid_w, first = 3 * y * r->params.out_w;
+    const int64_t n = 3 * r->columns.n, first = 3 * y * r->params.out_w;
     if (r->out_u8 != NULL) {
-        blend_u8(top, bottom, t, n, r->out_u8 + first);
+        r->kernels->blend_u8(top, bottom, t, n, r->out_u8 + first);
         return;
     }
-    blend_f32(top, bottom, t, n, r->out_f32 + first);
+    r->kernels->blend_f32(top, bottom, t, n, r->out_f32 + first);
     if (r->normalize != NULL && r->normalize->scale_range) {
         to_range(r->out_f32 + first, n);
     }
 }
 
-static edt_status begin(edt_resizer *r, bool flip, edt_error *err)
+// `levels`: the source is u8.
+static edt_status begin(edt_resizer *r, bool flip, bool levels, edt_error *err)
 {
     r->begun = false;
     r->valid_h = edt_scale_valid_h(&r->params);
-    r->valid_w = edt_scale_valid_w(&r->params);
-    EDT_TRY(reserve(r, r->params.out_w, 3 * r->src_w, err));
-    plan_columns(r, flip);
+    EDT_TRY(reserve(r, 3 * r->params.out_w, 3 * r->src_w, err));
+    const edt_resize_grouping none = {0};
+    EDT_TRY(edt_resize_columns_plan(&r->columns, &r->params, r->src_w, flip,
+                                    levels ? r->kernels->grouping : none, err));
+    r->grouped = r->columns.grouped && (r->normalize == NULL || prepare_levels(r));
     r->ratio_y = (float)r->src_h / (float)r->params.scaled_h;
     r->line_y[0] = r->line_y[1] = -1;
     r->next_y = 0;
@@ -294,7 +274,8 @@ static edt_status take(edt_resizer *r, const band *rows, edt_error *err)
 {
     const int64_t end = rows->y + rows->h;
     for (; r->next_y < r->valid_h; ++r->next_y) {
-        const tap k = axis_tap(r->params.offset_y + r->next_y, r->ratio_y, r->src_h);
+        const edt_resize_tap k =
+            edt_resize_tap_at(r->params.offset_y + r->next_y, r->ratio_y, r->src_h);
         if (k.lo >= end) {
             break;
         }
@@ -311,8 +292,8 @@ static edt_status take(edt_resizer *r, const band *rows, edt_error *err)
                      k.lo, k.hi, rows->y, end - 1);
         }
         blend_row(r, r->next_y, top, bottom, k.t);
-        if (r->valid_w < r->params.out_w) {
-            pad_row(r, r->next_y, r->valid_w);
+        if (r->columns.n < r->params.out_w) {
+            pad_row(r, r->next_y, r->columns.n);
         }
     }
     return EDT_OK;
@@ -329,7 +310,7 @@ edt_status edt_resize_begin(edt_resizer *resizer, int64_t src_h, int64_t src_w,
     r->out_f32 = normalize == NULL ? NULL : out_canvas;
     r->src_h = src_h;
     r->src_w = src_w;
-    return begin(r, flip, err);
+    return begin(r, flip, true, err);
 }
 
 edt_status edt_resize_rows(edt_resizer *resizer, int64_t y, const edt_image *rows,
@@ -391,7 +372,7 @@ edt_status edt_resize_plain_f32(edt_resizer *resizer, const float *source, int64
     r->out_f32 = out_image;
     r->src_h = src_h;
     r->src_w = src_w;
-    EDT_TRY(begin(r, false, err));
+    EDT_TRY(begin(r, false, false, err));
     EDT_TRY(take(r, &(band){.h = src_h, .plain = source}, err));
     return edt_resize_end(r, err);
 }

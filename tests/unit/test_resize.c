@@ -1,7 +1,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "augment/resize.h"
+#include "augment/resize_kernels.h"
 #include "core/mem.h"
 
 enum { MAX_SIDE = 96, OUT_H = 48, OUT_W = 40 };
@@ -136,5 +136,71 @@ Test(resize, rows_that_are_needed_and_missing_are_an_error, .timeout = 30)
     rows.h = 1;
     rows.w = 39;
     cr_assert_eq(edt_resize_rows(resizer, 20, &rows, NULL), EDT_ERR_INTERNAL, "width");
+    edt_resizer_destroy(resizer);
+}
+
+// u8 and f32 canvases of one geometry with every kind of kernels against the portable ones; the
+// bytes after the canvas must stay.
+static void compare_kernels(edt_resizer *resizer, const edt_image *image,
+                            const edt_scale_params *params, bool flip,
+                            const edt_normalize *normalize)
+{
+    enum { N = OUT_H * OUT_W * 3, GUARD = 64 };
+    static uint8_t want_u8[N], got_u8[N + GUARD];
+    static float want_f32[N], got_f32[N + GUARD];
+    edt_resizer_use_kernels(resizer, &edt_resize_kernels_portable);
+    cr_assert_eq(stream(resizer, image, params, flip, NULL, 16, want_u8), EDT_OK);
+    cr_assert_eq(stream(resizer, image, params, flip, normalize, 16, want_f32), EDT_OK);
+    for (int i = 0; edt_resize_kernels_at(i) != NULL; ++i) {
+        const edt_resize_kernels *kernels = edt_resize_kernels_at(i);
+        edt_resizer_use_kernels(resizer, kernels);
+        memset(got_u8, 9, sizeof got_u8);
+        memset(got_f32, 9, sizeof got_f32);
+        cr_assert_eq(stream(resizer, image, params, flip, NULL, 16, got_u8), EDT_OK);
+        cr_assert_eq(stream(resizer, image, params, flip, normalize, 16, got_f32), EDT_OK);
+        cr_assert_eq(memcmp(got_u8, want_u8, sizeof want_u8), 0, "%s, u8, %d x %d to %d x %d",
+                     kernels->name, (int)image->h, (int)image->w, (int)params->scaled_h,
+                     (int)params->scaled_w);
+        cr_assert_eq(memcmp(got_f32, want_f32, sizeof want_f32), 0,
+                     "%s, f32, %d x %d to %d x %d", kernels->name, (int)image->h, (int)image->w,
+                     (int)params->scaled_h, (int)params->scaled_w);
+        for (int k = 0; k < GUARD; ++k) {
+            cr_assert(got_u8[N + k] == 9);
+            cr_assert(memcmp(got_f32 + N + k, "\t\t\t\t", 4) == 0);
+        }
+    }
+}
+
+Test(resize, all_processors_give_the_same_bytes, .timeout = 60)
+{
+    static const int64_t widths[] = {1, 5, 6, 21, 22, 40, 95};
+    edt_resizer *resizer = NULL;
+    cr_assert_eq(edt_resizer_create(NULL, &resizer), EDT_OK);
+    // Besides the usual constants: deviations for which a corrected quotient is not the
+    // division's, or whose zero is negative.
+    edt_normalize normalize[3] = {make_normalize(false), make_normalize(true),
+                                  make_normalize(false)};
+    normalize[2].mean[1] = 3.0f;
+    normalize[2].stddev[1] = -7.0f;
+    normalize[2].stddev[2] = 1e-37f;
+    for (int x = 0; x < 256; ++x) {
+        for (int c = 0; c < 3; ++c) {
+            normalize[2].level[c][x] =
+                ((float)x - normalize[2].mean[c]) / normalize[2].stddev[c];
+        }
+    }
+    for (int i = 0; i < 7; ++i) {
+        const edt_image image = make_image(30, widths[i]);
+        for (int64_t scaled_w = 2; scaled_w < 230; scaled_w += scaled_w / 6 + 1) {
+            edt_scale_params p = {.out_h = OUT_H,
+                                  .out_w = OUT_W,
+                                  .scaled_h = 3 + scaled_w / 2,
+                                  .scaled_w = scaled_w};
+            for (int flip = 0; flip < 2; ++flip) {
+                p.offset_x = flip == 1 && scaled_w > OUT_W ? scaled_w - OUT_W : 0;
+                compare_kernels(resizer, &image, &p, flip == 1, &normalize[scaled_w % 3]);
+            }
+        }
+    }
     edt_resizer_destroy(resizer);
 }
