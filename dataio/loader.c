@@ -18,10 +18,7 @@ enum { MAX_THREADS = 1024, MAX_PREFETCH = 1024 };
 static edt_status refuse_what_is_not_built(const edt_hparams *hp, bool training, edt_error *err)
 {
     const char *asked = NULL;
-    if (hp->decoded_cache != NULL && hp->decoded_cache[0] != '\0' &&
-        strcmp(hp->decoded_cache, "off") != 0) {
-        asked = "decoded_cache";
-    } else if (training && hp->dataset_weights.n > 0) {
+    if (training && hp->dataset_weights.n > 0) {
         asked = "dataset_weights";
     } else if (training && !isnan(hp->negatives_ratio)) {
         asked = "negatives_ratio";
@@ -195,9 +192,29 @@ static edt_status init_sync(edt_loader *loader, edt_error *err)
     return EDT_OK;
 }
 
-static edt_status start_workers(edt_loader *loader, int n_threads, edt_error *err)
+// Evaluation sees each picture once: nothing to keep.
+static edt_status open_cache(edt_loader *loader, const edt_hparams *hp, int n_threads,
+                             edt_error *err)
 {
-    const int n = n_threads > 0 ? n_threads : edt_thread_cpu_count();
+    const char *path = hp->decoded_cache;
+    if (!loader->config.training || path == NULL || path[0] == '\0' ||
+        strcmp(path, "off") == 0) {
+        return EDT_OK;
+    }
+    const edt_decoded_cache_options options = {
+        .path = path,
+        .max_bytes = hp->decoded_cache_bytes,
+        .zstd_level = (int)hp->decoded_cache_zstd,
+        .fingerprint = edt_record_index_fingerprint(loader->index),
+        .transform = edt_decoded_transform(hp->exif_rotate),
+        .n_readers = n_threads * edt_preprocess_n_pictures(&loader->config)};
+    EDT_TRY_CTX(edt_decoded_cache_open(&options, err, &loader->cache), err, "decoded_cache");
+    loader->config.cache = loader->cache;
+    return EDT_OK;
+}
+
+static edt_status start_workers(edt_loader *loader, int n, edt_error *err)
+{
     loader->workers = edt_mem_calloc(EDT_MEM_MISC, (size_t)n, sizeof *loader->workers);
     if (loader->workers == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %d loader threads", n);
@@ -208,6 +225,9 @@ static edt_status start_workers(edt_loader *loader, int n_threads, edt_error *er
         EDT_TRY(
             edt_preprocessor_create(&loader->config, i, err, &loader->workers[i].preprocessor));
         EDT_TRY(edt_record_scratch_create(err, &loader->workers[i].scratch));
+        if (edt_preprocess_mixes(&loader->config)) {
+            EDT_TRY(edt_record_scratch_create(err, &loader->workers[i].partner_scratch));
+        }
     }
     for (int i = 0; i < n; ++i) {
         EDT_TRY_CTX(edt_thread_start(&loader->workers[i].thread, "edt-loader", run_worker,
@@ -249,15 +269,15 @@ static edt_status init_loader(edt_loader *loader, const edt_hparams *hp,
     loader->stats.n_samples = edt_record_index_n_records(loader->index);
     loader->stats.n_files = edt_record_index_n_files(loader->index);
     const bool in_order = hp->shuffle != NULL && strcmp(hp->shuffle, "none") == 0;
-    loader->sampler =
-        (edt_sampler){.n_samples = loader->stats.n_samples,
-                      .batch_size = options->batch_size,
-                      .rank = options->rank,
-                      .world_size = options->world_size,
-                      .order = options->training && !in_order ? EDT_ORDER_GLOBAL : EDT_ORDER_NONE,
-                      .drop_remainder = options->training && options->drop_remainder,
-                      .endless = options->training,
-                      .seed = options->seed};
+    loader->sampler = (edt_sampler){
+        .n_samples = loader->stats.n_samples,
+        .batch_size = options->batch_size,
+        .rank = options->rank,
+        .world_size = options->world_size,
+        .order = options->training && !in_order ? EDT_ORDER_GLOBAL : EDT_ORDER_NONE,
+        .drop_remainder = options->training && options->drop_remainder,
+        .endless = options->training,
+        .seed = options->seed};
     EDT_TRY_CTX(edt_sampler_check(&loader->sampler, options->start, err), err, "%s",
                 options->file_pattern);
     loader->cursor = loader->dispatch_cursor = options->start;
@@ -272,7 +292,9 @@ static edt_status init_loader(edt_loader *loader, const edt_hparams *hp,
         EDT_TRY(edt_loader_slot_init(loader, options, err, &loader->slots[i]));
     }
     EDT_TRY(init_sync(loader, err));
-    return start_workers(loader, options->n_threads, err);
+    const int n_threads = options->n_threads > 0 ? options->n_threads : edt_thread_cpu_count();
+    EDT_TRY(open_cache(loader, hp, n_threads, err));
+    return start_workers(loader, n_threads, err);
 }
 
 edt_status edt_loader_create(const edt_hparams *hp, const edt_loader_options *options,
@@ -306,7 +328,9 @@ void edt_loader_destroy(edt_loader *loader)
         edt_thread_join(&loader->workers[i].thread);
         edt_preprocessor_destroy(loader->workers[i].preprocessor);
         edt_record_scratch_destroy(loader->workers[i].scratch);
+        edt_record_scratch_destroy(loader->workers[i].partner_scratch);
     }
+    edt_decoded_cache_close(loader->cache);
     if (loader->has_sync) {
         (void)pthread_cond_destroy(&loader->ready);
         (void)pthread_cond_destroy(&loader->work);

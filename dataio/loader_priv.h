@@ -34,12 +34,14 @@ typedef struct edt_loader_slot {
 typedef struct edt_loader_worker {
     struct edt_loader *loader;
     edt_preprocessor *preprocessor;
-    edt_record_scratch *scratch; // holds the record at work
+    edt_record_scratch *scratch;         // holds the record at work
+    edt_record_scratch *partner_scratch; // and one it is mixed with; NULL without mixing
     edt_thread thread;
 } edt_loader_worker;
 
 struct edt_loader {
     edt_preprocess_config config;
+    edt_decoded_cache *cache; // of training; NULL: none
     edt_sampler sampler;
     edt_bad_policy on_bad;
     edt_record_index *index;

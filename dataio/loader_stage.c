@@ -20,9 +20,65 @@ static bool is_bad_sample(edt_status status)
            status == EDT_ERR_UNSUPPORTED || status == EDT_ERR_NUMERIC;
 }
 
-// Record `index` with the draws of `drawn_as` into the row.
-static edt_status run_sample(edt_loader_worker *worker, int64_t epoch, int64_t index,
-                             int64_t drawn_as, const edt_sample_row *row,
+// Says which record it was.
+static edt_status name_record(const edt_loader *loader, int64_t index, edt_status status,
+                              edt_error *err)
+{
+    const edt_record_ref ref = edt_record_index_get(loader->index, index);
+    return edt_error_add_context(err, status, "%s: record %" PRIu32,
+                                 edt_record_index_path(loader->index, ref.i_file), ref.i_local);
+}
+
+static void warn_bad(edt_loader *loader, const char *what, const edt_error *err)
+{
+    const int n_before = atomic_fetch_add(&loader->n_warned, 1);
+    if (n_before < MAX_WARNINGS) {
+        EDT_WARN("%s a bad sample: %s", what, err->text);
+    } else if (n_before == MAX_WARNINGS) {
+        EDT_WARN("further bad samples are counted without a line each");
+    }
+}
+
+// Where a sample stands, for its partners: they come from the positions that can be reached
+// together with it.
+typedef struct partner_context {
+    edt_loader_worker *worker;
+    int64_t epoch, position;
+    edt_row_result *result;
+} partner_context;
+
+static int64_t draw_partner(void *ctx, const edt_draws *draws)
+{
+    const partner_context *p = ctx;
+    const edt_sampler *sampler = &p->worker->loader->sampler;
+    const edt_sampler_span window = edt_sampler_window(sampler, p->epoch, p->position);
+    return edt_sampler_index(sampler, p->epoch,
+                             window.first + draws->integer(draws->ctx, 0, window.n));
+}
+
+static edt_status read_partner(void *ctx, int64_t index, edt_error *err, edt_span *out_record)
+{
+    const partner_context *p = ctx;
+    return edt_record_index_read_into(p->worker->loader->index, index,
+                                      p->worker->partner_scratch, err, out_record);
+}
+
+static edt_status reject_partner(void *ctx, int64_t index, edt_status reason, edt_error *err)
+{
+    const partner_context *p = ctx;
+    edt_loader *loader = p->worker->loader;
+    (void)name_record(loader, index, reason, err);
+    if (!is_bad_sample(reason) || loader->on_bad == EDT_BAD_FAIL) {
+        return reason;
+    }
+    ++p->result->n_bad;
+    warn_bad(loader, "mixed with another instead of", err);
+    return EDT_OK;
+}
+
+// Record `index` with the draws of `drawn_as` into the row that stands at `position`.
+static edt_status run_sample(edt_loader_worker *worker, int64_t epoch, int64_t position,
+                             int64_t index, int64_t drawn_as, const edt_sample_row *row,
                              edt_row_result *result, edt_error *err)
 {
     const edt_loader *loader = worker->loader;
@@ -38,29 +94,19 @@ static edt_status run_sample(edt_loader_worker *worker, int64_t epoch, int64_t i
     const edt_sample_draws draws = {.geometry = edt_draws_from_rng(&rngs[0]),
                                     .augment = edt_draws_from_rng(&rngs[1]),
                                     .mixing = edt_draws_from_rng(&rngs[2])};
-    const edt_sample sample = {.record = record, .index = index, .draws = &draws};
+    partner_context context = {
+        .worker = worker, .epoch = epoch, .position = position, .result = result};
+    const edt_partner_source partners = {
+        .draw = draw_partner, .read = read_partner, .reject = reject_partner, .ctx = &context};
+    const edt_sample sample = {
+        .record = record, .index = index, .draws = &draws, .partners = &partners};
     const edt_status status = edt_preprocess_run(worker->preprocessor, &sample, row, err);
     const edt_sample_info *info = edt_preprocess_last(worker->preprocessor);
+    result->read_seconds += info->read_seconds;
     result->decode_seconds += info->decode_seconds;
     result->augment_seconds += info->augment_seconds;
     result->target_seconds += info->target_seconds;
-    if (status != EDT_OK) {
-        const edt_record_ref ref = edt_record_index_get(loader->index, index);
-        return edt_error_add_context(err, status, "%s: record %" PRIu32,
-                                     edt_record_index_path(loader->index, ref.i_file),
-                                     ref.i_local);
-    }
-    return EDT_OK;
-}
-
-static void warn_bad(edt_loader *loader, const char *what, const edt_error *err)
-{
-    const int n_before = atomic_fetch_add(&loader->n_warned, 1);
-    if (n_before < MAX_WARNINGS) {
-        EDT_WARN("%s a bad sample: %s", what, err->text);
-    } else if (n_before == MAX_WARNINGS) {
-        EDT_WARN("further bad samples are counted without a line each");
-    }
+    return status == EDT_OK ? EDT_OK : name_record(loader, index, status, err);
 }
 
 static void warn_truncated(edt_loader *loader, int64_t index)
@@ -86,15 +132,15 @@ static edt_status repeat_picture(edt_loader_worker *worker, const edt_batch *bat
     const int64_t first = sampler->rank * sampler->batch_size;
     const int64_t begin = batch->position - first; // of the global batch
     const int64_t n_global = sampler->n_samples - begin;
-    const int64_t index =
-        edt_sampler_index(sampler, batch->epoch, begin + (first + row) % n_global);
+    const int64_t position = begin + (first + row) % n_global;
+    const int64_t index = edt_sampler_index(sampler, batch->epoch, position);
     int64_t ignored_id;
     const edt_sample_row picture = {.image = target->image,
                                     .valid_hw = target->valid_hw,
                                     .image_scale = target->image_scale,
                                     .source_id = &ignored_id};
     const edt_status status =
-        run_sample(worker, batch->epoch, index, index, &picture, result, err);
+        run_sample(worker, batch->epoch, position, index, index, &picture, result, err);
     if (is_bad_sample(status)) {
         // Its own row says so, here or on another rank.
         edt_sample_row_clear(&worker->loader->config, target);
@@ -128,7 +174,7 @@ edt_row_result edt_loader_fill_row(edt_loader_worker *worker, edt_loader_slot *s
             edt_sampler_index(sampler, batch->epoch, (position + i_try) % sampler->n_samples);
         *err = (edt_error){0};
         result.status =
-            run_sample(worker, batch->epoch, index, drawn_as, &target, &result, err);
+            run_sample(worker, batch->epoch, position, index, drawn_as, &target, &result, err);
         if (result.status == EDT_OK) {
             batch->sample_indices[row] = index;
             if (edt_preprocess_last(worker->preprocessor)->gt_truncated) {

@@ -2,16 +2,14 @@
 #include "dataio/preprocess.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
-#include "augment/boxes.h"
 #include "augment/resize.h"
 #include "core/clock.h"
 #include "core/mem.h"
-#include "dataio/example.h"
-#include "dataio/fingerprint64.h"
-#include "dataio/jpeg_decode.h"
+#include "dataio/sample_mix.h"
+#include "dataio/sample_objects.h"
+#include "dataio/sample_picture.h"
 
 enum { GT_COLUMNS = 7 };
 
@@ -19,34 +17,15 @@ struct edt_preprocessor {
     const edt_preprocess_config *config;
     int worker;
     edt_arena arena;
-    edt_jpeg_decoder *decoder;
+    edt_sample_picture *picture;
+    edt_sample_mixer *mixer;    // NULL: nothing is mixed
+    edt_pixel_scratch *scratch; // NULL: no pixel operations
     edt_resizer *resizer;
     edt_sample_info info;
 };
 
 static edt_status refuse_what_is_not_built(const edt_hparams *hp, edt_error *err)
 {
-    const char *asked = NULL;
-    if (hp->autoaugment_policy != NULL && hp->autoaugment_policy[0] != '\0') {
-        asked = "autoaugment_policy";
-    } else if (hp->grid_mask) {
-        asked = "grid_mask";
-    } else if (hp->mosaic_prob > 0) {
-        asked = "mosaic_prob";
-    } else if (hp->mixup_prob > 0) {
-        asked = "mixup_prob";
-    } else if (hp->copy_paste_prob > 0) {
-        asked = "copy_paste_prob";
-    } else if (hp->exif_rotate) {
-        asked = "exif_rotate";
-    }
-    if (asked != NULL) {
-        EDT_FAIL(
-            err, EDT_ERR_UNSUPPORTED,
-            "hparam %s is set; this version's loader does not do it yet (it comes with a later "
-            "one): unset it",
-            asked);
-    }
     for (int i = 0; i < hp->heads.n; ++i) {
         if (strcmp(hp->heads.v[i], "segmentation") == 0) {
             EDT_FAIL(
@@ -82,7 +61,14 @@ edt_status edt_preprocess_configure(const edt_hparams *hp, bool training,
         .max_instances = hp->max_instances_per_image > 0 ? hp->max_instances_per_image : 100,
         .regenerate_source_id = hp->regenerate_source_id,
         .reference_defects = hp->reference_defects,
+        .exif_rotate = hp->exif_rotate,
     };
+    if (training) {
+        EDT_TRY(edt_augment_configure(hp, err, &c.augment));
+        c.mosaic_prob = (float)hp->mosaic_prob;
+        c.mixup_prob = (float)hp->mixup_prob;
+        c.copy_paste_prob = (float)hp->copy_paste_prob;
+    }
     if (c.image_size.h < 1 || c.image_size.w < 1) {
         EDT_FAIL(err, EDT_ERR_USAGE,
                  "image_size is %" PRId64 "x%" PRId64 "; both must be positive", c.image_size.w,
@@ -96,9 +82,25 @@ edt_status edt_preprocess_configure(const edt_hparams *hp, bool training,
                  "jitter_min=%g, jitter_max=%g; they must be positive and in order",
                  hp->jitter_min, hp->jitter_max);
     }
+    if (c.mosaic_prob > 0 && (c.image_size.h < 4 || c.image_size.w < 4)) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "mosaic_prob=%g with image_size %" PRId64 "x%" PRId64
+                 "; four tiles need at least 4x4 pixels",
+                 hp->mosaic_prob, c.image_size.w, c.image_size.h);
+    }
     EDT_TRY(edt_normalize_init(hp, err, &c.normalize));
     *out_config = c;
     return EDT_OK;
+}
+
+bool edt_preprocess_mixes(const edt_preprocess_config *config)
+{
+    return config->mosaic_prob > 0 || config->mixup_prob > 0 || config->copy_paste_prob > 0;
+}
+
+int edt_preprocess_n_pictures(const edt_preprocess_config *config)
+{
+    return edt_preprocess_mixes(config) ? 1 + EDT_SAMPLE_MAX_PARTNERS : 1;
 }
 
 edt_sample_row edt_sample_row_of(const edt_batch *batch, int64_t row)
@@ -122,14 +124,6 @@ edt_sample_row edt_sample_row_of(const edt_batch *batch, int64_t row)
     return r;
 }
 
-static void pad_groundtruth(float *rows, int64_t first, int64_t n_rows)
-{
-    static const float padding[GT_COLUMNS] = {-1, -1, -1, -1, 0, -1, -1};
-    for (int64_t i = first; i < n_rows; ++i) {
-        memcpy(rows + i * GT_COLUMNS, padding, sizeof padding);
-    }
-}
-
 void edt_sample_row_clear(const edt_preprocess_config *config, const edt_sample_row *row)
 {
     const size_t n_values = (size_t)(config->image_size.h * config->image_size.w * 3);
@@ -145,7 +139,7 @@ void edt_sample_row_clear(const edt_preprocess_config *config, const edt_sample_
         *row->num_positives = 0.0f;
     }
     if (row->groundtruth != NULL) {
-        pad_groundtruth(row->groundtruth, 0, config->max_instances);
+        edt_sample_groundtruth_clear(config, row->groundtruth);
     }
 }
 
@@ -160,7 +154,14 @@ edt_status edt_preprocessor_create(const edt_preprocess_config *config, int work
     p->config = config;
     p->worker = worker;
     edt_arena_init(&p->arena, EDT_MEM_ARENA, 0);
-    EDT_TRY_GOTO(edt_jpeg_decoder_create(err, &p->decoder));
+    EDT_TRY_GOTO(
+        edt_sample_picture_create(config->exif_rotate, config->cache, err, &p->picture));
+    if (edt_preprocess_mixes(config)) {
+        EDT_TRY_GOTO(edt_sample_mixer_create(config, err, &p->mixer));
+    }
+    if (edt_augment_is_on(&config->augment)) {
+        EDT_TRY_GOTO(edt_pixel_scratch_create(err, &p->scratch));
+    }
     EDT_TRY_GOTO(edt_resizer_create(err, &p->resizer));
     *out_preprocessor = p;
     return EDT_OK;
@@ -174,7 +175,9 @@ void edt_preprocessor_destroy(edt_preprocessor *preprocessor)
     if (preprocessor == NULL) {
         return;
     }
-    edt_jpeg_decoder_destroy(preprocessor->decoder);
+    edt_sample_picture_destroy(preprocessor->picture);
+    edt_sample_mixer_destroy(preprocessor->mixer);
+    edt_pixel_scratch_destroy(preprocessor->scratch);
     edt_resizer_destroy(preprocessor->resizer);
     edt_arena_deinit(&preprocessor->arena);
     edt_mem_free(preprocessor);
@@ -183,144 +186,6 @@ void edt_preprocessor_destroy(edt_preprocessor *preprocessor)
 const edt_sample_info *edt_preprocess_last(const edt_preprocessor *preprocessor)
 {
     return &preprocessor->info;
-}
-
-// The stored text as an integer, or the hash of the picture.
-static edt_status read_source_id(const edt_preprocess_config *config,
-                                 const edt_example *example, edt_error *err, int64_t *out_id)
-{
-    const edt_text text = example->source_id;
-    if (config->regenerate_source_id || text.n_bytes == 0) {
-        *out_id = edt_fingerprint64_source_id(example->encoded);
-        return EDT_OK;
-    }
-    const bool negative = text.data[0] == '-';
-    size_t i = negative ? 1 : 0;
-    int64_t value = 0;
-    bool ok = i < text.n_bytes;
-    for (; ok && i < text.n_bytes; ++i) {
-        const int digit = text.data[i] - '0';
-        ok = digit >= 0 && digit <= 9 && value <= (INT64_MAX - digit) / 10;
-        value = ok ? value * 10 + digit : value;
-    }
-    if (!ok) {
-        EDT_FAIL(err, EDT_ERR_FORMAT,
-                 "image/source_id is '%.*s'; it must be a decimal integer below 2^63: set "
-                 "regenerate_source_id=true to number pictures by their content",
-                 (int)(text.n_bytes < 64 ? text.n_bytes : 64), text.data);
-    }
-    *out_id = negative ? -value : value;
-    return EDT_OK;
-}
-
-static edt_status check_labels(const edt_preprocess_config *config, const edt_example *example,
-                               edt_error *err)
-{
-    for (int64_t i = 0; !config->reference_defects && i < example->n_boxes; ++i) {
-        if (example->labels[i] < 1 || example->labels[i] > config->num_classes) {
-            EDT_FAIL(err, EDT_ERR_INVALID,
-                     "image/object/class/label of box %" PRId64 " is %" PRId64
-                     "; num_classes=%" PRId64 " allows 1 to %" PRId64
-                     ": raise num_classes or mend the labels",
-                     i, example->labels[i], config->num_classes, config->num_classes);
-        }
-    }
-    return EDT_OK;
-}
-
-// A corner that is no number would be clipped into a sound-looking box or poison the targets.
-static edt_status check_corners(const edt_preprocess_config *config, const edt_example *example,
-                                edt_error *err)
-{
-    static const char *const keys[4] = {"ymin", "xmin", "ymax", "xmax"};
-    for (int64_t i = 0; !config->reference_defects && i < 4 * example->n_boxes; ++i) {
-        if (!isfinite(example->boxes[i])) {
-            EDT_FAIL(err, EDT_ERR_INVALID,
-                     "image/object/bbox/%s of box %" PRId64
-                     " is %g; corners must be finite, in parts of the picture's size: mend the "
-                     "record, or set on_bad_sample to go on without it",
-                     keys[i % 4], i / 4, (double)example->boxes[i]);
-        }
-    }
-    return EDT_OK;
-}
-
-// The boxes of one sample on their way through the pipeline. `source` is each box's number in
-// the record.
-typedef struct box_set {
-    int64_t n;
-    float *boxes;
-    int64_t *labels, *source, *kept;
-} box_set;
-
-static edt_status collect_boxes(edt_preprocessor *p, const edt_example *example, edt_error *err,
-                                box_set *out_set)
-{
-    const size_t n = (size_t)example->n_boxes;
-    box_set set = {.boxes = edt_arena_calloc(&p->arena, n * 4 + 1, sizeof(float)),
-                   .labels = edt_arena_calloc(&p->arena, n + 1, sizeof(int64_t)),
-                   .source = edt_arena_calloc(&p->arena, n + 1, sizeof(int64_t)),
-                   .kept = edt_arena_calloc(&p->arena, n + 1, sizeof(int64_t))};
-    if (set.boxes == NULL || set.labels == NULL || set.source == NULL || set.kept == NULL) {
-        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %" PRId64 " boxes", example->n_boxes);
-    }
-    for (int64_t i = 0; i < example->n_boxes; ++i) {
-        if (p->config->training && p->config->skip_crowd && example->is_crowd[i]) {
-            continue;
-        }
-        memcpy(set.boxes + 4 * set.n, example->boxes + 4 * i, 4 * sizeof(float));
-        set.labels[set.n] = example->labels[i];
-        set.source[set.n++] = i;
-    }
-    *out_set = set;
-    return EDT_OK;
-}
-
-static void boxes_to_canvas(edt_preprocessor *p, box_set *set)
-{
-    if (p->info.flipped) {
-        edt_boxes_flip(set->boxes, set->n);
-    }
-    set->n = edt_boxes_to_network(&p->info.scale, set->boxes, set->n,
-                                  p->config->reference_defects, set->boxes, set->kept);
-    for (int64_t i = 0; i < set->n; ++i) {
-        set->labels[i] = set->labels[set->kept[i]];
-        set->source[i] = set->source[set->kept[i]];
-    }
-    p->info.n_boxes = set->n;
-    p->info.boxes = set->boxes;
-    p->info.labels = set->labels;
-}
-
-// ymin xmin ymax xmax is_crowd area class. The reference does not filter is_crowd and area with
-// the boxes (spec/data.md 13, #1) and refuses max_instances rows and more (#2).
-static edt_status fill_groundtruth(edt_preprocessor *p, const edt_example *example,
-                                   const box_set *set, float *out_rows, edt_error *err)
-{
-    const edt_preprocess_config *c = p->config;
-    const int64_t m = c->max_instances;
-    const int64_t n_side = c->reference_defects ? example->n_boxes : set->n;
-    if (c->reference_defects && n_side >= m) {
-        EDT_FAIL(err, EDT_ERR_INVALID,
-                 "%" PRId64 " boxes; max_instances_per_image=%" PRId64
-                 " must be larger than that (reference_defects is on)",
-                 n_side, m);
-    }
-    p->info.gt_truncated = set->n > m;
-    pad_groundtruth(out_rows, 0, m);
-    for (int64_t i = 0; i < set->n && i < m; ++i) {
-        float *row = out_rows + i * GT_COLUMNS;
-        for (int k = 0; k < 4; ++k) {
-            row[k] = set->boxes[4 * i + k] * p->info.scale.image_scale;
-        }
-        row[6] = (float)set->labels[i];
-    }
-    for (int64_t i = 0; i < n_side && i < m; ++i) {
-        const int64_t from = c->reference_defects ? i : set->source[i];
-        out_rows[i * GT_COLUMNS + 4] = example->is_crowd[from] ? 1.0f : 0.0f;
-        out_rows[i * GT_COLUMNS + 5] = example->area[from];
-    }
-    return EDT_OK;
 }
 
 // Mirror, scale and crop from the draws, or the evaluation's fit.
@@ -343,31 +208,68 @@ static edt_status choose_geometry(edt_preprocessor *p, int64_t h, int64_t w,
                                   &p->info.scale);
 }
 
-// Decodes the picture and writes it to its place on the canvas; `whole` decodes rows below the
-// window too. *out_decoded_s: when decoding was done.
-static edt_status place_picture(edt_preprocessor *p, edt_span encoded, const edt_draws *draws,
-                                bool whole, const edt_sample_row *row, edt_error *err,
-                                edt_image *out_image, double *out_decoded_s)
+// A band of rows on its way into the slot.
+typedef struct band_sink {
+    edt_preprocessor *p;
+    const edt_augment_plan *plan;
+    edt_pixel_op *ops; // [plan->n_ops]
+} band_sink;
+
+static edt_status take_band(void *ctx, int64_t y, const edt_image *rows, edt_error *err)
+{
+    const band_sink *band = ctx;
+    edt_image image = *rows;
+    if (band->plan->n_ops > 0) {
+        const int64_t n = edt_augment_plan_cut(band->plan, y, rows->h, band->ops);
+        EDT_TRY(edt_pixel_ops_run(band->p->scratch, rows, band->ops, n, err, &image));
+    }
+    return edt_resize_rows(band->p->resizer, y, &image, err);
+}
+
+// The pixels of an h x w picture through the plan into a begun resize. `image` holds them when
+// its data are not NULL, else they are still to be decoded.
+static edt_status run_pixels(edt_preprocessor *p, int64_t h, const edt_augment_plan *plan,
+                             edt_image *image, edt_error *err)
+{
+    const int64_t n_rows = edt_resize_rows_needed(&p->info.scale, h);
+    const bool writable = plan->n_ops > 0;
+    if (plan->needs_whole_picture) {
+        if (image->data == NULL) {
+            EDT_TRY(edt_sample_picture_decode(p->picture, 0, true, err, image));
+        }
+        edt_image result;
+        EDT_TRY(edt_pixel_ops_run(p->scratch, image, plan->ops, plan->n_ops, err, &result));
+        return edt_resize_rows(p->resizer, 0, &result, err);
+    }
+    band_sink band = {.p = p, .plan = plan};
+    if (plan->n_ops > 0) {
+        band.ops = edt_arena_calloc(&p->arena, (size_t)plan->n_ops, sizeof *band.ops);
+        if (band.ops == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %" PRId64 " pixel operations",
+                     plan->n_ops);
+        }
+    }
+    const edt_row_sink sink = {.take = take_band, .ctx = &band};
+    if (image->data != NULL) {
+        return edt_sample_picture_feed(image, n_rows, NULL, &sink, err);
+    }
+    return edt_sample_picture_stream(p->picture, n_rows, writable, &sink, err);
+}
+
+// Places the picture on the canvas as info.scale says.
+static edt_status fill_canvas(edt_preprocessor *p, int64_t h, int64_t w,
+                              const edt_augment_plan *plan, edt_image *image,
+                              const edt_sample_row *row, edt_error *err)
 {
     const edt_preprocess_config *c = p->config;
-    int64_t h, w;
-    edt_image image = {0};
-    EDT_TRY(edt_jpeg_open(p->decoder, encoded, err, &h, &w));
-    EDT_TRY(choose_geometry(p, h, w, draws, err));
-    const int64_t n_rows = whole ? 0 : edt_resize_rows_needed(&p->info.scale, h);
-    EDT_TRY(edt_jpeg_decode(p->decoder, n_rows, err, &image));
-    *out_decoded_s = edt_clock_now_s();
-    if (c->format == EDT_SLOT_F32) {
-        EDT_TRY(edt_resize_f32(p->resizer, &image, &p->info.scale, p->info.flipped,
-                               &c->normalize, err, row->image));
-    } else {
-        EDT_TRY(edt_resize_u8(p->resizer, &image, &p->info.scale, p->info.flipped, err,
-                              row->image));
-    }
+    EDT_TRY(edt_resize_begin(p->resizer, h, w, &p->info.scale, p->info.flipped,
+                             c->format == EDT_SLOT_F32 ? &c->normalize : NULL, row->image,
+                             err));
+    EDT_TRY(run_pixels(p, h, plan, image, err));
+    EDT_TRY(edt_resize_end(p->resizer, err));
     row->valid_hw[0] = (int32_t)edt_scale_valid_h(&p->info.scale);
     row->valid_hw[1] = (int32_t)edt_scale_valid_w(&p->info.scale);
     *row->image_scale = p->info.scale.image_scale;
-    *out_image = image;
     return EDT_OK;
 }
 
@@ -375,43 +277,148 @@ edt_status edt_preprocess_picture(edt_preprocessor *preprocessor, edt_span encod
                                   const edt_sample_row *row, edt_error *err,
                                   edt_image *out_image)
 {
-    preprocessor->info = (edt_sample_info){0};
-    double decoded_s;
-    return place_picture(preprocessor, encoded, NULL, true, row, err, out_image, &decoded_s);
+    edt_preprocessor *p = preprocessor;
+    const edt_augment_plan plan = {0};
+    int64_t h, w;
+    edt_image image = {0};
+    p->info = (edt_sample_info){0};
+    EDT_TRY(edt_sample_picture_open(p->picture, encoded, -1, err, &h, &w));
+    EDT_TRY(choose_geometry(p, h, w, NULL, err));
+    if (out_image != NULL) {
+        EDT_TRY(edt_sample_picture_decode(p->picture, 0, false, err, &image));
+    }
+    EDT_TRY(fill_canvas(p, h, w, &plan, &image, row, err));
+    if (out_image != NULL) {
+        *out_image = image;
+    }
+    return EDT_OK;
+}
+
+// The picture as it is before the geometry: of one sample or mixed, with its plan.
+typedef struct scene {
+    int64_t h, w;
+    edt_image image; // no data: still to be decoded
+    edt_objects objects;
+    edt_sample_columns unfiltered;
+    edt_augment_plan plan;
+} scene;
+
+// The columns as they are now; the rows of `objects` may be moved later.
+static edt_status copy_columns(edt_preprocessor *p, const edt_objects *objects, edt_error *err,
+                               edt_sample_columns *out_columns)
+{
+    const size_t n = (size_t)objects->n;
+    bool *is_crowd = edt_arena_calloc(&p->arena, n + 1, sizeof *is_crowd);
+    float *area = edt_arena_calloc(&p->arena, n + 1, sizeof *area);
+    if (is_crowd == NULL || area == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %zu boxes", n);
+    }
+    memcpy(is_crowd, objects->is_crowd, n * sizeof *is_crowd);
+    memcpy(area, objects->area, n * sizeof *area);
+    *out_columns = (edt_sample_columns){.n = objects->n, .is_crowd = is_crowd, .area = area};
+    return EDT_OK;
+}
+
+static edt_status mix(edt_preprocessor *p, const edt_sample *sample, scene *s, edt_error *err)
+{
+    EDT_TRY(edt_sample_mix(p->mixer, sample, p->picture, s->h, s->w, &p->arena, err,
+                           &s->objects, &s->image));
+    if (s->image.data == NULL) {
+        return EDT_OK;
+    }
+    s->h = s->image.h;
+    s->w = s->image.w;
+    p->info.mixed = true;
+    return copy_columns(p, &s->objects, err, &s->unfiltered);
+}
+
+static edt_status make_scene(edt_preprocessor *p, const edt_sample *sample,
+                             const edt_example *example, edt_error *err, scene *s)
+{
+    const edt_preprocess_config *c = p->config;
+    EDT_TRY(edt_sample_objects_read(c, example, &p->arena, err, &s->objects, NULL));
+    s->unfiltered = (edt_sample_columns){
+        .n = example->n_boxes, .is_crowd = example->is_crowd, .area = example->area};
+    EDT_TRY(edt_sample_picture_open(p->picture, example->encoded, sample->index, err, &s->h,
+                                    &s->w));
+    if (p->mixer != NULL) {
+        EDT_TRY(mix(p, sample, s, err));
+    }
+    if (p->scratch != NULL) {
+        EDT_TRY(edt_augment_plan_draw(&c->augment, s->h, s->w, &sample->draws->augment,
+                                      &p->arena, err, &s->objects, &s->plan));
+        p->info.n_pixel_ops = s->plan.n_ops;
+    }
+    return EDT_OK;
+}
+
+static edt_status place_objects(edt_preprocessor *p, scene *s, const edt_sample_row *row,
+                                edt_error *err)
+{
+    const edt_preprocess_config *c = p->config;
+    edt_sample_info *info = &p->info;
+    EDT_TRY(
+        edt_sample_objects_place(c, &info->scale, info->flipped, &p->arena, err, &s->objects));
+    info->n_boxes = s->objects.n;
+    info->boxes = s->objects.boxes;
+    info->labels = s->objects.labels;
+    if (row->groundtruth == NULL) {
+        return EDT_OK;
+    }
+    info->gt_truncated = info->n_boxes > c->max_instances;
+    return edt_sample_groundtruth_fill(c, &info->scale, &s->objects, &s->unfiltered, err,
+                                       row->groundtruth);
+}
+
+static edt_status run_sample(edt_preprocessor *p, const edt_sample *sample,
+                             const edt_sample_row *row, double *parse_seconds, edt_error *err)
+{
+    const edt_preprocess_config *c = p->config;
+    const double t0 = edt_clock_now_s();
+    edt_example example;
+    scene s = {0};
+    EDT_TRY(edt_example_decode(sample->record, 0, &p->arena, err, &example));
+    EDT_TRY(edt_sample_source_id(c, &example, err, row->source_id));
+    *parse_seconds = edt_clock_now_s() - t0;
+    EDT_TRY(make_scene(p, sample, &example, err, &s));
+    EDT_TRY(choose_geometry(p, s.h, s.w, c->training ? &sample->draws->geometry : NULL, err));
+    EDT_TRY(fill_canvas(p, s.h, s.w, &s.plan, &s.image, row, err));
+    EDT_TRY(place_objects(p, &s, row, err));
+    if (c->targets != NULL && row->cls_targets != NULL) {
+        const double t1 = edt_clock_now_s();
+        EDT_TRY(c->targets(c->targets_ctx, p->worker, s.objects.boxes, s.objects.labels,
+                           s.objects.n, row->cls_targets, row->box_targets, row->num_positives,
+                           err));
+        p->info.target_seconds = edt_clock_now_s() - t1;
+    }
+    return EDT_OK;
+}
+
+static double decode_clock(const edt_preprocessor *p)
+{
+    return edt_sample_picture_seconds(p->picture) +
+           (p->mixer != NULL ? edt_sample_mixer_decode_seconds(p->mixer) : 0.0);
 }
 
 edt_status edt_preprocess_run(edt_preprocessor *preprocessor, const edt_sample *sample,
                               const edt_sample_row *row, edt_error *err)
 {
     edt_preprocessor *p = preprocessor;
-    const edt_preprocess_config *c = p->config;
-    const double t0 = edt_clock_now_s();
-    p->info = (edt_sample_info){0};
+    edt_sample_info *info = &p->info;
+    *info = (edt_sample_info){0};
     edt_arena_reset(&p->arena);
-    edt_example example;
-    EDT_TRY(edt_example_decode(sample->record, 0, &p->arena, err, &example));
-    EDT_TRY(read_source_id(c, &example, err, row->source_id));
-    EDT_TRY(check_labels(c, &example, err));
-    EDT_TRY(check_corners(c, &example, err));
-    box_set set = {0};
-    EDT_TRY(collect_boxes(p, &example, err, &set));
-
-    edt_image image;
-    double t1;
-    const edt_draws *draws = sample->draws != NULL ? &sample->draws->geometry : NULL;
-    EDT_TRY(place_picture(p, example.encoded, draws, false, row, err, &image, &t1));
-    boxes_to_canvas(p, &set);
-    if (row->groundtruth != NULL) {
-        EDT_TRY(fill_groundtruth(p, &example, &set, row->groundtruth, err));
+    if ((p->config->training && sample->draws == NULL) ||
+        (p->mixer != NULL && sample->partners == NULL)) {
+        EDT_FAIL(err, EDT_ERR_INTERNAL, "a training sample without its draws or partners");
     }
-    const double t2 = edt_clock_now_s();
-
-    if (c->targets != NULL && row->cls_targets != NULL) {
-        EDT_TRY(c->targets(c->targets_ctx, p->worker, set.boxes, set.labels, set.n,
-                           row->cls_targets, row->box_targets, row->num_positives, err));
-    }
-    p->info.decode_seconds = t1 - t0;
-    p->info.augment_seconds = t2 - t1;
-    p->info.target_seconds = edt_clock_now_s() - t2;
-    return EDT_OK;
+    const double t0 = edt_clock_now_s(), decode0 = decode_clock(p);
+    const double read0 = p->mixer != NULL ? edt_sample_mixer_read_seconds(p->mixer) : 0.0;
+    double parse_seconds = 0.0;
+    const edt_status status = run_sample(p, sample, row, &parse_seconds, err);
+    info->decode_seconds = parse_seconds + decode_clock(p) - decode0;
+    info->read_seconds =
+        p->mixer != NULL ? edt_sample_mixer_read_seconds(p->mixer) - read0 : 0.0;
+    info->augment_seconds = edt_clock_now_s() - t0 - info->decode_seconds - info->read_seconds -
+                            info->target_seconds;
+    return status;
 }

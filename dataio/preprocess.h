@@ -1,15 +1,19 @@
-// One record -> one row of a batch: decode, crowd filter, mirror, jitter and crop, resize into
-// the slot, boxes, ground-truth rows and targets (spec/data.md 7.3-7.7). Nothing here knows
-// about threads or order; all chance comes in as streams of draws.
+// One record -> one row of a batch (spec/data.md 7.3-7.7, augment.md 1): objects, mixing with
+// other samples, GridMask and AutoAugment, mirror, jitter and crop, pixels into the slot,
+// boxes, ground-truth rows and targets. Everything random is drawn and the geometry is chosen
+// before a pixel is decoded. Nothing here knows about threads or order; all chance comes in as
+// streams of draws.
 #ifndef EDT_DATAIO_PREPROCESS_H
 #define EDT_DATAIO_PREPROCESS_H
 
+#include "augment/augmenter.h"
 #include "augment/draws.h"
 #include "augment/geometry.h"
 #include "augment/image.h"
 #include "augment/normalize.h"
 #include "core/span.h"
 #include "dataio/batch.h"
+#include "dataio/decoded_cache.h"
 
 // Which draws of a sample a stream serves (the stage of edt_rng_init): each consumer has its
 // own, so that switching one augmentation on changes nothing about the others.
@@ -22,14 +26,27 @@ typedef struct edt_sample_draws {
     edt_draws mixing;   // mosaic, MixUp, copy-paste and whom with
 } edt_sample_draws;
 
+// Where mixing gets other samples of the data set from. All three share `ctx`.
+typedef struct edt_partner_source {
+    // The index of one more sample; everything random about it comes from `draws`.
+    int64_t (*draw)(void *ctx, const edt_draws *draws);
+    // Its record, which lasts until the next call.
+    edt_status (*read)(void *ctx, int64_t index, edt_error *err, edt_span *out_record);
+    // Sample `index` cannot be used for the reason in `err`. EDT_OK: another one shall be
+    // drawn; else the sample ends with this failure, and `err` names the partner's record.
+    edt_status (*reject)(void *ctx, int64_t index, edt_status reason, edt_error *err);
+    void *ctx;
+} edt_partner_source;
+
 // What one row is made from.
 typedef struct edt_sample {
-    edt_span record;               // a serialised tf.train.Example
-    int64_t index;                 // its number in the data set
-    const edt_sample_draws *draws; // training; NULL in evaluation
+    edt_span record;                    // a serialised tf.train.Example
+    int64_t index;                      // its number in the data set; -1: in none
+    const edt_sample_draws *draws;      // training; NULL in evaluation
+    const edt_partner_source *partners; // where the configuration mixes (edt_preprocess_mixes)
 } edt_sample;
 
-// Everything that is the same for all samples. Plain data; `targets` may be NULL.
+// Everything that is the same for all samples. Plain data; `targets` and `cache` may be NULL.
 typedef struct edt_preprocess_config {
     bool training;
     edt_slot_format format;
@@ -41,17 +58,25 @@ typedef struct edt_preprocess_config {
     int64_t max_instances;
     bool regenerate_source_id;
     bool reference_defects;
+    bool exif_rotate;
+    edt_augment_config augment;                     // off in evaluation
+    float mosaic_prob, mixup_prob, copy_paste_prob; // 0 in evaluation
     edt_normalize normalize;
+    edt_decoded_cache *cache; // of the data set whose indexes the samples have; borrowed
     int64_t n_anchors;
     edt_target_fn *targets;
     void *targets_ctx;
 } edt_preprocess_config;
 
-// From the hparams; targets and n_anchors stay empty. EDT_ERR_UNSUPPORTED names an hparam that
-// asks for something this build does not do (augmentation policies, masks, caches, mixing).
+// From the hparams; cache, targets and n_anchors stay empty. EDT_ERR_UNSUPPORTED names an
+// hparam that asks for something this build does not do.
 edt_status edt_preprocess_configure(const edt_hparams *hp, bool training,
                                     edt_slot_format format, edt_error *err,
                                     edt_preprocess_config *out_config);
+// Whether pictures are mixed, so that samples need partners.
+bool edt_preprocess_mixes(const edt_preprocess_config *config);
+// Pictures that one preprocessor has open at once: the cache readers that it takes.
+int edt_preprocess_n_pictures(const edt_preprocess_config *config);
 
 // Where one sample goes: pointers into a slot. cls_targets, box_targets, num_positives and
 // groundtruth may be NULL (not wanted).
@@ -79,7 +104,10 @@ typedef struct edt_sample_info {
     const float *boxes;    // [n,4] network pixels, after clip and filter
     const int64_t *labels; // [n]
     bool gt_truncated;     // more boxes than max_instances: ground-truth rows were cut
-    double decode_seconds, augment_seconds, target_seconds; // decode includes parsing
+    bool mixed;            // other samples are in the picture
+    int64_t n_pixel_ops;   // of GridMask and AutoAugment
+    // Parsing, decoding and the cache; partners' records; mixing, operations and resizing.
+    double decode_seconds, read_seconds, augment_seconds, target_seconds;
 } edt_sample_info;
 
 // Scratch of one worker. `config` is borrowed and must outlive it.
@@ -89,13 +117,13 @@ edt_status edt_preprocessor_create(const edt_preprocess_config *config, int work
 void edt_preprocessor_destroy(edt_preprocessor *preprocessor);
 
 // Every error says what is wrong with the record; file and record number are the caller's to
-// add. No allocation once the largest picture and record have been seen, apart from libjpeg's
-// own pools.
+// add. No allocation once the largest picture and record have been seen, apart from the picture
+// libraries' own pools.
 edt_status edt_preprocess_run(edt_preprocessor *preprocessor, const edt_sample *sample,
                               const edt_sample_row *row, edt_error *err);
 // A bare picture file as evaluation would place it (the configuration must not be training's):
-// fills image, valid_hw and image_scale of `row`. *out_image is the whole decoded picture, the
-// preprocessor's until its next call.
+// fills image, valid_hw and image_scale of `row`. *out_image, unless NULL, is the whole decoded
+// picture, the preprocessor's until its next call.
 edt_status edt_preprocess_picture(edt_preprocessor *preprocessor, edt_span encoded,
                                   const edt_sample_row *row, edt_error *err,
                                   edt_image *out_image);

@@ -96,7 +96,7 @@ static edt_status decode_row(void *ctx, int worker, int64_t row, edt_error *err)
         .image_scale = d->image_scales + row,
     };
     EDT_TRY_GOTO(edt_preprocess_picture(d->preprocessors[worker], file.span, &to, &p->error,
-                                        &image));
+                                        d->draws ? &image : NULL));
     if (d->draws) {
         edt_mem_free(p->pixels);
         p->pixels = edt_mem_alloc(EDT_MEM_IMAGE, (size_t)(image.h * image.w * 3));

@@ -33,7 +33,7 @@ expect 1 "bad.tfrecord" --save_samples_dir="$tmp/out" "$tmp/bad.tfrecord"
 expect 2 "no samples" --save_samples_dir="$tmp/out" "$tmp/empty.tfrecord"
 expect 1 "has a box" --eval --save_samples_dir="$tmp/out" "$tmp/empty.tfrecord"
 expect 2 "hparam" --hparams=autoaugment_policyy=v0 "$tmp/empty.tfrecord"
-expect 1 "autoaugment_policy" --hparams=autoaugment_policy=v0 "$tmp/empty.tfrecord"
+expect 2 "randaug, or None" --hparams=autoaugment_policy=v9 "$tmp/empty.tfrecord"
 
 # Checks, tables, lists, single records and repair, over every storage.
 golden=${EDT_GOLDEN_DIR:-${EDT_SOURCE_DIR:-.}/../shared/golden}/data/tfrecord

@@ -12,123 +12,27 @@
 #include "dataio/loader.h"
 #include "dataio/shard_reader.h"
 #include "dataio/shard_writer.h"
+#include "tests/support/test_batches.h"
 #include "tests/support/test_dirs.h"
 #include "tests/support/test_records.h"
 
-enum { N_ANCHORS = 6, N_CORPUS = 24 };
-
-// Targets that depend on everything a callback is given.
-static edt_status fake_targets(void *ctx, int worker, const float *boxes, const int64_t *labels,
-                               int64_t n_boxes, int32_t *out_cls, float *out_box,
-                               float *out_num_positives, edt_error *err)
-{
-    (void)ctx, (void)worker, (void)err;
-    for (int i = 0; i < N_ANCHORS; ++i) {
-        out_cls[i] = i < n_boxes ? (int32_t)labels[i] - 1 : -1;
-        for (int k = 0; k < 4; ++k) {
-            out_box[4 * i + k] = i < n_boxes ? boxes[4 * i + k] : 0.0f;
-        }
-    }
-    *out_num_positives = (float)n_boxes;
-    return EDT_OK;
-}
-
-static edt_hparams make_hparams(void)
-{
-    edt_hparams hp;
-    edt_error err = {0};
-    cr_assert_eq(edt_hparams_init(&hp, &err), EDT_OK, "%s", err.text);
-    cr_assert_eq(edt_hparams_override(&hp, "image_size=96,num_classes=90", &err), EDT_OK, "%s",
-                 err.text);
-    return hp;
-}
-
-static const char *coco_pattern(void)
-{
-    return edt_test_path(edt_test_golden_dir(), "data/tfrecord/coco-*-of-00002.tfrecord");
-}
-
-static edt_loader_options train_options(const char *pattern)
-{
-    return (edt_loader_options){.file_pattern = pattern,
-                                .training = true,
-                                .batch_size = 5,
-                                .n_threads = 2,
-                                .prefetch = 1,
-                                .seed = 42,
-                                .world_size = 1,
-                                .keep_groundtruth = true,
-                                .drop_remainder = true,
-                                .n_anchors = N_ANCHORS,
-                                .targets = fake_targets};
-}
-
-static edt_loader *open_loader(const edt_hparams *hp, const edt_loader_options *options)
-{
-    edt_loader *loader = NULL;
-    edt_error err = {0};
-    cr_assert_eq(edt_loader_create(hp, options, &err, &loader), EDT_OK, "%s", err.text);
-    return loader;
-}
-
-static uint64_t mix(uint64_t hash, const void *data, size_t n_bytes)
-{
-    const edt_span span = {.data = data, .n_bytes = n_bytes};
-    return (hash ^ edt_fingerprint64(span)) * UINT64_C(0x9e3779b97f4a7c15);
-}
-
-static uint64_t hash_row(const edt_batch *b, int64_t i, uint64_t h)
-{
-    const size_t pixel = b->format == EDT_SLOT_F32 ? 4 : 1;
-    const size_t image = (size_t)(b->height * b->width * 3) * pixel;
-    h = mix(h, (const char *)b->images + (size_t)i * image, image);
-    h = mix(h, b->valid_hw + 2 * i, 2 * sizeof *b->valid_hw);
-    h = mix(h, b->cls_targets + i * b->n_anchors, (size_t)b->n_anchors * 4);
-    h = mix(h, b->box_targets + i * b->n_anchors * 4, (size_t)b->n_anchors * 16);
-    h = mix(h, b->num_positives + i, 4);
-    h = mix(h, b->image_scales + i, 4);
-    h = mix(h, b->source_ids + i, 8);
-    h = mix(h, b->sample_indices + i, 8);
-    return mix(h, b->groundtruth + i * b->max_instances * 7, (size_t)b->max_instances * 28);
-}
-
-static uint64_t hash_batch(const edt_batch *b)
-{
-    uint64_t h = mix(1, &b->n_valid, sizeof b->n_valid);
-    h = mix(h, &b->epoch, sizeof b->epoch);
-    for (int64_t i = 0; i < b->batch_size; ++i) {
-        h = hash_row(b, i, h);
-    }
-    return h;
-}
-
-// Takes n batches; their hashes go to out_hashes.
-static void take(edt_loader *loader, int n, uint64_t *out_hashes)
-{
-    for (int i = 0; i < n; ++i) {
-        const edt_batch *batch;
-        edt_error err = {0};
-        cr_assert_eq(edt_loader_next(loader, &err, &batch), EDT_OK, "%s", err.text);
-        out_hashes[i] = hash_batch(batch);
-        edt_loader_release(loader, batch);
-    }
-}
+enum { N_ANCHORS = EDT_TEST_N_ANCHORS, N_CORPUS = 24 };
 
 Test(loader, batches_do_not_depend_on_threads_or_prefetch, .timeout = 120)
 {
     EDT_TEST_NEEDS_DIR(edt_test_golden_dir());
-    edt_hparams hp = make_hparams();
+    edt_hparams hp = edt_test_loader_hparams(NULL);
     for (int format = 0; format < 2; ++format) {
         uint64_t first[11], again[11];
         static const int threads[] = {1, 2, 7};
         for (int k = 0; k < 3; ++k) {
-            edt_loader_options options = train_options(coco_pattern());
+            edt_loader_options options = edt_test_train_options(edt_test_coco_pattern());
             options.format = format == 0 ? EDT_SLOT_U8 : EDT_SLOT_F32;
             options.n_threads = threads[k];
             options.prefetch = k;
-            edt_loader *loader = open_loader(&hp, &options);
+            edt_loader *loader = edt_test_open_loader(&hp, &options);
             cr_assert_eq(edt_loader_batches_per_epoch(loader), 4);
-            take(loader, 11, k == 0 ? first : again);
+            edt_test_take_batches(loader, 11, k == 0 ? first : again);
             cr_assert(k == 0 || memcmp(first, again, sizeof first) == 0, "%d threads",
                       threads[k]);
             edt_loader_destroy(loader);
@@ -172,15 +76,15 @@ Test(loader, zstd_shards_give_the_batches_of_plain_ones, .timeout = 120)
     (void)snprintf(dir, sizeof dir, "%s", edt_test_temp_dir());
     (void)snprintf(pattern, sizeof pattern, "%s/*.zst", dir);
     compress_shards(dir);
-    edt_hparams hp = make_hparams();
-    edt_loader_options options = train_options(coco_pattern());
+    edt_hparams hp = edt_test_loader_hparams(NULL);
+    edt_loader_options options = edt_test_train_options(edt_test_coco_pattern());
     uint64_t plain[8], compressed[8];
-    edt_loader *loader = open_loader(&hp, &options);
-    take(loader, 8, plain);
+    edt_loader *loader = edt_test_open_loader(&hp, &options);
+    edt_test_take_batches(loader, 8, plain);
     edt_loader_destroy(loader);
-    options = train_options(pattern);
-    loader = open_loader(&hp, &options);
-    take(loader, 8, compressed);
+    options = edt_test_train_options(pattern);
+    loader = edt_test_open_loader(&hp, &options);
+    edt_test_take_batches(loader, 8, compressed);
     edt_loader_destroy(loader);
     cr_expect_arr_eq(plain, compressed, sizeof plain);
     edt_hparams_deinit(&hp);
@@ -190,21 +94,21 @@ Test(loader, zstd_shards_give_the_batches_of_plain_ones, .timeout = 120)
 Test(loader, a_cursor_resumes_exactly, .timeout = 60)
 {
     EDT_TEST_NEEDS_DIR(edt_test_golden_dir());
-    edt_hparams hp = make_hparams();
+    edt_hparams hp = edt_test_loader_hparams(NULL);
     uint64_t whole[10], rest[4];
-    edt_loader_options options = train_options(coco_pattern());
+    edt_loader_options options = edt_test_train_options(edt_test_coco_pattern());
     options.drop_remainder = false;
-    edt_loader *loader = open_loader(&hp, &options);
-    take(loader, 6, whole);
+    edt_loader *loader = edt_test_open_loader(&hp, &options);
+    edt_test_take_batches(loader, 6, whole);
     const edt_cursor cursor = edt_loader_cursor(loader);
     cr_assert_eq(cursor.epoch, 1);
     cr_assert_eq(cursor.position, 5);
-    take(loader, 4, whole + 6);
+    edt_test_take_batches(loader, 4, whole + 6);
     edt_loader_destroy(loader);
     options.start = cursor;
     options.n_threads = 3;
-    loader = open_loader(&hp, &options);
-    take(loader, 4, rest);
+    loader = edt_test_open_loader(&hp, &options);
+    edt_test_take_batches(loader, 4, rest);
     cr_assert_eq(memcmp(whole + 6, rest, sizeof rest), 0);
     edt_loader_destroy(loader);
     edt_hparams_deinit(&hp);
@@ -213,15 +117,15 @@ Test(loader, a_cursor_resumes_exactly, .timeout = 60)
 Test(loader, ranks_share_a_global_batch, .timeout = 60)
 {
     EDT_TEST_NEEDS_DIR(edt_test_golden_dir());
-    edt_hparams hp = make_hparams();
-    edt_loader_options options = train_options(coco_pattern());
+    edt_hparams hp = edt_test_loader_hparams(NULL);
+    edt_loader_options options = edt_test_train_options(edt_test_coco_pattern());
     options.batch_size = 6;
-    edt_loader *one = open_loader(&hp, &options);
+    edt_loader *one = edt_test_open_loader(&hp, &options);
     options.batch_size = 2;
     options.world_size = 3;
     edt_loader *part[3];
     for (options.rank = 0; options.rank < 3; ++options.rank) {
-        part[options.rank] = open_loader(&hp, &options);
+        part[options.rank] = edt_test_open_loader(&hp, &options);
     }
     for (int step = 0; step < 6; ++step) {
         const edt_batch *whole, *mine;
@@ -229,7 +133,8 @@ Test(loader, ranks_share_a_global_batch, .timeout = 60)
         for (int r = 0; r < 3; ++r) {
             cr_assert_eq(edt_loader_next(part[r], NULL, &mine), EDT_OK);
             for (int i = 0; i < 2; ++i) {
-                cr_assert_eq(hash_row(mine, i, 0), hash_row(whole, 2 * r + i, 0));
+                cr_assert_eq(edt_test_hash_row(mine, i, 0),
+                             edt_test_hash_row(whole, 2 * r + i, 0));
             }
             edt_loader_release(part[r], mine);
         }
@@ -245,12 +150,12 @@ Test(loader, ranks_share_a_global_batch, .timeout = 60)
 Test(loader, evaluation_gives_every_record_once_in_order, .timeout = 60)
 {
     EDT_TEST_NEEDS_DIR(edt_test_golden_dir());
-    edt_hparams hp = make_hparams();
-    edt_loader_options options = train_options(coco_pattern());
+    edt_hparams hp = edt_test_loader_hparams(NULL);
+    edt_loader_options options = edt_test_train_options(edt_test_coco_pattern());
     options.training = false;
     options.batch_size = 7;
     options.format = EDT_SLOT_F32;
-    edt_loader *loader = open_loader(&hp, &options);
+    edt_loader *loader = edt_test_open_loader(&hp, &options);
     cr_assert_eq(edt_loader_batches_per_epoch(loader), 4);
     const edt_batch *batch;
     int64_t next = 0;
@@ -307,15 +212,15 @@ static const char *spoilt_shard(void)
 Test(loader, the_first_bad_sample_ends_the_stream_with_file_and_record, .timeout = 60)
 {
     EDT_TEST_NEEDS_DIR(edt_test_data_dir());
-    edt_hparams hp = make_hparams();
+    edt_hparams hp = edt_test_loader_hparams(NULL);
     const char *path = spoilt_shard();
     for (int n_threads = 1; n_threads < 8; n_threads += 3) {
-        edt_loader_options options = train_options(path);
+        edt_loader_options options = edt_test_train_options(path);
         options.training = false;
         options.batch_size = 2;
         options.n_threads = n_threads;
         options.prefetch = 6;
-        edt_loader *loader = open_loader(&hp, &options);
+        edt_loader *loader = edt_test_open_loader(&hp, &options);
         const edt_batch *batch;
         edt_error err = {0};
         cr_assert_eq(edt_loader_next(loader, &err, &batch), EDT_OK, "%s", err.text);
@@ -334,16 +239,16 @@ Test(loader, skip_closes_ranks_and_substitute_fills_up, .timeout = 60)
 {
     EDT_TEST_NEEDS_DIR(edt_test_data_dir());
     edt_log_set_level(EDT_LOG_QUIET);
-    edt_hparams hp = make_hparams();
+    edt_hparams hp = edt_test_loader_hparams(NULL);
     const char *path = spoilt_shard();
     uint64_t hashes[3][6];
     for (int k = 0; k < 3; ++k) {
         cr_assert_eq(edt_hparams_set(&hp, "on_bad_sample", "skip", NULL), EDT_OK);
-        edt_loader_options options = train_options(path);
+        edt_loader_options options = edt_test_train_options(path);
         options.n_threads = 1 + 2 * k;
         options.batch_size = 6;
         options.training = false;
-        edt_loader *loader = open_loader(&hp, &options);
+        edt_loader *loader = edt_test_open_loader(&hp, &options);
         const edt_batch *batch;
         static const int64_t want[2][6] = {{0, 1, 2, 4, 5, -1}, {6, 7, 9, 10, 11, -1}};
         for (int q = 0; q < 2; ++q) {
@@ -361,14 +266,14 @@ Test(loader, skip_closes_ranks_and_substitute_fills_up, .timeout = 60)
 
         cr_assert_eq(edt_hparams_set(&hp, "on_bad_sample", "substitute", NULL), EDT_OK);
         options.training = true;
-        loader = open_loader(&hp, &options);
+        loader = edt_test_open_loader(&hp, &options);
         for (int q = 0; q < 6; ++q) {
             cr_assert_eq(edt_loader_next(loader, NULL, &batch), EDT_OK);
             cr_assert_eq(batch->n_valid, 6);
             for (int i = 0; i < 6; ++i) {
                 cr_assert(batch->sample_indices[i] != 3 && batch->sample_indices[i] != 8);
             }
-            hashes[k][q] = hash_batch(batch);
+            hashes[k][q] = edt_test_hash_batch(batch);
             edt_loader_release(loader, batch);
         }
         cr_assert_geq(edt_loader_get_stats(loader).n_bad, 6);
@@ -403,15 +308,15 @@ Test(loader, training_fills_up_with_pictures_that_count_for_nothing, .timeout = 
 {
     EDT_TEST_NEEDS_DIR(edt_test_data_dir());
     edt_log_set_level(EDT_LOG_QUIET);
-    edt_hparams hp = make_hparams();
+    edt_hparams hp = edt_test_loader_hparams(NULL);
     const char *path = spoilt_shard();
     cr_assert_eq(edt_hparams_set(&hp, "on_bad_sample", "skip", NULL), EDT_OK);
     uint64_t hashes[2][5];
     for (int k = 0; k < 2; ++k) {
-        edt_loader_options options = train_options(path);
+        edt_loader_options options = edt_test_train_options(path);
         options.n_threads = 1 + 2 * k;
         options.drop_remainder = false; // 12 samples in batches of 5: the third has 2
-        edt_loader *loader = open_loader(&hp, &options);
+        edt_loader *loader = edt_test_open_loader(&hp, &options);
         int n_seen[12] = {0};
         for (int q = 0; q < 3; ++q) {
             const edt_batch *batch;
@@ -422,7 +327,7 @@ Test(loader, training_fills_up_with_pictures_that_count_for_nothing, .timeout = 
             if (batch->n_valid > 0) {
                 expect_training_padding(batch);
             }
-            hashes[k][q] = hash_batch(batch);
+            hashes[k][q] = edt_test_hash_batch(batch);
             edt_loader_release(loader, batch);
         }
         for (int i = 0; i < 12; ++i) {
@@ -437,14 +342,14 @@ Test(loader, training_fills_up_with_pictures_that_count_for_nothing, .timeout = 
 Test(loader, the_steady_state_allocates_nothing, .timeout = 60)
 {
     EDT_TEST_NEEDS_DIR(edt_test_golden_dir());
-    edt_hparams hp = make_hparams();
-    edt_loader_options options = train_options(coco_pattern());
+    edt_hparams hp = edt_test_loader_hparams(NULL);
+    edt_loader_options options = edt_test_train_options(edt_test_coco_pattern());
     options.n_threads = 1; // with more, which worker meets the largest picture last is chance
-    edt_loader *loader = open_loader(&hp, &options);
+    edt_loader *loader = edt_test_open_loader(&hp, &options);
     uint64_t hashes[20];
-    take(loader, 20, hashes);
+    edt_test_take_batches(loader, 20, hashes);
     const int64_t n_before = edt_mem_get_total().n_total;
-    take(loader, 20, hashes);
+    edt_test_take_batches(loader, 20, hashes);
     cr_assert_eq(edt_mem_get_total().n_total, n_before);
     edt_loader_destroy(loader);
     edt_hparams_deinit(&hp);
@@ -453,12 +358,12 @@ Test(loader, the_steady_state_allocates_nothing, .timeout = 60)
 Test(loader, destroy_never_hangs_and_frees_everything, .timeout = 60)
 {
     EDT_TEST_NEEDS_DIR(edt_test_golden_dir());
-    edt_hparams hp = make_hparams();
+    edt_hparams hp = edt_test_loader_hparams(NULL);
     const int64_t n_live = edt_mem_get_total().n_live;
     for (int i = 0; i < 12; ++i) {
-        edt_loader_options options = train_options(coco_pattern());
+        edt_loader_options options = edt_test_train_options(edt_test_coco_pattern());
         options.n_threads = 1 + i % 4;
-        edt_loader *loader = open_loader(&hp, &options);
+        edt_loader *loader = edt_test_open_loader(&hp, &options);
         for (int k = 0; k < i % 3; ++k) { // held batches are not given back
             const edt_batch *batch;
             cr_assert_eq(edt_loader_next(loader, NULL, &batch), EDT_OK);
@@ -473,9 +378,9 @@ Test(loader, destroy_never_hangs_and_frees_everything, .timeout = 60)
 Test(loader, holding_every_slot_is_an_error_not_a_deadlock, .timeout = 30)
 {
     EDT_TEST_NEEDS_DIR(edt_test_golden_dir());
-    edt_hparams hp = make_hparams();
-    const edt_loader_options options = train_options(coco_pattern());
-    edt_loader *loader = open_loader(&hp, &options);
+    edt_hparams hp = edt_test_loader_hparams(NULL);
+    const edt_loader_options options = edt_test_train_options(edt_test_coco_pattern());
+    edt_loader *loader = edt_test_open_loader(&hp, &options);
     const edt_batch *batch;
     for (int i = 0; i < 3; ++i) {
         cr_assert_eq(edt_loader_next(loader, NULL, &batch), EDT_OK);
@@ -492,13 +397,13 @@ Test(loader, holding_every_slot_is_an_error_not_a_deadlock, .timeout = 30)
 Test(loader, u8_slots_stay_within_half_a_level_of_f32, .timeout = 60)
 {
     EDT_TEST_NEEDS_DIR(edt_test_golden_dir());
-    edt_hparams hp = make_hparams();
+    edt_hparams hp = edt_test_loader_hparams(NULL);
     edt_normalize normalize;
     cr_assert_eq(edt_normalize_init(&hp, NULL, &normalize), EDT_OK);
-    edt_loader_options options = train_options(coco_pattern());
-    edt_loader *levels = open_loader(&hp, &options);
+    edt_loader_options options = edt_test_train_options(edt_test_coco_pattern());
+    edt_loader *levels = edt_test_open_loader(&hp, &options);
     options.format = EDT_SLOT_F32;
-    edt_loader *exact = open_loader(&hp, &options);
+    edt_loader *exact = edt_test_open_loader(&hp, &options);
     for (int q = 0; q < 4; ++q) {
         const edt_batch *a, *b;
         cr_assert_eq(edt_loader_next(levels, NULL, &a), EDT_OK);
@@ -530,28 +435,26 @@ Test(loader, what_is_not_built_is_refused_by_name, .timeout = 30)
 {
     EDT_TEST_NEEDS_DIR(edt_test_golden_dir());
     static const char *const settings[][2] = {
-        {"autoaugment_policy", "v0"}, {"grid_mask", "true"},       {"mosaic_prob", "0.5"},
-        {"mixup_prob", "0.5"},        {"copy_paste_prob", "0.5"},  {"exif_rotate", "true"},
-        {"shuffle", "window"},        {"decoded_cache", "/tmp/x"},
+        {"shuffle", "window"},
     };
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; ++i) {
-        edt_hparams hp = make_hparams();
+        edt_hparams hp = edt_test_loader_hparams(NULL);
         edt_error err = {0};
         cr_assert_eq(edt_hparams_set(&hp, settings[i][0], settings[i][1], &err), EDT_OK, "%s",
                      err.text);
-        const edt_loader_options options = train_options(coco_pattern());
+        const edt_loader_options options = edt_test_train_options(edt_test_coco_pattern());
         edt_loader *loader = NULL;
         cr_assert_eq(edt_loader_create(&hp, &options, &err, &loader), EDT_ERR_UNSUPPORTED, "%s",
                      settings[i][0]);
         cr_assert_not_null(strstr(err.text, settings[i][0]), "%s", err.text);
         edt_hparams_deinit(&hp);
     }
-    edt_hparams hp = make_hparams();
-    edt_loader_options options = train_options("/nonexistent/*.tfrecord");
+    edt_hparams hp = edt_test_loader_hparams(NULL);
+    edt_loader_options options = edt_test_train_options("/nonexistent/*.tfrecord");
     edt_loader *loader = NULL;
     edt_error err = {0};
     cr_assert_eq(edt_loader_create(&hp, &options, &err, &loader), EDT_ERR_NOT_FOUND);
-    options = train_options(coco_pattern());
+    options = edt_test_train_options(edt_test_coco_pattern());
     options.batch_size = 25;
     cr_assert_eq(edt_loader_create(&hp, &options, &err, &loader), EDT_ERR_USAGE);
     edt_hparams_deinit(&hp);
