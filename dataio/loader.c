@@ -4,36 +4,13 @@
 #include "dataio/loader.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
-#include "core/arena.h"
 #include "core/clock.h"
 #include "core/mem.h"
-#include "core/path.h"
 #include "dataio/loader_priv.h"
 
 enum { MAX_THREADS = 1024, MAX_PREFETCH = 1024 };
-
-static edt_status refuse_what_is_not_built(const edt_hparams *hp, bool training, edt_error *err)
-{
-    const char *asked = NULL;
-    if (training && hp->dataset_weights.n > 0) {
-        asked = "dataset_weights";
-    } else if (training && !isnan(hp->negatives_ratio)) {
-        asked = "negatives_ratio";
-    } else if (training && hp->shuffle != NULL && strcmp(hp->shuffle, "window") == 0) {
-        asked = "shuffle=window";
-    }
-    if (asked != NULL) {
-        EDT_FAIL(
-            err, EDT_ERR_UNSUPPORTED,
-            "hparam %s is set; this version's loader does not do it yet (it comes with a later "
-            "one): unset it",
-            asked);
-    }
-    return EDT_OK;
-}
 
 static edt_status parse_policy(const char *text, edt_error *err, edt_bad_policy *out_policy)
 {
@@ -50,21 +27,27 @@ static edt_status parse_policy(const char *text, edt_error *err, edt_bad_policy 
     return EDT_OK;
 }
 
-static edt_status open_index(const char *file_pattern, edt_error *err,
-                             edt_record_index **out_index)
+// With the mutex held: nothing before the lowest batch at work will be read any more.
+static void retire_records(edt_loader *loader)
 {
-    if (file_pattern == NULL || file_pattern[0] == '\0') {
-        EDT_FAIL(err, EDT_ERR_USAGE, "no file pattern for the record files was given");
+    if (edt_record_source_n_windows(loader->source) == 0) {
+        return;
     }
-    edt_arena arena;
-    edt_arena_init(&arena, EDT_MEM_TEXT, 0);
-    edt_path_list files;
-    edt_status status = edt_path_glob(file_pattern, &arena, err, &files);
-    if (status == EDT_OK) {
-        status = edt_record_index_create(files.path, files.n, NULL, err, out_index);
+    const edt_loader_slot *lowest = NULL;
+    for (int64_t i = 0; i < loader->n_slots; ++i) {
+        const edt_loader_slot *slot = &loader->slots[i];
+        if (slot->state == EDT_SLOT_FILLING &&
+            (lowest == NULL || slot->batch.sequence < lowest->batch.sequence)) {
+            lowest = slot;
+        }
     }
-    edt_arena_deinit(&arena);
-    return status;
+    const edt_sampler *s = &loader->sampler;
+    edt_cursor low = loader->dispatch_cursor;
+    if (lowest != NULL) {
+        low = (edt_cursor){.epoch = lowest->batch.epoch,
+                           .position = lowest->batch.position - s->rank * s->batch_size};
+    }
+    edt_record_source_retire(loader->source, low);
 }
 
 // Opens the next batch in its slot if that is free. Called with the mutex held; true when there
@@ -92,6 +75,7 @@ static bool open_next_batch(edt_loader *loader)
     slot->state = EDT_SLOT_FILLING;
     loader->open = slot;
     loader->next_row = 0;
+    retire_records(loader);
     (void)pthread_cond_broadcast(&loader->work);
     return true;
 }
@@ -150,6 +134,7 @@ static void finish_row(edt_loader *loader, edt_loader_slot *slot, int64_t row,
         edt_loader_close_ranks(loader, slot);
         (void)pthread_mutex_lock(&loader->mutex);
         slot->state = EDT_SLOT_READY;
+        retire_records(loader);
         (void)pthread_cond_broadcast(&loader->ready);
     }
     if (loader->ended) {
@@ -257,7 +242,6 @@ static edt_status init_loader(edt_loader *loader, const edt_hparams *hp,
                               const edt_loader_options *options, edt_error *err)
 {
     EDT_TRY(check_options(options, err));
-    EDT_TRY(refuse_what_is_not_built(hp, options->training, err));
     EDT_TRY(parse_policy(hp->on_bad_sample, err, &loader->on_bad));
     EDT_TRY(
         edt_preprocess_configure(hp, options->training, options->format, err, &loader->config));
@@ -265,21 +249,7 @@ static edt_status init_loader(edt_loader *loader, const edt_hparams *hp,
     loader->config.targets = options->targets;
     loader->config.targets_ctx = options->targets_ctx;
     loader->config.n_anchors = options->targets != NULL ? options->n_anchors : 0;
-    EDT_TRY(open_index(options->file_pattern, err, &loader->index));
-    loader->stats.n_samples = edt_record_index_n_records(loader->index);
-    loader->stats.n_files = edt_record_index_n_files(loader->index);
-    const bool in_order = hp->shuffle != NULL && strcmp(hp->shuffle, "none") == 0;
-    loader->sampler = (edt_sampler){
-        .n_samples = loader->stats.n_samples,
-        .batch_size = options->batch_size,
-        .rank = options->rank,
-        .world_size = options->world_size,
-        .order = options->training && !in_order ? EDT_ORDER_GLOBAL : EDT_ORDER_NONE,
-        .drop_remainder = options->training && options->drop_remainder,
-        .endless = options->training,
-        .seed = options->seed};
-    EDT_TRY_CTX(edt_sampler_check(&loader->sampler, options->start, err), err, "%s",
-                options->file_pattern);
+    EDT_TRY(edt_loader_open_data(loader, hp, options, err));
     loader->cursor = loader->dispatch_cursor = options->start;
     loader->failed_sequence = INT64_MAX;
     loader->n_slots = options->prefetch + 2;
@@ -324,6 +294,9 @@ void edt_loader_destroy(edt_loader *loader)
         (void)pthread_cond_broadcast(&loader->work);
         (void)pthread_mutex_unlock(&loader->mutex);
     }
+    if (loader->source != NULL) {
+        edt_record_source_stop(loader->source);
+    }
     for (int i = 0; i < loader->n_workers; ++i) {
         edt_thread_join(&loader->workers[i].thread);
         edt_preprocessor_destroy(loader->workers[i].preprocessor);
@@ -341,6 +314,9 @@ void edt_loader_destroy(edt_loader *loader)
     }
     edt_mem_free(loader->slots);
     edt_mem_free(loader->workers);
+    edt_record_source_destroy(loader->source);
+    edt_shard_order_destroy(loader->shards);
+    edt_mixture_destroy(loader->mixture);
     edt_record_index_destroy(loader->index);
     edt_mem_free(loader);
 }

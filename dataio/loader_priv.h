@@ -10,6 +10,7 @@
 #include "dataio/loader.h"
 #include "dataio/preprocess.h"
 #include "dataio/record_index.h"
+#include "dataio/record_source.h"
 
 typedef enum edt_bad_policy { EDT_BAD_FAIL, EDT_BAD_SKIP, EDT_BAD_SUBSTITUTE } edt_bad_policy;
 
@@ -45,6 +46,9 @@ struct edt_loader {
     edt_sampler sampler;
     edt_bad_policy on_bad;
     edt_record_index *index;
+    edt_shard_order *shards; // with shuffle=window
+    edt_mixture *mixture;    // with dataset_weights or negatives_ratio
+    edt_record_source *source;
     edt_slot_memory slot_memory;
     edt_loader_slot *slots; // batch q lives in slot q mod n_slots
     int64_t n_slots;
@@ -75,6 +79,11 @@ typedef struct edt_row_result {
     int64_t n_bad;
     double read_seconds, decode_seconds, augment_seconds, target_seconds;
 } edt_row_result;
+
+// Opens the data set: index, order of the samples, and where their records are read from.
+// on_bad must have been set.
+edt_status edt_loader_open_data(edt_loader *loader, const edt_hparams *hp,
+                                const edt_loader_options *options, edt_error *err);
 
 // Arrays of one slot, zeroed. A slot whose init failed can be deinitialised.
 edt_status edt_loader_slot_init(edt_loader *loader, const edt_loader_options *options,

@@ -44,23 +44,25 @@ static void warn_bad(edt_loader *loader, const char *what, const edt_error *err)
 typedef struct partner_context {
     edt_loader_worker *worker;
     int64_t epoch, position;
+    int64_t drawn; // position of the partner drawn last
     edt_row_result *result;
 } partner_context;
 
 static int64_t draw_partner(void *ctx, const edt_draws *draws)
 {
-    const partner_context *p = ctx;
+    partner_context *p = ctx;
     const edt_sampler *sampler = &p->worker->loader->sampler;
     const edt_sampler_span window = edt_sampler_window(sampler, p->epoch, p->position);
-    return edt_sampler_index(sampler, p->epoch,
-                             window.first + draws->integer(draws->ctx, 0, window.n));
+    p->drawn = window.first + draws->integer(draws->ctx, 0, window.n);
+    return edt_sampler_index(sampler, p->epoch, p->drawn);
 }
 
 static edt_status read_partner(void *ctx, int64_t index, edt_error *err, edt_span *out_record)
 {
+    (void)index;
     const partner_context *p = ctx;
-    return edt_record_index_read_into(p->worker->loader->index, index,
-                                      p->worker->partner_scratch, err, out_record);
+    return edt_record_source_read(p->worker->loader->source, p->epoch, p->drawn,
+                                  p->worker->partner_scratch, err, out_record);
 }
 
 static edt_status reject_partner(void *ctx, int64_t index, edt_status reason, edt_error *err)
@@ -76,15 +78,17 @@ static edt_status reject_partner(void *ctx, int64_t index, edt_status reason, ed
     return EDT_OK;
 }
 
-// Record `index` with the draws of `drawn_as` into the row that stands at `position`.
+// The record at a position with the draws of `drawn_as` into the row.
 static edt_status run_sample(edt_loader_worker *worker, int64_t epoch, int64_t position,
-                             int64_t index, int64_t drawn_as, const edt_sample_row *row,
+                             int64_t drawn_as, const edt_sample_row *row,
                              edt_row_result *result, edt_error *err)
 {
     const edt_loader *loader = worker->loader;
+    const int64_t index = edt_sampler_index(&loader->sampler, epoch, position);
     const double t0 = edt_clock_now_s();
     edt_span record;
-    EDT_TRY(edt_record_index_read_into(loader->index, index, worker->scratch, err, &record));
+    EDT_TRY(
+        edt_record_source_read(loader->source, epoch, position, worker->scratch, err, &record));
     result->read_seconds += edt_clock_now_s() - t0;
     edt_rng rngs[3];
     for (uint32_t i = 0; i < 3; ++i) {
@@ -133,14 +137,14 @@ static edt_status repeat_picture(edt_loader_worker *worker, const edt_batch *bat
     const int64_t begin = batch->position - first; // of the global batch
     const int64_t n_global = sampler->n_samples - begin;
     const int64_t position = begin + (first + row) % n_global;
-    const int64_t index = edt_sampler_index(sampler, batch->epoch, position);
+    const edt_sampler_pick pick = edt_sampler_get(sampler, batch->epoch, position);
     int64_t ignored_id;
     const edt_sample_row picture = {.image = target->image,
                                     .valid_hw = target->valid_hw,
                                     .image_scale = target->image_scale,
                                     .source_id = &ignored_id};
     const edt_status status =
-        run_sample(worker, batch->epoch, position, index, index, &picture, result, err);
+        run_sample(worker, batch->epoch, position, pick.drawn_as, &picture, result, err);
     if (is_bad_sample(status)) {
         // Its own row says so, here or on another rank.
         edt_sample_row_clear(&worker->loader->config, target);
@@ -167,15 +171,16 @@ edt_row_result edt_loader_fill_row(edt_loader_worker *worker, edt_loader_slot *s
         return result;
     }
     const int64_t position = batch->position + row;
-    const int64_t drawn_as = edt_sampler_index(sampler, batch->epoch, position);
+    const int64_t drawn_as = edt_sampler_get(sampler, batch->epoch, position).drawn_as;
+    const edt_sampler_span window = edt_sampler_window(sampler, batch->epoch, position);
     const bool substitute = loader->on_bad == EDT_BAD_SUBSTITUTE && sampler->endless;
     for (int64_t i_try = 0;; ++i_try) {
-        const int64_t index =
-            edt_sampler_index(sampler, batch->epoch, (position + i_try) % sampler->n_samples);
+        const int64_t tried = window.first + (position - window.first + i_try) % window.n;
         *err = (edt_error){0};
         result.status =
-            run_sample(worker, batch->epoch, position, index, drawn_as, &target, &result, err);
+            run_sample(worker, batch->epoch, tried, drawn_as, &target, &result, err);
         if (result.status == EDT_OK) {
+            const int64_t index = edt_sampler_index(sampler, batch->epoch, tried);
             batch->sample_indices[row] = index;
             if (edt_preprocess_last(worker->preprocessor)->gt_truncated) {
                 warn_truncated(loader, index);
@@ -194,7 +199,7 @@ edt_row_result edt_loader_fill_row(edt_loader_worker *worker, edt_loader_slot *s
             return result;
         }
         warn_bad(loader, "replaced", err);
-        if (i_try + 1 >= MAX_SUBSTITUTES || i_try + 1 >= sampler->n_samples) {
+        if (i_try + 1 >= MAX_SUBSTITUTES || i_try + 1 >= window.n) {
             result.status = edt_error_add_context(
                 err, result.status, "%" PRId64 " bad samples in a row, the last", i_try + 1);
             return result;
