@@ -53,11 +53,15 @@ typedef struct edt_loader_stats {
 //   fail        the loader ends with the reason (the default);
 //   skip        the row is left out: the batch closes ranks, n_valid shrinks (down to 0), the
 //               end is padding;
-//   substitute  the row takes the next good sample of the epoch's order with the bad one's
-//   draws
-//               (in an evaluation pass, where no record may appear twice: as skip).
+//   substitute  the row takes the next good sample of the epoch's order (with shuffle=window
+//               or none, of its window, which goes round) with the bad one's draws; in an
+//               evaluation pass, where no record may appear twice: as skip.
 // The latter two warn, count in stats.n_bad, and depend on the data alone, not on threads.
-// EDT_ERR_UNSUPPORTED names an hparam that asks for something not built yet.
+//
+// hp->shuffle, shuffle_window, dataset_weights and negatives_ratio order the samples of
+// training (dataio/sampler.h). Shards that can only be read in order (gzip, zlib, zstd without
+// a seek table) are evaluated, and trained on with shuffle=window or none; EDT_ERR_UNSUPPORTED
+// says so otherwise. EDT_ERR_USAGE for mixing that the data or the order do not allow.
 edt_status edt_loader_create(const edt_hparams *hp, const edt_loader_options *options,
                              edt_error *err, edt_loader **out_loader);
 // Stops the workers (never hangs) and frees everything. NULL is fine.

@@ -55,13 +55,15 @@ edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err)
 
 edt_status edt_preflight_count_records(const char *file_pattern, edt_error *err, int64_t *out_n)
 {
+    // Whether their order suits the shards is the loader's to say.
+    static const edt_shard_reader_options shards = {.take_streams = true};
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_ARENA, 0);
     edt_record_index *index = NULL;
     edt_path_list files;
     edt_status status = EDT_OK;
     EDT_TRY_GOTO(edt_path_glob(file_pattern, &arena, err, &files));
-    EDT_TRY_GOTO(edt_record_index_create(files.path, files.n, NULL, err, &index));
+    EDT_TRY_GOTO(edt_record_index_create(files.path, files.n, &shards, err, &index));
     const int64_t n = edt_record_index_n_records(index);
     if (n == 0) {
         status =

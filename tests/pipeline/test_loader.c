@@ -431,24 +431,9 @@ Test(loader, u8_slots_stay_within_half_a_level_of_f32, .timeout = 60)
     edt_hparams_deinit(&hp);
 }
 
-Test(loader, what_is_not_built_is_refused_by_name, .timeout = 30)
+Test(loader, shards_that_are_not_there_and_batches_too_large_are_refused, .timeout = 30)
 {
     EDT_TEST_NEEDS_DIR(edt_test_golden_dir());
-    static const char *const settings[][2] = {
-        {"shuffle", "window"},
-    };
-    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; ++i) {
-        edt_hparams hp = edt_test_loader_hparams(NULL);
-        edt_error err = {0};
-        cr_assert_eq(edt_hparams_set(&hp, settings[i][0], settings[i][1], &err), EDT_OK, "%s",
-                     err.text);
-        const edt_loader_options options = edt_test_train_options(edt_test_coco_pattern());
-        edt_loader *loader = NULL;
-        cr_assert_eq(edt_loader_create(&hp, &options, &err, &loader), EDT_ERR_UNSUPPORTED, "%s",
-                     settings[i][0]);
-        cr_assert_not_null(strstr(err.text, settings[i][0]), "%s", err.text);
-        edt_hparams_deinit(&hp);
-    }
     edt_hparams hp = edt_test_loader_hparams(NULL);
     edt_loader_options options = edt_test_train_options("/nonexistent/*.tfrecord");
     edt_loader *loader = NULL;
