@@ -54,11 +54,12 @@ const edt_pixel_kernels *edt_pixel_kernels_find(const char *variant);
 void edt_pixel_scratch_set_kernels(edt_pixel_scratch *scratch,
                                    const edt_pixel_kernels *kernels);
 
-// f32 to u8 as the reference has it: clamped, then truncated.
+// f32 to u8 as the reference has it, clamped and truncated; cut off first and clamped as an
+// integer it is the same, and compilers see a minimum and a maximum. |value| < 2^31.
 static inline uint8_t edt_level_from_f32(float value)
 {
-    const float low = value < 0.0F ? 0.0F : value;
-    return (uint8_t)(int32_t)(low > 255.0F ? 255.0F : low);
+    const int32_t whole = (int32_t)value, low = whole < 0 ? 0 : whole;
+    return (uint8_t)(low > 255 ? 255 : low);
 }
 
 // `from` at factor 0, `to` at 1. The reference's three cases agree: at 0 and 1 the arithmetic

@@ -43,7 +43,7 @@ typedef struct edt_grid {
 typedef struct edt_pixel_op {
     edt_pixel_op_kind kind;
     edt_region region;
-    float factor;   // BRIGHTNESS, COLOR, CONTRAST, SHARPNESS
+    float factor;   // BRIGHTNESS, COLOR, CONTRAST, SHARPNESS; up to a million
     int32_t amount; // POSTERIZE, SOLARIZE, SOLARIZE_ADD, FILL, GRID_MASK
     // WARP, in the region's coordinates: output (x, y) shows input
     // (a[0]*x + a[1]*y + a[2], b[0]*x + b[1]*y + b[2]), rounded half away from zero.

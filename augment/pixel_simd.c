@@ -258,23 +258,31 @@ static void products(const uint8_t *restrict values, int64_t n, float weight,
     }
 }
 
+// In two loops, because compilers leave the one around both clamps to scalar code.
 static void sharpen(const float *restrict up, const float *restrict mid,
                     const float *restrict down, float centre, float factor,
                     uint8_t *restrict values, int64_t n)
 {
-    for (int64_t i = 0; i < n; ++i) {
-        const float value = (float)values[i];
-        float sum = up[i - 3] + up[i];
-        sum += up[i + 3];
-        sum += mid[i - 3];
-        sum += centre * value;
-        sum += mid[i + 3];
-        sum += down[i - 3];
-        sum += down[i];
-        sum += down[i + 3];
-        const float low = sum < 0.0F ? 0.0F : sum;
-        const float smooth = (float)(int32_t)(low > 255.0F ? 255.0F : low);
-        values[i] = edt_level_blend(smooth, value, factor);
+    enum { RUN = 256 };
+    uint8_t smooth[RUN];
+    for (int64_t begin = 0; begin < n; begin += RUN) {
+        const int n_run = min_i(n - begin, RUN);
+        const float *u = up + begin, *m = mid + begin, *d = down + begin;
+        uint8_t *v = values + begin;
+        for (int i = 0; i < n_run; ++i) {
+            float sum = u[i - 3] + u[i];
+            sum += u[i + 3];
+            sum += m[i - 3];
+            sum += centre * (float)v[i];
+            sum += m[i + 3];
+            sum += d[i - 3];
+            sum += d[i];
+            sum += d[i + 3];
+            smooth[i] = edt_level_from_f32(sum);
+        }
+        for (int i = 0; i < n_run; ++i) {
+            v[i] = edt_level_blend(smooth[i], v[i], factor);
+        }
     }
 }
 

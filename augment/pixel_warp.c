@@ -16,7 +16,7 @@ typedef struct shear_run {
     int32_t end;  // one past the last column
     int32_t rows; // how far up its content moves; EACH: one column, row by row
 } shear_run;
-enum { EACH = INT32_MIN };
+enum { EACH = INT32_MIN, MIN_MEAN_RUN = 5 };
 
 size_t edt_warp_scratch(int64_t w)
 {
@@ -195,11 +195,15 @@ static int64_t find_shear_runs(float level, const edt_image *region, shear_run *
 }
 
 // Rows are taken in the order in which no source row has been written yet. A run that stays
-// where it is comes first in a row, so that nothing read later is spilled over.
-static void shear_y(float level, const edt_image *region, shear_run *runs)
+// where it is comes first in a row, so that nothing read later is spilled over. False, and
+// nothing is done, where runs are so short that single pixels are faster.
+static bool shear_y(float level, const edt_image *region, shear_run *runs)
 {
     const int64_t h = region->h, w = region->w, stride = region->stride;
     const int64_t n_runs = find_shear_runs(level, region, runs);
+    if (n_runs * MIN_MEAN_RUN > w + MIN_MEAN_RUN) {
+        return false;
+    }
     for (int64_t i = 0; i < h; ++i) {
         const int64_t y = level >= 0.0F ? i : h - 1 - i;
         uint8_t *row = region->data + y * stride;
@@ -218,6 +222,7 @@ static void shear_y(float level, const edt_image *region, shear_run *runs)
             x = end;
         }
     }
+    return true;
 }
 
 static bool is_whole(float v)
@@ -247,8 +252,7 @@ bool edt_warp_in_place(const edt_pixel_kernels *kernels, const edt_pixel_op *op,
         return true;
     }
     if (a[1] == 0.0F && isfinite(b[0])) {
-        shear_y(b[0], region, scratch);
-        return true;
+        return shear_y(b[0], region, scratch);
     }
     return false;
 }
