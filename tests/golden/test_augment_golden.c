@@ -312,7 +312,7 @@ Test(augment_golden, whole_policies, .timeout = 60)
     golden_file *file = golden_open(augment_path("policies.safetensors"));
     edt_hparams hp;
     cr_assert_eq(edt_hparams_init(&hp, NULL), EDT_OK);
-    int n_cases = 0;
+    int n_cases = 0, n_in_bands = 0;
     for (const cJSON *c = root->child; c != NULL; c = c->next, ++n_cases) {
         edt_arena_reset(&fixture.arena);
         recording r = {.name = text_of(c, "name"), .next = member(c, "draws")->child};
@@ -327,6 +327,7 @@ Test(augment_golden, whole_policies, .timeout = 60)
                      EDT_OK);
         check_all_drawn(&r);
         check_boxes(file, r.name, s);
+        n_in_bands += !plan.needs_whole_picture && plan.n_ops > 0;
         if (!plan.needs_whole_picture) {
             // Band by band gives the same.
             edt_pixel_op ops[16];
@@ -347,6 +348,7 @@ Test(augment_golden, whole_policies, .timeout = 60)
         check_pixels(file, r.name, s, plan.ops, plan.n_ops);
     }
     cr_assert_eq(n_cases, 70);
+    cr_assert_geq(n_in_bands, 10);
     hp.autoaugment_policy = NULL;
     edt_hparams_deinit(&hp);
     golden_close(file);
