@@ -36,7 +36,8 @@ edt_status edt_copy_paste_draw(int64_t h, int64_t w, int64_t partner_h, int64_t 
 // partner, u8 [partner h, partner w], not zero on the object; NULL, or NULL entries, take the
 // whole region. Objects of which more than 70 % (of the box; of a pasted one: of its pixels)
 // lies under pasted pixels are removed, the others keep their box. The rest of `objects` and
-// the pasted ones lie in `arena`, in this order. EDT_ERR_NOMEM.
+// the pasted ones lie in `arena`, in this order; `out_objects` may be
+// `objects`. EDT_ERR_NOMEM.
 edt_status edt_copy_paste_apply(edt_mix_buffers *buffers, const edt_image *image,
                                 const edt_objects *objects, const edt_image *partner,
                                 const edt_objects *partner_objects, const uint8_t *const *masks,

@@ -27,7 +27,8 @@ edt_mixup_plan edt_mixup_draw(int64_t h, int64_t w, int64_t partner_h, int64_t p
 
 // Blends `partner` into `image`, whose pixels are overwritten; outside the place they stay.
 // The objects of both, those of `image` first, in `arena`; the partner's boxes are moved with
-// its pixels and clipped to [0,1], those without an area are dropped. EDT_ERR_NOMEM.
+// its pixels and clipped to [0,1], those without an area are dropped. `out_objects` may be
+// `objects`. EDT_ERR_NOMEM.
 edt_status edt_mixup_blend(edt_mix_buffers *buffers, const edt_image *image,
                            const edt_objects *objects, const edt_image *partner,
                            const edt_objects *partner_objects, const edt_mixup_plan *plan,
