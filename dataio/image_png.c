@@ -90,6 +90,17 @@ static void on_warning(png_structp png, const char *words)
     (void)words;
 }
 
+// Texts and profiles have no part in the pixels, but libpng would unpack each to megabytes.
+static void skip_side_data(png_structp png)
+{
+#ifdef PNG_HANDLE_AS_UNKNOWN_SUPPORTED
+    static const png_byte names[] = "tEXt\0zTXt\0iTXt\0iCCP\0sPLT\0eXIf";
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, names, sizeof names / 5);
+#else
+    (void)png;
+#endif
+}
+
 // Asks for 8-bit RGB as the reference does; returns the number of passes.
 static int choose_transforms(png_structp png, png_infop info)
 {
@@ -141,6 +152,7 @@ static edt_status read_rows(png_reading *r, edt_error *err)
                  r->words);
     }
     png_set_read_fn(r->png, r, read_bytes);
+    skip_side_data(r->png);
     png_read_info(r->png, r->info);
     const int64_t h = png_get_image_height(r->png, r->info);
     const int64_t w = png_get_image_width(r->png, r->info);
