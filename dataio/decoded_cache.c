@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <zstd.h>
 
 #include "core/log.h"
@@ -32,6 +33,7 @@ struct edt_decoded_cache {
     edt_decoded_cache *next; // of the process
     dev_t device;            // of the directory
     ino_t inode;
+    pid_t owner; // a child of it has no writer and must not touch the environment
     int64_t n_opens;
     char *fingerprint, *transform;
     edt_decoded_store *store;
@@ -97,6 +99,7 @@ static edt_status create_cache(const edt_decoded_cache_options *options, edt_err
     }
     cache->device = st.st_dev;
     cache->inode = st.st_ino;
+    cache->owner = getpid();
     if (!edt_decoded_store_is_read_only(cache->store)) {
         EDT_TRY_GOTO(edt_decoded_fill_create(cache->store, options->path, options->zstd_level,
                                              err, &cache->fill));
@@ -138,7 +141,8 @@ edt_status edt_decoded_cache_open(const edt_decoded_cache_options *options, edt_
     (void)pthread_mutex_lock(&open_mutex);
     if (stat(options->path, &st) == 0) {
         cache = open_caches;
-        while (cache != NULL && (cache->device != st.st_dev || cache->inode != st.st_ino)) {
+        while (cache != NULL && (cache->device != st.st_dev || cache->inode != st.st_ino ||
+                                 cache->owner != getpid())) {
             cache = cache->next;
         }
     }

@@ -3,8 +3,8 @@
 // file of pixels beside it (dataio/decoded_store.h). A process that is killed leaves a usable
 // cache; one of another data set or of another decoding is emptied before use.
 //
-// A process has one cache per directory: opening it again gives the same one. It does not live
-// through a fork.
+// A process has one cache per directory: opening it again gives the same one. A forked child
+// opens its own and leaves its parent's alone.
 #ifndef EDT_DATAIO_DECODED_CACHE_H
 #define EDT_DATAIO_DECODED_CACHE_H
 

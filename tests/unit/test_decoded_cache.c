@@ -18,7 +18,7 @@
 enum { N = 60 };
 static const char set_a[] = "aaaa";
 static const char set_b[] = "bbbb";
-static const char *path;
+static char base[512], path[520];
 
 // The lines logged so far, one after another.
 static char logged[4096];
@@ -32,15 +32,15 @@ static void keep_line(void *ctx, edt_log_level level, const char *line)
 
 static void set_up(void)
 {
-    path = edt_test_path(edt_test_temp_dir(), "cache");
+    (void)snprintf(base, sizeof base, "%s", edt_test_temp_dir());
+    (void)snprintf(path, sizeof path, "%s/cache", base);
     logged[0] = '\0';
     edt_log_set_sink(keep_line, NULL);
 }
 static void tear_down(void)
 {
     edt_log_set_sink(NULL, NULL);
-    *strrchr((char *)path, '/') = '\0';
-    edt_test_remove_tree(path);
+    edt_test_remove_tree(base);
 }
 TestSuite(decoded_cache, .init = set_up, .fini = tear_down, .timeout = 60);
 
