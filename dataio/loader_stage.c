@@ -39,8 +39,8 @@ static void warn_bad(edt_loader *loader, const char *what, const edt_error *err)
     }
 }
 
-// Where a sample stands, for its partners: they come from the positions that can be reached
-// together with it.
+// Where a sample stands, for its partners: they come from the other positions that can be
+// reached together with it.
 typedef struct partner_context {
     edt_loader_worker *worker;
     int64_t epoch, position;
@@ -53,7 +53,11 @@ static int64_t draw_partner(void *ctx, const edt_draws *draws)
     partner_context *p = ctx;
     const edt_sampler *sampler = &p->worker->loader->sampler;
     const edt_sampler_span window = edt_sampler_window(sampler, p->epoch, p->position);
-    p->drawn = window.first + draws->integer(draws->ctx, 0, window.n);
+    p->drawn = p->position;
+    if (window.n > 1) {
+        p->drawn = window.first + draws->integer(draws->ctx, 0, window.n - 1);
+        p->drawn += p->drawn >= p->position ? 1 : 0;
+    }
     return edt_sampler_index(sampler, p->epoch, p->drawn);
 }
 
