@@ -28,8 +28,9 @@ typedef struct inspector {
     edt_gallery *gallery;
 } inspector;
 
-// The name of a class: label map, record, number. NULL when out of memory.
-static const char *class_name(inspector *it, const edt_example *example, int64_t class_id)
+// The name of a class: label map, records, number. NULL when out of memory. A picture made of
+// several records has classes that its own record does not name.
+static const char *class_name(inspector *it, int64_t class_id)
 {
     const edt_label_map *map = &it->hp->label_map;
     for (int i = 0; i < map->n; ++i) {
@@ -37,11 +38,9 @@ static const char *class_name(inspector *it, const edt_example *example, int64_t
             return map->entries[i].name;
         }
     }
-    for (int64_t i = 0; i < example->n_texts && i < example->n_boxes; ++i) {
-        if (example->labels[i] == class_id && example->texts[i].n_bytes > 0) {
-            return edt_arena_strndup(&it->arena, (const char *)example->texts[i].data,
-                                     example->texts[i].n_bytes);
-        }
+    const edt_text name = edt_loader_label_name(it->loader, class_id);
+    if (name.n_bytes > 0) {
+        return edt_arena_strndup(&it->arena, name.data, name.n_bytes);
     }
     return edt_arena_printf(&it->arena, "class %" PRId64, class_id);
 }
@@ -69,7 +68,7 @@ static edt_status collect_boxes(inspector *it, const edt_batch *batch, int64_t r
             boxes[n].box[k] = gt[k] / batch->image_scales[row];
         }
         boxes[n].class_id = (int64_t)gt[6];
-        boxes[n].text = class_name(it, example, boxes[n].class_id);
+        boxes[n].text = class_name(it, boxes[n].class_id);
         ++n;
     }
     *out_boxes = boxes;

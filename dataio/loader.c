@@ -412,6 +412,11 @@ edt_status edt_loader_record(const edt_loader *loader, int64_t sample_index, edt
     return edt_record_index_read(loader->index, sample_index, err, out_record);
 }
 
+edt_text edt_loader_label_name(const edt_loader *loader, int64_t label)
+{
+    return edt_record_index_label_name(loader->index, label);
+}
+
 const char *edt_loader_fingerprint(const edt_loader *loader)
 {
     return edt_record_index_fingerprint(loader->index);

@@ -90,6 +90,9 @@ edt_status edt_loader_record(const edt_loader *loader, int64_t sample_index, edt
 edt_status edt_loader_locate(const edt_loader *loader, int64_t sample_index, edt_error *err,
                              const char **out_path, int64_t *out_i_record);
 
+// edt_record_index_label_name.
+edt_text edt_loader_label_name(const edt_loader *loader, int64_t label);
+
 // Fingerprint of the data set (edt_record_index_fingerprint): 64 hex digits, the loader's text.
 const char *edt_loader_fingerprint(const edt_loader *loader);
 

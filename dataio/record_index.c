@@ -312,6 +312,21 @@ edt_record_ref edt_record_index_get(const edt_record_index *index, int64_t i)
                             .n_bytes = row->n_bytes};
 }
 
+edt_text edt_record_index_label_name(const edt_record_index *index, int64_t label)
+{
+    for (int64_t i = 0; i < index->n_files; ++i) {
+        const edt_side_index *side = index->sides[i];
+        const int64_t n = edt_side_index_summary(side)->n_labels;
+        for (int64_t k = 0; k < n; ++k) {
+            const edt_side_label entry = edt_side_index_label(side, k);
+            if (entry.label == label && entry.name.n_bytes > 0) {
+                return entry.name;
+            }
+        }
+    }
+    return (edt_text){0};
+}
+
 const edt_side_record *edt_record_index_row(const edt_record_index *index, int64_t i)
 {
     const int64_t i_file = file_of(index, i);

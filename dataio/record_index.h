@@ -47,6 +47,8 @@ edt_record_ref edt_record_index_get(const edt_record_index *index, int64_t i);
 // What the side indexes say of record `i`: its row, and its boxes (row->n_boxes of them).
 const edt_side_record *edt_record_index_row(const edt_record_index *index, int64_t i);
 const edt_side_box *edt_record_index_boxes(const edt_record_index *index, int64_t i);
+// The name that the first shard to name it gives to a label, the index's; empty when none does.
+edt_text edt_record_index_label_name(const edt_record_index *index, int64_t label);
 // The first record with this image id (its source id as a number, else the text's fingerprint:
 // edt_record_info_image_id); -1 when there is none.
 int64_t edt_record_index_find(const edt_record_index *index, int64_t image_id);

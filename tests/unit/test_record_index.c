@@ -234,6 +234,9 @@ ParameterizedTest(int *compression, record_index, a_rebuilt_index_equals_the_con
                      "%s", err.text);
         cr_expect_eq(payload.n_bytes, ref.n_bytes);
     }
+    const edt_text name = edt_record_index_label_name(index, (int64_t)1 << 33);
+    cr_expect(name.n_bytes == 4 && memcmp(name.data, "b\xc3\xa4r", 4) == 0);
+    cr_expect_eq(edt_record_index_label_name(index, 99).n_bytes, 0);
     edt_record_scratch_destroy(scratch);
     edt_record_index_destroy(index);
     edt_test_remove_tree(s.dir);
