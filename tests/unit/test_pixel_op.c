@@ -86,7 +86,10 @@ static void random_warp(edt_rng *rng, edt_pixel_op *op)
         op->a[2] = (float)(below(rng, 61) - 30);
         op->b[2] = (float)(below(rng, 61) - 30);
         break;
-    case 3: op->a[2] = between(rng, -20, 20); break;
+    case 3: // the float next to a half, which adding a half would round up
+        op->a[2] = below(rng, 2) == 0 ? 0x1.fffffep-2F : between(rng, -20, 20);
+        op->b[2] = below(rng, 2) == 0 ? -0x1.fffffep-2F : 0.0F;
+        break;
     case 4: rotate(between(rng, -3.2, 3.2), &op->region, op); break;
     case 5: rotate(between(rng, -0.6, 0.6), &op->region, op); break;
     default:
