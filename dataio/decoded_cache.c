@@ -391,7 +391,10 @@ edt_decoded_cache_stats edt_decoded_cache_get_stats(edt_decoded_cache *cache)
                                      .n_damaged = cache->n_damaged};
     edt_decoded_store_size(cache->store, &stats.n_entries, &stats.n_bytes);
     if (cache->fill != NULL) {
-        stats.n_stored = edt_decoded_fill_n_stored(cache->fill);
+        const edt_decoded_fill_state state = edt_decoded_fill_get_state(cache->fill);
+        stats.n_stored = state.n_stored;
+        stats.is_full = state.is_full;
+        stats.has_failed = state.has_failed;
     }
     return stats;
 }

@@ -67,6 +67,8 @@ typedef struct edt_decoded_cache_stats {
     int64_t n_entries, n_bytes;                    // stored
     int64_t n_hits, n_misses, n_stored, n_refused; // of this process
     int64_t n_damaged;                             // entries this process found damaged
+    bool is_full;                                  // the limit was reached
+    bool has_failed; // the disk is full, or worse: nothing is stored any more
 } edt_decoded_cache_stats;
 edt_decoded_cache_stats edt_decoded_cache_get_stats(edt_decoded_cache *cache);
 

@@ -3,6 +3,7 @@
 #include "dataio/decoded_fill.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -50,7 +51,7 @@ struct edt_decoded_fill {
     int64_t n_begun, n_done;
     int64_t head, tail;
     bool has_large; // one picture beside the ring
-    int64_t n_stored;
+    edt_decoded_fill_state state;
     edt_decoded_item batch[N_SLOTS]; // the writer's
     ZSTD_CCtx *contexts[MOST_CONTEXTS];
     int n_contexts;
@@ -107,26 +108,21 @@ static int64_t wait_for_batch(edt_decoded_fill *fill)
     }
 }
 
-static void stop_storing(edt_decoded_fill *fill, edt_status status, const edt_error *err)
+static void say_full(const edt_decoded_fill *fill)
 {
-    if (!atomic_exchange(&fill->is_open, false)) {
-        return;
-    }
-    if (status == EDT_OK) {
-        int64_t n_entries;
-        int64_t n_bytes;
-        edt_decoded_store_size(fill->store, &n_entries, &n_bytes);
-        EDT_INFO("the decoded cache '%s' has reached its limit with %lld pictures (%.2f GB): "
-                 "the others are decoded as they come",
-                 fill->name, (long long)n_entries, (double)n_bytes / 1e9);
-    } else {
-        EDT_WARN("the decoded cache '%s' takes no more pictures: %s", fill->name, err->text);
-    }
+    int64_t n_entries;
+    int64_t n_bytes;
+    edt_decoded_store_size(fill->store, &n_entries, &n_bytes);
+    EDT_INFO("the decoded cache '%s' has reached its limit with %" PRId64
+             " pictures (%.2f GB): the others are decoded as they come",
+             fill->name, n_entries, (double)n_bytes / 1e9);
 }
 
-// Writes the first n slots; without the mutex, as nobody else touches finished slots.
-static int64_t write_slots(edt_decoded_fill *fill, int64_t first, int64_t n)
+// Writes the first n slots; without the mutex, as nobody else touches finished slots. What it
+// gives is added to the state.
+static edt_decoded_fill_state write_slots(edt_decoded_fill *fill, int64_t first, int64_t n)
 {
+    edt_decoded_fill_state result = {.n_stored = 0};
     int64_t n_items = 0;
     for (int64_t i = first; i < first + n; ++i) {
         const slot *s = slot_at(fill, i);
@@ -134,17 +130,22 @@ static int64_t write_slots(edt_decoded_fill *fill, int64_t first, int64_t n)
             fill->batch[n_items++] = s->item;
         }
     }
-    int64_t n_stored = 0;
-    bool is_full = false;
-    edt_error err = {0};
-    if (n_items > 0 && atomic_load(&fill->is_open)) {
-        const edt_status status = edt_decoded_store_write(fill->store, fill->batch, n_items,
-                                                          &err, &n_stored, &is_full);
-        if (status != EDT_OK || is_full) {
-            stop_storing(fill, status, &err);
-        }
+    if (n_items == 0 || !atomic_load(&fill->is_open)) {
+        return result;
     }
-    return n_stored;
+    edt_error err = {0};
+    const edt_status status = edt_decoded_store_write(fill->store, fill->batch, n_items, &err,
+                                                      &result.n_stored, &result.is_full);
+    result.has_failed = status != EDT_OK;
+    if (result.has_failed) {
+        EDT_WARN("the decoded cache '%s' takes no more pictures: %s", fill->name, err.text);
+    } else if (result.is_full) {
+        say_full(fill);
+    }
+    if (result.has_failed || result.is_full) {
+        atomic_store(&fill->is_open, false);
+    }
+    return result;
 }
 
 static void release_slots(edt_decoded_fill *fill, int64_t n)
@@ -172,9 +173,11 @@ static void write_loop(void *ctx)
         const int64_t first = fill->n_done;
         fill->is_pressed = false;
         (void)pthread_mutex_unlock(&fill->mutex);
-        const int64_t n_stored = write_slots(fill, first, n);
+        const edt_decoded_fill_state result = write_slots(fill, first, n);
         (void)pthread_mutex_lock(&fill->mutex);
-        fill->n_stored += n_stored;
+        fill->state.n_stored += result.n_stored;
+        fill->state.is_full = fill->state.is_full || result.is_full;
+        fill->state.has_failed = fill->state.has_failed || result.has_failed;
         release_slots(fill, n);
         (void)pthread_cond_broadcast(&fill->room);
     }
@@ -414,10 +417,10 @@ void edt_decoded_fill_flush(edt_decoded_fill *fill)
     (void)pthread_mutex_unlock(&fill->mutex);
 }
 
-int64_t edt_decoded_fill_n_stored(edt_decoded_fill *fill)
+edt_decoded_fill_state edt_decoded_fill_get_state(edt_decoded_fill *fill)
 {
     (void)pthread_mutex_lock(&fill->mutex);
-    const int64_t n = fill->n_stored;
+    const edt_decoded_fill_state state = fill->state;
     (void)pthread_mutex_unlock(&fill->mutex);
-    return n;
+    return state;
 }

@@ -23,6 +23,13 @@ bool edt_decoded_fill_put(edt_decoded_fill *fill, int64_t index, const edt_image
                           int64_t damaged_generation, bool wait);
 // Waits until everything offered before has been written or given up.
 void edt_decoded_fill_flush(edt_decoded_fill *fill);
-int64_t edt_decoded_fill_n_stored(edt_decoded_fill *fill);
+
+// Pictures stored, and why it ended.
+typedef struct edt_decoded_fill_state {
+    int64_t n_stored;
+    bool is_full;    // the limit was reached
+    bool has_failed; // the disk is full, or worse
+} edt_decoded_fill_state;
+edt_decoded_fill_state edt_decoded_fill_get_state(edt_decoded_fill *fill);
 
 #endif

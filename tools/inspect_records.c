@@ -11,6 +11,7 @@
 #include "core/path.h"
 #include "core/signal.h"
 #include "core/strbuf.h"
+#include "dataio/fill_cache.h"
 #include "dataio/inspect.h"
 #include "dataio/labels.h"
 #include "dataio/record_list.h"
@@ -25,7 +26,7 @@ typedef struct settings {
     edt_inspect_options inspect;
     int64_t n_threads, num_classes;
     const char *model_name, *hparams, *json, *extract, *repair;
-    bool verify, stats, list, samples_given;
+    bool verify, stats, list, fill_cache, samples_given;
     edt_cli_texts shards;
     edt_path_list files;
 } settings;
@@ -67,6 +68,10 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
          "new shard (of several: directory) for all records whose CRCs are right, also those "
          "behind the damage",
          &s->repair, NULL, NULL, 0, 0, NULL},
+        {"fill_cache", EDT_CLI_BOOL, "false",
+         "decode all pictures into the cache that --hparams=decoded_cache=DIR names, for "
+         "training on the same shards; what is there stays, so that it may be interrupted",
+         &s->fill_cache, NULL, NULL, 0, 0, NULL},
         {"json", EDT_CLI_TEXT, "",
          "with --verify or --stats: also write it as JSON; - is stdout", &s->json, NULL, NULL,
          0, 0, NULL},
@@ -87,7 +92,9 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
                     "inspect_records --verify --num_classes=90 tfrecord/val-*\n"
                     "inspect_records --stats --json=stats.json tfrecord/train-*\n"
                     "inspect_records --extract=397133 --save_samples_dir=out tfrecord/val-*\n"
-                    "inspect_records --repair=good.tfrecord damaged.tfrecord",
+                    "inspect_records --repair=good.tfrecord damaged.tfrecord\n"
+                    "inspect_records --fill_cache --hparams=decoded_cache=/fast/coco "
+                    "tfrecord/train-*",
         .options = options,
         .n_options = (int)(sizeof options / sizeof options[0]),
         .arguments = "[SHARD...]",
@@ -118,11 +125,13 @@ static edt_status join_patterns(settings *s, edt_strbuf *buf, edt_error *err)
 
 static edt_status check_orders(const settings *s, edt_error *err)
 {
-    const int n_alone = (s->list ? 1 : 0) + (s->extract[0] != '\0') + (s->repair[0] != '\0');
+    const int n_alone = (s->list ? 1 : 0) + (s->extract[0] != '\0') + (s->repair[0] != '\0') +
+                        (s->fill_cache ? 1 : 0);
     const int n_reports = (s->verify ? 1 : 0) + (s->stats ? 1 : 0);
     if (n_alone > 1 || (n_alone == 1 && n_reports > 0)) {
         EDT_FAIL(err, EDT_ERR_USAGE,
-                 "--list, --extract and --repair go alone; --verify and --stats go together");
+                 "--list, --extract, --repair and --fill_cache go alone; --verify and --stats "
+                 "go together");
     }
     if (s->json[0] != '\0' && n_reports != 1) {
         EDT_FAIL(err, EDT_ERR_USAGE, "--json=%s: give it with either --verify or --stats",
@@ -251,6 +260,35 @@ static edt_status list_or_extract(const settings *s, const edt_hparams *hp, edt_
     return EDT_OK;
 }
 
+static edt_status fill_cache(const settings *s, const edt_hparams *hp, edt_error *err)
+{
+    const char *path = hp->decoded_cache;
+    if (path == NULL || path[0] == '\0' || strcmp(path, "off") == 0) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "--fill_cache: name the directory, --hparams=decoded_cache=DIR");
+    }
+    const edt_fill_options options = {.paths = s->files.path,
+                                      .n_files = s->files.n,
+                                      .n_threads = (int)s->n_threads,
+                                      .cache_path = path,
+                                      .max_bytes = hp->decoded_cache_bytes,
+                                      .zstd_level = (int)hp->decoded_cache_zstd,
+                                      .exif_rotate = hp->exif_rotate,
+                                      .show_progress = true};
+    edt_fill_result r;
+    EDT_TRY(edt_fill_cache(&options, err, &r));
+    printf("%" PRId64 " pictures stored in %s in %.1f s, %" PRId64 " were there; %" PRId64
+           " of %" PRId64 " in %.2f GB%s\n",
+           r.n_stored, path, r.seconds, r.n_there, r.n_entries, r.n_records,
+           (double)r.n_bytes / 1e9, r.is_full ? ", its limit" : "");
+    if (r.n_bad > 0) {
+        EDT_FAIL(err, EDT_ERR_INVALID,
+                 "%" PRId64 " of %" PRId64 " records were left out: --verify tells more",
+                 r.n_bad, r.n_records);
+    }
+    return EDT_OK;
+}
+
 static edt_status samples(settings *s, const edt_hparams *hp, edt_error *err)
 {
     edt_inspect_result result;
@@ -279,6 +317,9 @@ static edt_status run(settings *s, edt_hparams *hp, edt_strbuf *pattern, edt_are
     EDT_TRY(edt_path_glob(s->inspect.file_pattern, arena, err, &s->files));
     if (s->repair[0] != '\0') {
         return repair(s, err);
+    }
+    if (s->fill_cache) {
+        return fill_cache(s, hp, err);
     }
     if (s->list || s->extract[0] != '\0') {
         return list_or_extract(s, hp, err);
