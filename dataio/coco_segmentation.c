@@ -12,6 +12,7 @@ typedef struct reader {
     edt_rle *masks; // of the items so far
     size_t n_masks, capacity;
     bool are_boxes;
+    bool keeps_size; // of run-length masks
 } reader;
 
 static edt_status fail_memory(edt_error *err)
@@ -158,15 +159,19 @@ static edt_status read_runs(reader *r, edt_error *err)
     if (!has_counts || n_size != 2) {
         EDT_FAIL(err, EDT_ERR_FORMAT, "field '%s' is missing", !has_counts ? "counts" : "size");
     }
-    if (size[0] != r->h || size[1] != r->w) {
+    const int64_t h = r->keeps_size ? size[0] : r->h, w = r->keeps_size ? size[1] : r->w;
+    if (size[0] != h || size[1] != w) {
         EDT_FAIL(err, EDT_ERR_INVALID,
                  "'size' is %" PRId64 " x %" PRId64 " (height x width), the image's is %" PRId64
                  " x %" PRId64,
                  size[0], size[1], r->h, r->w);
     }
     edt_rle mask;
-    EDT_TRY(text.data != NULL ? edt_rle_from_text(text, r->h, r->w, r->arena, err, &mask)
-                              : edt_rle_from_counts(counts, n_counts, r->h, r->w, err, &mask));
+    EDT_TRY(text.data != NULL ? edt_rle_from_text(text, h, w, r->arena, err, &mask)
+                              : edt_rle_from_counts(counts, n_counts, h, w, err, &mask));
+    if (r->keeps_size) {
+        return add_mask(r, &mask, err);
+    }
     if (r->out_h != r->h || r->out_w != r->w) {
         EDT_TRY(edt_rle_resize(&mask, r->out_h, r->out_w, r->arena, err, &mask));
     }
@@ -213,18 +218,35 @@ static edt_status read_value(reader *r, edt_error *err)
     return edt_json_pull_expect(&r->pull, EDT_JSON_END, err);
 }
 
+static edt_status read_all(reader *r, edt_text json, edt_error *err, edt_rle *out_mask)
+{
+    const edt_span text = {(const uint8_t *)json.data, json.n_bytes};
+    edt_json_pull_init(&r->pull, text,
+                       (edt_json_pull_options){.allow_nan = true, .arena = r->arena});
+    edt_status status = read_value(r, err);
+    edt_json_pull_deinit(&r->pull);
+    if (status == EDT_OK) {
+        status = edt_rle_merge(r->masks, r->n_masks, false, r->arena, err, out_mask);
+    }
+    return status;
+}
+
 edt_status edt_coco_segmentation_read(edt_text json, int64_t height, int64_t width,
                                       int64_t out_h, int64_t out_w, edt_arena *arena,
                                       edt_error *err, edt_rle *out_mask)
 {
     reader r = {.h = height, .w = width, .out_h = out_h, .out_w = out_w, .arena = arena};
-    const edt_span text = {(const uint8_t *)json.data, json.n_bytes};
-    edt_json_pull_init(&r.pull, text,
-                       (edt_json_pull_options){.allow_nan = true, .arena = arena});
-    edt_status status = read_value(&r, err);
-    edt_json_pull_deinit(&r.pull);
-    if (status == EDT_OK) {
-        status = edt_rle_merge(r.masks, r.n_masks, false, arena, err, out_mask);
-    }
-    return status;
+    return read_all(&r, json, err, out_mask);
+}
+
+edt_status edt_coco_segmentation_read_own(edt_text json, int64_t height, int64_t width,
+                                          edt_arena *arena, edt_error *err, edt_rle *out_mask)
+{
+    reader r = {.h = height,
+                .w = width,
+                .out_h = height,
+                .out_w = width,
+                .arena = arena,
+                .keeps_size = true};
+    return read_all(&r, json, err, out_mask);
 }

@@ -18,4 +18,9 @@ edt_status edt_coco_segmentation_read(edt_text json, int64_t height, int64_t wid
                                       int64_t out_h, int64_t out_w, edt_arena *arena,
                                       edt_error *err, edt_rle *out_mask);
 
+// As pycocotools' annToRLE: polygons are drawn at the image's size (unknown where height or
+// width is below 1: EDT_ERR_INVALID), run-length masks keep their own.
+edt_status edt_coco_segmentation_read_own(edt_text json, int64_t height, int64_t width,
+                                          edt_arena *arena, edt_error *err, edt_rle *out_mask);
+
 #endif

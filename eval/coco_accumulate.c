@@ -9,8 +9,6 @@
 enum {
     DIGIT_BITS = 8,
     N_DIGITS = 64 / DIGIT_BITS,
-    N_CELLS = EDT_COCO_N_AREAS * EDT_COCO_N_MAX_DETS, // of an innermost row of the arrays
-    N_ROWS = EDT_COCO_N_THRESHOLDS * EDT_COCO_N_RECALLS,
 };
 
 typedef struct keyed {
@@ -22,7 +20,7 @@ typedef struct keyed {
 typedef struct hit {
     double score;
     uint64_t tp, fp;
-    int64_t n_plain[EDT_COCO_N_AREAS]; // false positives without overlap before it
+    int64_t n_plain[EDT_COCO_PASS_AREAS]; // false positives without overlap before it
 } hit;
 
 typedef struct scratch {
@@ -32,12 +30,17 @@ typedef struct scratch {
     double *precision; // at each true positive
     double *scores;    // of it
     int64_t capacity_positives;
-    double (*out_precision)[N_CELLS], (*out_scores)[N_CELLS]; // [N_ROWS]
+    double *out_precision, *out_scores; // of a category, [rows][cells]
+    int64_t *needed;                    // [areas of the pass][recall thresholds]
 } scratch;
 
 typedef struct accumulator {
     const edt_coco_work *work;
     edt_coco_result *result;
+    const edt_coco_pass *pass;
+    int64_t n_recalls;
+    int64_t n_rows;   // thresholds of the pass times recall thresholds
+    int64_t n_cells;  // of an innermost row of the arrays: areas of the pass times max_dets
     uint32_t *order;  // matches by category, in order of images
     int64_t *begin;   // per category, n_k + 1
     scratch *scratch; // per worker
@@ -122,11 +125,11 @@ static edt_status reserve(scratch *s, int64_t n, int64_t n_positives, edt_error 
 static int64_t gather_hits(const accumulator *acc, scratch *s, const keyed *keys, int64_t n,
                            int max_dets, int64_t *out_n_used, double *out_first_score)
 {
-    const edt_coco_match *matches = acc->work->matches;
-    int64_t n_plain[EDT_COCO_N_AREAS] = {0};
+    const edt_coco_match_row *matches = acc->work->matches;
+    int64_t n_plain[EDT_COCO_PASS_AREAS] = {0};
     int64_t n_hits = 0, n_used = 0;
     for (int64_t i = 0; i < n; ++i) {
-        const edt_coco_match *match = &matches[keys[i].i_match];
+        const edt_coco_match_row *match = &matches[keys[i].i_match];
         if (match->rank >= (uint32_t)max_dets) {
             continue;
         }
@@ -134,7 +137,7 @@ static int64_t gather_hits(const accumulator *acc, scratch *s, const keyed *keys
             *out_first_score = match->score;
         }
         if ((match->fp & EDT_COCO_PLAIN) != 0) {
-            for (int a = 0; a < EDT_COCO_N_AREAS; ++a) {
+            for (int a = 0; a < EDT_COCO_PASS_AREAS; ++a) {
                 n_plain[a] += (int64_t)(match->fp >> (16 * a) & 1u);
             }
             continue;
@@ -171,14 +174,18 @@ static int64_t trace_curve(scratch *s, int64_t n_hits, int i_area, int i_thresho
     return n_tp;
 }
 
-// needed[r]: how many true positives reach recall threshold r.
-static void find_needed(int64_t n_positives, int64_t needed[EDT_COCO_N_RECALLS])
+// needed[r]: how many true positives reach recall threshold r; 0: the first detection does.
+// NumPy's loop ends at the first threshold that is out of reach; what follows stays 0 even
+// where unsorted thresholds fall again, so that needs must not fall below an unreachable one.
+static void find_needed(const double *recalls, int64_t n_recalls, int64_t n_positives,
+                        int64_t *needed)
 {
-    int64_t n = 1;
-    needed[0] = 0;
-    for (int r = 1; r < EDT_COCO_N_RECALLS; ++r) {
-        const double recall = r == EDT_COCO_N_RECALLS - 1 ? 1.0 : r * 0.01;
-        while (n < n_positives && (double)n / (double)n_positives < recall) {
+    int64_t n = 0;
+    for (int64_t r = 0; r < n_recalls; ++r) {
+        if (r > 0 && recalls[r] < recalls[r - 1]) {
+            n = 0;
+        }
+        while (n <= n_positives && (double)n / (double)n_positives < recalls[r]) {
             ++n;
         }
         needed[r] = n;
@@ -186,71 +193,90 @@ static void find_needed(int64_t n_positives, int64_t needed[EDT_COCO_N_RECALLS])
 }
 
 static void fill_cells(const accumulator *acc, scratch *s, int64_t k, int i_area, int i_max,
-                       const int64_t *needed, int64_t n_hits, int64_t n_used,
-                       double first_score)
+                       int64_t n_hits, int64_t n_used, double first_score)
 {
-    const int64_t n_positives = acc->work->n_positives[k * EDT_COCO_N_AREAS + i_area];
-    const int cell = i_area * EDT_COCO_N_MAX_DETS + i_max;
-    for (int t = 0; t < EDT_COCO_N_THRESHOLDS; ++t) {
+    const edt_coco_pass *pass = acc->pass;
+    const int64_t n_positives = acc->work->n_positives[k * pass->n_areas + i_area];
+    const int64_t *needed = s->needed + i_area * acc->n_recalls;
+    const int n_max = acc->result->n_max_dets;
+    const int64_t cell = i_area * n_max + i_max;
+    for (int t = 0; t < pass->n_thresholds; ++t) {
         const int64_t n_tp = trace_curve(s, n_hits, i_area, t);
-        acc->result->recall[(t * acc->result->n_k + k) * N_CELLS + cell] =
+        const int64_t row = (pass->first_threshold + t) * acc->result->n_k + k;
+        acc->result
+            ->recall[(row * acc->result->params.n_areas + pass->first_area) * n_max + cell] =
             (double)n_tp / (double)n_positives;
-        double(*precision)[N_CELLS] = s->out_precision + (ptrdiff_t)t * EDT_COCO_N_RECALLS;
-        double(*scores)[N_CELLS] = s->out_scores + (ptrdiff_t)t * EDT_COCO_N_RECALLS;
-        // Recall 0 is reached by the first detection, whatever it is.
-        precision[0][cell] = n_tp > 0 ? s->precision[0] : 0;
-        scores[0][cell] = n_used > 0 ? first_score : 0;
-        for (int r = 1; r < EDT_COCO_N_RECALLS; ++r) {
-            const bool is_reached = needed[r] <= n_tp;
-            precision[r][cell] = is_reached ? s->precision[needed[r] - 1] : 0;
-            scores[r][cell] = is_reached ? s->scores[needed[r] - 1] : 0;
+        double *precision = s->out_precision + t * acc->n_recalls * acc->n_cells + cell;
+        double *scores = s->out_scores + t * acc->n_recalls * acc->n_cells + cell;
+        bool is_reached = true;
+        for (int64_t r = 0; r < acc->n_recalls; ++r) {
+            // Recall 0 is reached by the first detection, whatever it is.
+            is_reached = is_reached && (needed[r] > 0 ? needed[r] <= n_tp : n_used > 0);
+            const int64_t at = needed[r] > 0 ? needed[r] - 1 : 0;
+            precision[r * acc->n_cells] = is_reached && n_tp > 0 ? s->precision[at] : 0;
+            scores[r * acc->n_cells] = !is_reached     ? 0
+                                       : needed[r] > 0 ? s->scores[at]
+                                                       : first_score;
         }
     }
 }
 
-static void store_cells(edt_coco_result *result, const scratch *s, int64_t k)
+static void store_cells(const accumulator *acc, const scratch *s, int64_t k)
 {
-    for (int64_t row = 0; row < N_ROWS; ++row) {
-        const int64_t at = (row * result->n_k + k) * N_CELLS;
-        memcpy(result->precision + at, s->out_precision[row], sizeof s->out_precision[row]);
-        memcpy(result->scores + at, s->out_scores[row], sizeof s->out_scores[row]);
+    edt_coco_result *result = acc->result;
+    const int64_t n_max = result->n_max_dets;
+    const size_t n_bytes = (size_t)acc->n_cells * sizeof *s->out_precision;
+    for (int64_t row = 0; row < acc->n_rows; ++row) {
+        const int64_t to =
+            (((acc->pass->first_threshold * acc->n_recalls + row) * result->n_k + k) *
+                 result->params.n_areas +
+             acc->pass->first_area) *
+            n_max;
+        memcpy(result->precision + to, s->out_precision + row * acc->n_cells, n_bytes);
+        memcpy(result->scores + to, s->out_scores + row * acc->n_cells, n_bytes);
     }
 }
 
 static edt_status accumulate_category(const accumulator *acc, scratch *s, int64_t k,
                                       edt_error *err)
 {
-    const int64_t *n_positives = &acc->work->n_positives[k * EDT_COCO_N_AREAS];
+    const edt_coco_result *result = acc->result;
+    const int n_areas = acc->pass->n_areas;
+    const int64_t *n_positives = &acc->work->n_positives[k * n_areas];
     const int64_t begin = acc->begin[k], n = acc->begin[k + 1] - begin;
-    for (int64_t row = 0; row < N_ROWS; ++row) {
-        for (int cell = 0; cell < N_CELLS; ++cell) {
-            s->out_precision[row][cell] = -1; // undefined without positives
-            s->out_scores[row][cell] = -1;
-        }
+    for (int64_t i = 0; i < acc->n_rows * acc->n_cells; ++i) {
+        s->out_precision[i] = -1; // undefined without positives
+        s->out_scores[i] = -1;
+    }
+    int64_t most = 0;
+    for (int a = 0; a < n_areas; ++a) {
+        most = n_positives[a] > most ? n_positives[a] : most;
+        find_needed(result->params.recall_thresholds, acc->n_recalls, n_positives[a],
+                    s->needed + a * acc->n_recalls);
+    }
+    if (most == 0) {
+        store_cells(acc, s, k);
+        return EDT_OK;
     }
     // More true positives than objects cannot be: crowds are never positive.
-    EDT_TRY(reserve(s, n, n_positives[0] > n ? n : n_positives[0], err));
+    EDT_TRY(reserve(s, n, most > n ? n : most, err));
     for (int64_t i = 0; i < n; ++i) {
         const uint32_t i_match = acc->order[begin + i];
         s->keys[i] = (keyed){falling_key(acc->work->matches[i_match].score), i_match};
     }
     const keyed *keys = sort_keys(s->keys, s->sorted, n);
-    int64_t needed[EDT_COCO_N_AREAS][EDT_COCO_N_RECALLS];
-    for (int a = 0; a < EDT_COCO_N_AREAS; ++a) {
-        find_needed(n_positives[a], needed[a]);
-    }
-    for (int m = 0; m < EDT_COCO_N_MAX_DETS; ++m) {
+    for (int m = 0; m < result->n_max_dets; ++m) {
         int64_t n_used = 0;
         double first_score = 0;
         const int64_t n_hits =
-            gather_hits(acc, s, keys, n, acc->result->max_dets[m], &n_used, &first_score);
-        for (int a = 0; a < EDT_COCO_N_AREAS; ++a) {
+            gather_hits(acc, s, keys, n, result->params.max_dets[m], &n_used, &first_score);
+        for (int a = 0; a < n_areas; ++a) {
             if (n_positives[a] > 0) {
-                fill_cells(acc, s, k, a, m, needed[a], n_hits, n_used, first_score);
+                fill_cells(acc, s, k, a, m, n_hits, n_used, first_score);
             }
         }
     }
-    store_cells(acc->result, s, k);
+    store_cells(acc, s, k);
     return EDT_OK;
 }
 
@@ -259,10 +285,13 @@ static edt_status accumulate_range(void *ctx, int i_worker, int64_t begin, int64
 {
     const accumulator *acc = ctx;
     scratch *s = &acc->scratch[i_worker];
-    if (s->out_precision == NULL) {
-        s->out_precision = edt_mem_alloc(EDT_MEM_EVAL, N_ROWS * sizeof *s->out_precision);
-        s->out_scores = edt_mem_alloc(EDT_MEM_EVAL, N_ROWS * sizeof *s->out_scores);
-        if (s->out_precision == NULL || s->out_scores == NULL) {
+    if (s->needed == NULL) {
+        const size_t n = (size_t)(acc->n_rows * acc->n_cells);
+        s->out_precision = edt_mem_alloc(EDT_MEM_EVAL, n * sizeof *s->out_precision);
+        s->out_scores = edt_mem_alloc(EDT_MEM_EVAL, n * sizeof *s->out_scores);
+        s->needed = edt_mem_alloc(EDT_MEM_EVAL, EDT_COCO_PASS_AREAS * (size_t)acc->n_recalls *
+                                                    sizeof *s->needed);
+        if (s->out_precision == NULL || s->out_scores == NULL || s->needed == NULL) {
             EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for precision and recall");
         }
     }
@@ -302,12 +331,19 @@ static edt_status order_by_category(accumulator *acc, edt_error *err)
 
 static edt_status create_arrays(edt_coco_result *result, edt_error *err)
 {
+    const edt_coco_params *params = &result->params;
+    const double n_most = (double)params->n_iou_thresholds *
+                          (double)params->n_recall_thresholds * (double)params->n_areas *
+                          result->n_max_dets * (double)result->n_k;
     const size_t n_recall =
-        (size_t)result->n_k * EDT_COCO_N_THRESHOLDS * EDT_COCO_N_AREAS * EDT_COCO_N_MAX_DETS;
-    const size_t n = n_recall * EDT_COCO_N_RECALLS;
-    result->precision = edt_mem_alloc(EDT_MEM_EVAL, n * sizeof *result->precision);
-    result->scores = edt_mem_alloc(EDT_MEM_EVAL, n * sizeof *result->scores);
-    result->recall = edt_mem_alloc(EDT_MEM_EVAL, n_recall * sizeof *result->recall);
+        (size_t)(params->n_iou_thresholds * result->n_k * params->n_areas * result->n_max_dets);
+    const size_t n = n_recall * (size_t)params->n_recall_thresholds;
+    const bool fits = n_most < 1e12;
+    result->precision =
+        fits ? edt_mem_alloc(EDT_MEM_EVAL, n * sizeof *result->precision) : NULL;
+    result->scores = fits ? edt_mem_alloc(EDT_MEM_EVAL, n * sizeof *result->scores) : NULL;
+    result->recall =
+        fits ? edt_mem_alloc(EDT_MEM_EVAL, n_recall * sizeof *result->recall) : NULL;
     if (result->precision == NULL || result->scores == NULL || result->recall == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the curves of %lld categories",
                  (long long)result->n_k);
@@ -322,13 +358,21 @@ edt_status edt_coco_accumulate(const edt_coco_work *work, edt_coco_result *resul
                                edt_error *err)
 {
     edt_status status = EDT_OK;
-    accumulator acc = {.work = work, .result = result};
+    const edt_coco_pass *pass = &work->pass;
+    accumulator acc = {.work = work,
+                       .result = result,
+                       .pass = pass,
+                       .n_recalls = result->params.n_recall_thresholds,
+                       .n_rows = pass->n_thresholds * result->params.n_recall_thresholds,
+                       .n_cells = pass->n_areas * result->n_max_dets};
     acc.scratch = edt_mem_calloc(EDT_MEM_EVAL, (size_t)work->n_threads, sizeof *acc.scratch);
     if (acc.scratch == NULL) {
         status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for precision and recall");
         goto fail;
     }
-    EDT_TRY_GOTO(create_arrays(result, err));
+    if (result->precision == NULL) {
+        EDT_TRY_GOTO(create_arrays(result, err));
+    }
     EDT_TRY_GOTO(order_by_category(&acc, err));
     EDT_TRY_GOTO(
         edt_coco_run_ranges(result->n_k, 1, work->n_threads, accumulate_range, &acc, err));
@@ -342,6 +386,7 @@ fail:
         edt_mem_free(s->scores);
         edt_mem_free(s->out_precision);
         edt_mem_free(s->out_scores);
+        edt_mem_free(s->needed);
     }
     edt_mem_free(acc.scratch);
     edt_mem_free(acc.order);

@@ -5,7 +5,6 @@
 
 #include "core/file.h"
 #include "core/strbuf.h"
-#include "eval/coco_items.h"
 #include "eval/coco_priv.h"
 
 enum { WRITE_BYTES = 1 << 16 };
@@ -20,21 +19,23 @@ edt_status edt_coco_dt_create(edt_error *err, edt_coco_dt **out_dt)
     return EDT_OK;
 }
 
-static void drop_blocks(void *sink)
+void edt_coco_dt_clear(edt_coco_dt *dt)
 {
-    edt_coco_dt *dt = sink;
     while (dt->first != NULL) {
         edt_coco_dt_block *next = dt->first->next;
+        edt_mem_free(dt->first->masks);
         edt_mem_free(dt->first);
         dt->first = next;
     }
+    edt_coco_mask_pool_deinit(&dt->mask_pool);
+    edt_arena_deinit(&dt->scratch);
     *dt = (edt_coco_dt){0};
 }
 
 void edt_coco_dt_destroy(edt_coco_dt *dt)
 {
     if (dt != NULL) {
-        drop_blocks(dt);
+        edt_coco_dt_clear(dt);
         edt_mem_free(dt);
     }
 }
@@ -44,25 +45,64 @@ int64_t edt_coco_dt_count(const edt_coco_dt *dt)
     return dt->n;
 }
 
-// A place at the end of the list, in a block of this kind; NULL when out of memory.
-static edt_coco_detection *append(edt_coco_dt *dt, bool is_f32)
+void edt_coco_dt_join(edt_coco_dt *dt, edt_coco_dt *from)
+{
+    edt_coco_mask_pool_join(&dt->mask_pool, &from->mask_pool);
+    if (from->first != NULL) {
+        if (dt->last != NULL) {
+            dt->last->next = from->first;
+        } else {
+            dt->first = from->first;
+        }
+        dt->last = from->last;
+        dt->n += from->n;
+        dt->n_blocks += from->n_blocks;
+        from->first = NULL;
+    }
+    edt_coco_dt_clear(from);
+}
+
+static edt_coco_dt_block *add_block(edt_coco_dt *dt, edt_coco_area_kind kind, bool has_masks)
+{
+    edt_coco_dt_block *block = edt_mem_alloc(EDT_MEM_EVAL, sizeof *block);
+    if (block == NULL) {
+        return NULL;
+    }
+    block->next = NULL;
+    block->n = 0;
+    block->area_kind = kind;
+    block->masks = NULL;
+    if (has_masks) {
+        block->masks =
+            edt_mem_alloc(EDT_MEM_EVAL, EDT_COCO_BLOCK_ITEMS * sizeof(*block->masks));
+        if (block->masks == NULL) {
+            edt_mem_free(block);
+            return NULL;
+        }
+    }
+    if (dt->last != NULL) {
+        dt->last->next = block;
+    } else {
+        dt->first = block;
+    }
+    dt->last = block;
+    ++dt->n_blocks;
+    return block;
+}
+
+edt_coco_detection *edt_coco_dt_append(edt_coco_dt *dt, edt_coco_area_kind kind,
+                                       const edt_coco_mask *mask)
 {
     edt_coco_dt_block *block = dt->last;
-    if (block == NULL || block->n == EDT_COCO_BLOCK_ITEMS || block->is_f32 != is_f32) {
-        block = edt_mem_alloc(EDT_MEM_EVAL, sizeof *block);
+    if (block == NULL || block->n == EDT_COCO_BLOCK_ITEMS || block->area_kind != kind ||
+        (block->masks != NULL) != (mask != NULL)) {
+        block = add_block(dt, kind, mask != NULL);
         if (block == NULL) {
             return NULL;
         }
-        block->next = NULL;
-        block->n = 0;
-        block->is_f32 = is_f32;
-        if (dt->last != NULL) {
-            dt->last->next = block;
-        } else {
-            dt->first = block;
-        }
-        dt->last = block;
-        ++dt->n_blocks;
+    }
+    if (mask != NULL) {
+        block->masks[block->n] = mask;
     }
     ++dt->n;
     return &block->items[block->n++];
@@ -71,7 +111,7 @@ static edt_coco_detection *append(edt_coco_dt *dt, bool is_f32)
 edt_status edt_coco_dt_add_f32(edt_coco_dt *dt, int64_t image_id, int64_t category_id,
                                const float bbox_xywh[4], float score, edt_error *err)
 {
-    edt_coco_detection *added = append(dt, true);
+    edt_coco_detection *added = edt_coco_dt_append(dt, EDT_COCO_AREA_F32, NULL);
     if (added == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %lld detections", (long long)dt->n + 1);
     }
@@ -83,171 +123,23 @@ edt_status edt_coco_dt_add_f32(edt_coco_dt *dt, int64_t image_id, int64_t catego
     return EDT_OK;
 }
 
-typedef struct reader {
-    const edt_coco_gt *gt;
-    edt_coco_dt *dt;
-} reader;
-
-enum { HAS_IMAGE = 1, HAS_CATEGORY = 2, HAS_BBOX = 4, HAS_SCORE = 8, HAS_MASK = 16 };
-
-static edt_status read_key(const reader *r, edt_json_pull *pull, edt_text key,
-                           edt_coco_detection *det, unsigned *has, edt_error *err)
+edt_status edt_coco_dt_add(edt_coco_dt *dt, const edt_coco_detection *detection,
+                           const edt_rle *mask, edt_error *err)
 {
-    if (edt_text_is(key, "image_id")) {
-        *has |= HAS_IMAGE;
-        EDT_TRY(edt_json_pull_expect_i64(pull, err, &det->image_id));
-        if (edt_coco_id_map_find(&r->gt->images, det->image_id) < 0) {
-            return edt_json_pull_fail(pull, EDT_ERR_MISMATCH, err,
-                                      "image %lld is not in the ground truth; do both files "
-                                      "belong to the same data set?",
-                                      (long long)det->image_id);
+    const edt_coco_mask *kept = NULL;
+    if (mask != NULL) {
+        if (dt->scratch.block_bytes == 0) {
+            edt_arena_init(&dt->scratch, EDT_MEM_EVAL, 0);
         }
-        return EDT_OK;
+        EDT_TRY(edt_coco_mask_add(&dt->mask_pool, &dt->scratch, mask, err, &kept));
     }
-    if (edt_text_is(key, "category_id")) {
-        *has |= HAS_CATEGORY;
-        return edt_json_pull_expect_i64(pull, err, &det->category_id);
-    }
-    if (edt_text_is(key, "bbox")) {
-        *has |= HAS_BBOX;
-        return edt_coco_read_bbox(pull, err, det->bbox);
-    }
-    if (edt_text_is(key, "score")) {
-        *has |= HAS_SCORE;
-        return edt_json_pull_expect_f64(pull, err, &det->score);
-    }
-    *has |= edt_text_is(key, "segmentation") ? HAS_MASK : 0;
-    return edt_json_pull_skip_value(pull, err, NULL);
-}
-
-static edt_status read_detection(void *ctx, void *sink, edt_json_pull *pull, edt_error *err)
-{
-    static const char *const names[] = {"image_id", "category_id", "bbox", "score"};
-    const reader *r = ctx;
-    edt_coco_detection det;
-    unsigned has = 0;
-    EDT_TRY(edt_json_pull_expect(pull, EDT_JSON_OBJECT_BEGIN, err));
-    for (;;) {
-        edt_text key;
-        bool more;
-        EDT_TRY(edt_json_pull_next_key(pull, err, &key, &more));
-        if (!more) {
-            break;
-        }
-        EDT_TRY(read_key(r, pull, key, &det, &has, err));
-    }
-    for (int i = 0; i < 4; ++i) {
-        if ((has & 1u << i) == 0) {
-            return edt_json_pull_fail(
-                pull, EDT_ERR_FORMAT, err, "no \"%s\" in this detection%s", names[i],
-                (1u << i == HAS_BBOX && (has & HAS_MASK) != 0)
-                    ? "; it has a mask, and box evaluation needs a bbox in every detection"
-                    : "");
-        }
-    }
-    edt_coco_detection *added = append(sink, false);
+    edt_coco_detection *added =
+        edt_coco_dt_append(dt, kept != NULL ? EDT_COCO_AREA_MASK : EDT_COCO_AREA_F64, kept);
     if (added == NULL) {
-        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for detections");
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %lld detections", (long long)dt->n + 1);
     }
-    *added = det;
+    *added = *detection;
     return EDT_OK;
-}
-
-static edt_status take_blocks(void *ctx, void *sink, edt_error *err)
-{
-    (void)err;
-    edt_coco_dt *dt = ((reader *)ctx)->dt, *more = sink;
-    if (more->first == NULL) {
-        return EDT_OK;
-    }
-    if (dt->last != NULL) {
-        dt->last->next = more->first;
-    } else {
-        dt->first = more->first;
-    }
-    dt->last = more->last;
-    dt->n += more->n;
-    dt->n_blocks += more->n_blocks;
-    *more = (edt_coco_dt){0};
-    return EDT_OK;
-}
-
-static edt_status read_list(reader *r, edt_json_pull *pull, edt_span text, bool is_mapped,
-                            edt_error *err)
-{
-    const edt_coco_items_spec items = {.n_threads = r->gt->n_threads,
-                                       .allow_nan = true,
-                                       .is_mapped = is_mapped,
-                                       .sink_bytes = sizeof(edt_coco_dt),
-                                       .ctx = r,
-                                       .read = read_detection,
-                                       .take = take_blocks,
-                                       .drop = drop_blocks};
-    drop_blocks(r->dt);
-    return edt_coco_items_read(pull, text, &items, err);
-}
-
-static edt_status read_top(reader *r, edt_json_pull *pull, edt_span text, bool is_mapped,
-                           edt_error *err)
-{
-    edt_json_event event;
-    EDT_TRY(edt_json_pull_next(pull, err, &event));
-    if (event == EDT_JSON_ARRAY_BEGIN) {
-        EDT_TRY(read_list(r, pull, text, is_mapped, err));
-    } else if (event == EDT_JSON_OBJECT_BEGIN) {
-        bool found = false;
-        for (;;) {
-            edt_text key;
-            bool more;
-            EDT_TRY(edt_json_pull_next_key(pull, err, &key, &more));
-            if (!more) {
-                break;
-            }
-            if (edt_text_is(key, "annotations")) {
-                found = true;
-                EDT_TRY(edt_json_pull_expect(pull, EDT_JSON_ARRAY_BEGIN, err));
-                EDT_TRY(read_list(r, pull, text, is_mapped, err));
-            } else {
-                EDT_TRY(edt_json_pull_skip_value(pull, err, NULL));
-            }
-        }
-        if (!found) {
-            EDT_FAIL(err, EDT_ERR_FORMAT, "no \"annotations\" list in this object");
-        }
-    } else {
-        return edt_json_pull_fail(pull, EDT_ERR_FORMAT, err,
-                                  "expected a list of detections or an object with "
-                                  "\"annotations\", found %s",
-                                  edt_json_event_name(event));
-    }
-    return edt_json_pull_expect(pull, EDT_JSON_END, err);
-}
-
-edt_status edt_coco_dt_parse(const char *source, edt_span text, bool is_mapped,
-                             const edt_coco_gt *gt, edt_error *err, edt_coco_dt **out_dt)
-{
-    reader r = {.gt = gt};
-    EDT_TRY(edt_coco_dt_create(err, &r.dt));
-    edt_json_pull pull;
-    edt_json_pull_init(&pull, text, (edt_json_pull_options){.allow_nan = true});
-    const edt_status status = read_top(&r, &pull, text, is_mapped, err);
-    edt_json_pull_deinit(&pull);
-    if (status != EDT_OK) {
-        edt_coco_dt_destroy(r.dt);
-        return edt_error_add_context(err, status, "%s", source);
-    }
-    *out_dt = r.dt;
-    return EDT_OK;
-}
-
-edt_status edt_coco_dt_open(const char *path, const edt_coco_gt *gt, edt_error *err,
-                            edt_coco_dt **out_dt)
-{
-    edt_mapped_file file = {0};
-    EDT_TRY_CTX(edt_mapped_file_open(path, err, &file), err, "detections");
-    const edt_status status = edt_coco_dt_parse(path, file.span, true, gt, err, out_dt);
-    edt_mapped_file_close(&file);
-    return status;
 }
 
 // As Python's json writes floats, whole numbers and what is not finite included.
@@ -261,16 +153,28 @@ static void put_f64(edt_strbuf *out, double x)
     edt_strbuf_append(out, text, edt_format_f64(x, text));
 }
 
-static void put_detection(edt_strbuf *out, const edt_coco_detection *det)
+static void put_detection(edt_strbuf *out, const edt_coco_dt_block *block, int64_t i)
 {
+    const edt_coco_detection *det = &block->items[i];
     edt_strbuf_printf(out, "{\"image_id\": %lld, \"category_id\": %lld, \"bbox\": [",
                       (long long)det->image_id, (long long)det->category_id);
-    for (int i = 0; i < 4; ++i) {
-        edt_strbuf_puts(out, i > 0 ? ", " : "");
-        put_f64(out, det->bbox[i]);
+    for (int k = 0; k < 4; ++k) {
+        edt_strbuf_puts(out, k > 0 ? ", " : "");
+        put_f64(out, det->bbox[k]);
     }
     edt_strbuf_puts(out, "], \"score\": ");
     put_f64(out, det->score);
+    if (block->masks != NULL) {
+        const edt_coco_mask *mask = block->masks[i];
+        edt_strbuf_printf(out, ", \"segmentation\": {\"size\": [%u, %u], \"counts\": \"",
+                          mask->h, mask->w);
+        for (uint32_t k = 0; k < mask->n_bytes; ++k) {
+            // The only byte of the text that JSON escapes.
+            edt_strbuf_append(out, "\\", mask->text[k] == '\\');
+            edt_strbuf_append(out, &mask->text[k], 1);
+        }
+        edt_strbuf_puts(out, "\"}");
+    }
     edt_strbuf_puts(out, "}");
 }
 
@@ -296,7 +200,7 @@ edt_status edt_coco_dt_write_json(const edt_coco_dt *dt, const char *path, edt_e
         for (int64_t i = 0; i < block->n; ++i) {
             edt_strbuf_puts(&out, is_first ? "" : ", ");
             is_first = false;
-            put_detection(&out, &block->items[i]);
+            put_detection(&out, block, i);
             if (out.n_bytes > WRITE_BYTES) {
                 EDT_TRY_GOTO(flush(&out, file, err));
             }

@@ -6,29 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { INSERTION_ITEMS = 24, ALL_THRESHOLDS = 0x3FF };
-
-// Both ends belong to the range, so an object of area 1024 is small and medium.
-const double edt_coco_usual_area[EDT_COCO_N_AREAS][2] = {
-    {0, 1e10}, {0, 1024}, {1024, 9216}, {9216, 1e10}};
-
-// linspace(0.5, 0.95, 10): its step is a rounded double and its last value is set.
-#define STEP ((0.95 - 0.5) / 9)
-static const double thresholds[EDT_COCO_N_THRESHOLDS] = {0.5,
-                                                         0.5 + 1 * STEP,
-                                                         0.5 + 2 * STEP,
-                                                         0.5 + 3 * STEP,
-                                                         0.5 + 4 * STEP,
-                                                         0.5 + 5 * STEP,
-                                                         0.5 + 6 * STEP,
-                                                         0.5 + 7 * STEP,
-                                                         0.5 + 8 * STEP,
-                                                         0.95};
-
-double edt_coco_threshold(int i)
-{
-    return thresholds[i];
-}
+enum { INSERTION_ITEMS = 24 };
 
 // True when `a` comes strictly before `b` in falling order; NaN is last, as NumPy sorts.
 static inline bool is_before(double a, double b)
@@ -74,9 +52,8 @@ static inline double larger(double a, double b)
     return a > b || isnan(b) ? a : b;
 }
 
-// Fills `iou`; returns whether it holds a NaN.
-static bool overlaps(const double *d, const double (*boxes)[4], const uint8_t *is_crowd,
-                     int64_t n_gt, double *iou)
+bool edt_coco_box_overlaps(const double d[4], const double (*boxes)[4], const uint8_t *is_crowd,
+                           int64_t n_gt, double *iou)
 {
     const double area = d[2] * d[3], right = d[2] + d[0], bottom = d[3] + d[1];
     bool has_nan = false;
@@ -92,19 +69,57 @@ static bool overlaps(const double *d, const double (*boxes)[4], const uint8_t *i
             continue;
         }
         const double common = w * h;
-        iou[i] = common / (is_crowd[i] ? area : area + g[2] * g[3] - common);
+        iou[i] =
+            common / (is_crowd != NULL && is_crowd[i] ? area : area + g[2] * g[3] - common);
         has_nan |= isnan(iou[i]);
     }
     return has_nan;
+}
+
+static edt_status unpacked(edt_coco_group *s, int64_t i, const edt_coco_mask *mask,
+                           edt_error *err)
+{
+    return s->runs[i].at != NULL ? EDT_OK
+                                 : edt_coco_mask_unpack(mask, &s->arena, err, &s->runs[i]);
+}
+
+// Fills `iou`. Pairs whose boxes and areas rule out the lowest threshold are given 0 instead of
+// their overlap: the quotient rises with the number of common pixels, rounded or not.
+static edt_status mask_overlaps(edt_coco_group *s, const edt_coco_mask *dt,
+                                const edt_coco_mask *const *masks, const uint8_t *is_crowd,
+                                int64_t n_gt, double lowest, edt_error *err)
+{
+    edt_coco_runs runs = {0};
+    for (int64_t i = 0; i < n_gt; ++i) {
+        uint32_t most;
+        s->iou[i] = 0;
+        if (!edt_coco_mask_may_meet(dt, masks[i], &most)) {
+            continue;
+        }
+        if (dt->h != masks[i]->h || dt->w != masks[i]->w) {
+            s->iou[i] = -1; // as pycocotools says of masks of different pictures
+            continue;
+        }
+        if (edt_coco_mask_ratio(most, dt, masks[i], is_crowd[i]) < lowest) {
+            continue;
+        }
+        if (runs.at == NULL) {
+            EDT_TRY(edt_coco_mask_unpack(dt, &s->arena, err, &runs));
+        }
+        EDT_TRY(unpacked(s, i, masks[i], err));
+        s->iou[i] = edt_coco_mask_ratio(edt_coco_runs_common(&runs, &s->runs[i]), dt, masks[i],
+                                        is_crowd[i]);
+    }
+    return EDT_OK;
 }
 
 // The best object for one detection at one threshold, or -1. The reference goes through the
 // objects that count first and stops at the first ignored one if it has a match by then.
 static int64_t find_best(const edt_coco_group *s, const edt_coco_candidate *begin,
                          const edt_coco_candidate *end, const uint8_t *is_crowd, int i_area,
-                         int i_threshold)
+                         int i_threshold, double threshold)
 {
-    double best = thresholds[i_threshold];
+    double best = threshold;
     int64_t match = -1;
     for (unsigned ignored = 0; ignored < 2 && match < 0; ++ignored) {
         for (const edt_coco_candidate *c = begin; c < end; ++c) {
@@ -122,24 +137,28 @@ static int64_t find_best(const edt_coco_group *s, const edt_coco_candidate *begi
 }
 
 // One area range of a group: adds its row to `tp` and `fp` of the detections with candidates.
-static void match_area(edt_coco_group *s, int i_area, const edt_coco_scored *items,
-                       const uint8_t *is_crowd, int64_t n_gt, edt_coco_match *out, int64_t n_dt)
+static void match_area(edt_coco_group *s, const edt_coco_pass *pass, int i_area,
+                       const edt_coco_scored *items, const uint8_t *is_crowd, int64_t n_gt,
+                       edt_coco_match_row *out, int64_t n_dt)
 {
     memset(s->taken, 0, (size_t)n_gt * sizeof *s->taken);
     int64_t begin = 0;
     for (int64_t i = 0; i < n_dt; ++i) {
         const int64_t end = s->candidate_end[i];
         if (begin < end) {
-            const bool outside = edt_coco_is_outside(items[i].area, i_area);
+            const bool outside = edt_coco_is_outside(pass, items[i].area, i_area);
             unsigned tp = 0, fp = 0;
-            for (int t = 0; t < EDT_COCO_N_THRESHOLDS; ++t) {
+            for (int t = 0; t < pass->n_thresholds; ++t) {
                 const int64_t match = find_best(s, s->candidates + begin, s->candidates + end,
-                                                is_crowd, i_area, t);
+                                                is_crowd, i_area, t, pass->thresholds[t]);
                 if (match >= 0) {
                     s->taken[match] = (uint16_t)(s->taken[match] | 1u << t);
                     tp |= ((unsigned)s->ignored[match] >> i_area & 1u) != 0 ? 0u : 1u << t;
                 } else {
                     fp |= outside ? 0u : 1u << t;
+                }
+                if (s->matched != NULL) {
+                    s->matched[(i_area * pass->n_thresholds + t) * n_dt + i] = (int32_t)match;
                 }
             }
             out[i].tp |= (uint64_t)tp << (16 * i_area);
@@ -166,11 +185,13 @@ static edt_status reserve(edt_coco_group *s, int64_t n_dt, int64_t n_gt, edt_err
         edt_mem_free(s->iou);
         edt_mem_free(s->taken);
         edt_mem_free(s->ignored);
+        edt_mem_free(s->runs);
         s->capacity_gt = 0;
         s->iou = edt_mem_alloc(EDT_MEM_EVAL, 2 * (size_t)n_gt * sizeof *s->iou);
         s->taken = edt_mem_alloc(EDT_MEM_EVAL, 2 * (size_t)n_gt * sizeof *s->taken);
         s->ignored = edt_mem_alloc(EDT_MEM_EVAL, 2 * (size_t)n_gt * sizeof *s->ignored);
-        if (s->iou == NULL || s->taken == NULL || s->ignored == NULL) {
+        s->runs = edt_mem_alloc(EDT_MEM_EVAL, 2 * (size_t)n_gt * sizeof *s->runs);
+        if (s->iou == NULL || s->taken == NULL || s->ignored == NULL || s->runs == NULL) {
             EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for matching %lld boxes", (long long)n_gt);
         }
         s->capacity_gt = 2 * n_gt;
@@ -194,22 +215,53 @@ static edt_status reserve_candidates(edt_coco_group *s, int64_t n, edt_error *er
     return EDT_OK;
 }
 
-edt_status edt_coco_group_match(edt_coco_group *group, const edt_coco_scored *items,
-                                int64_t n_dt, const edt_coco_gt *gt, int64_t gt_begin,
-                                int64_t gt_end, edt_coco_match *out, edt_error *err)
+// The overlaps of one detection; returns in *out_has_nan whether there is a NaN among them.
+static edt_status find_overlaps(edt_coco_group *s, const edt_coco_work *work,
+                                const edt_coco_scored *item, int64_t gt_begin, int64_t n_gt,
+                                bool *out_has_nan, edt_error *err)
+{
+    const edt_coco_gt *gt = work->gt;
+    const uint8_t *is_crowd = gt->is_crowd + gt_begin;
+    *out_has_nan = false;
+    if (work->params->iou_type == EDT_COCO_BBOX) {
+        *out_has_nan = edt_coco_box_overlaps(
+            item->bbox, (const double(*)[4])gt->bbox + gt_begin, is_crowd, n_gt, s->iou);
+    } else {
+        EDT_TRY(mask_overlaps(s, item->mask, gt->masks + gt_begin, is_crowd, n_gt,
+                              work->pass.lowest, err));
+    }
+    return EDT_OK;
+}
+
+// Without categories a group holds all objects of its image.
+static bool is_excluded(const edt_coco_work *work, int64_t i_object)
+{
+    return work->excludes && work->k_of[work->gt->category[i_object]] < 0;
+}
+
+edt_status edt_coco_group_match(edt_coco_group *group, const edt_coco_work *work,
+                                const edt_coco_scored *items, int64_t n_dt, int64_t gt_begin,
+                                int64_t gt_end, edt_coco_match_row *out, edt_error *err)
 {
     edt_coco_group *s = group;
+    const edt_coco_gt *gt = work->gt;
+    const edt_coco_pass *pass = &work->pass;
+    const uint64_t all_thresholds = (UINT64_C(1) << pass->n_thresholds) - 1;
     const int64_t n_gt = gt_end - gt_begin;
     const uint8_t *is_crowd = gt->is_crowd + gt_begin;
-    const double(*boxes)[4] = (const double(*)[4])gt->bbox + gt_begin;
     EDT_TRY(reserve(s, n_dt, n_gt, err));
     for (int64_t i = 0; i < n_gt; ++i) {
         unsigned ignored = 0;
-        for (int a = 0; a < EDT_COCO_N_AREAS; ++a) {
-            ignored |=
-                is_crowd[i] || edt_coco_is_outside(gt->area[gt_begin + i], a) ? 1u << a : 0u;
+        for (int a = 0; a < pass->n_areas; ++a) {
+            ignored |= is_crowd[i] || edt_coco_is_outside(pass, gt->area[gt_begin + i], a)
+                           ? 1u << a
+                           : 0u;
         }
         s->ignored[i] = (uint8_t)ignored;
+    }
+    if (work->params->iou_type == EDT_COCO_SEGM) {
+        edt_arena_reset(&s->arena);
+        memset(s->runs, 0, (size_t)n_gt * sizeof *s->runs);
     }
     int64_t n_candidates = 0;
     for (int64_t i = 0; i < n_dt; ++i) {
@@ -217,27 +269,32 @@ edt_status edt_coco_group_match(edt_coco_group *group, const edt_coco_scored *it
         out[i].rank = (uint32_t)i;
         out[i].tp = 0;
         out[i].fp = 0;
-        const bool has_nan = overlaps(items[i].bbox, boxes, is_crowd, n_gt, s->iou);
+        bool has_nan;
+        EDT_TRY(find_overlaps(s, work, &items[i], gt_begin, n_gt, &has_nan, err));
         const int64_t begin = n_candidates;
         EDT_TRY(reserve_candidates(s, n_candidates + n_gt, err));
         for (int64_t g = 0; g < n_gt; ++g) {
             // A NaN that is taken for a match lets every later overlap replace it.
-            if (has_nan || s->iou[g] >= thresholds[0]) {
+            if ((has_nan || s->iou[g] >= pass->lowest) && !is_excluded(work, gt_begin + g)) {
                 s->candidates[n_candidates++] = (edt_coco_candidate){s->iou[g], (uint32_t)g};
             }
         }
         s->candidate_end[i] = n_candidates;
         if (begin == n_candidates) {
             out[i].fp = EDT_COCO_PLAIN;
-            for (int a = 0; a < EDT_COCO_N_AREAS; ++a) {
-                if (!edt_coco_is_outside(items[i].area, a)) {
-                    out[i].fp |= (uint64_t)ALL_THRESHOLDS << (16 * a);
+            for (int a = 0; a < pass->n_areas; ++a) {
+                if (!edt_coco_is_outside(pass, items[i].area, a)) {
+                    out[i].fp |= all_thresholds << (16 * a);
                 }
             }
         }
     }
-    for (int a = 0; a < EDT_COCO_N_AREAS && n_candidates > 0; ++a) {
-        match_area(s, a, items, is_crowd, n_gt, out, n_dt);
+    if (s->matched != NULL) {
+        memset(s->matched, 0xFF,
+               (size_t)(pass->n_areas * pass->n_thresholds * n_dt) * sizeof *s->matched);
+    }
+    for (int a = 0; a < pass->n_areas && n_candidates > 0; ++a) {
+        match_area(s, pass, a, items, is_crowd, n_gt, out, n_dt);
     }
     return EDT_OK;
 }
@@ -249,5 +306,7 @@ void edt_coco_group_deinit(edt_coco_group *group)
     edt_mem_free(group->ignored);
     edt_mem_free(group->candidates);
     edt_mem_free(group->candidate_end);
+    edt_mem_free(group->runs);
+    edt_arena_deinit(&group->arena);
     *group = (edt_coco_group){0};
 }

@@ -8,6 +8,8 @@
 typedef struct edt_coco_scored {
     double score, area;
     const double *bbox; // x, y, w, h, the detection's
+    const edt_coco_mask *mask;
+    uint32_t slot; // of the detection, see coco_match.c
     int32_t category;
 } edt_coco_scored;
 
@@ -24,6 +26,11 @@ typedef struct edt_coco_group {
     uint8_t *ignored;               // per object: bit a says that area range a leaves it out
     edt_coco_candidate *candidates; // of all detections
     int64_t *candidate_end;         // per detection
+    edt_arena arena;                // of the runs
+    edt_coco_runs *runs;            // per object, `at` NULL: not yet unpacked
+    // Where matches are wanted one by one, else NULL: per area range, threshold and detection
+    // the object, -1 none; [n_areas][n_thresholds][n_dt].
+    int32_t *matched;
 } edt_coco_group;
 
 void edt_coco_group_deinit(edt_coco_group *group);
@@ -31,15 +38,15 @@ void edt_coco_group_deinit(edt_coco_group *group);
 // Stable, highest score first, NaN last as NumPy sorts. `room` holds n items.
 void edt_coco_sort_by_score(edt_coco_scored *items, int64_t n, edt_coco_scored *room);
 
-// items[0..n_dt), best first, with the objects [gt_begin, gt_end) of the ground truth; writes
-// all but the category of out[0..n_dt).
-edt_status edt_coco_group_match(edt_coco_group *group, const edt_coco_scored *items,
-                                int64_t n_dt, const edt_coco_gt *gt, int64_t gt_begin,
-                                int64_t gt_end, edt_coco_match *out, edt_error *err);
+// Overlaps of one box with n_gt others (pycocotools' bbIou) into `iou`; returns whether one is
+// NaN.
+bool edt_coco_box_overlaps(const double d[4], const double (*boxes)[4], const uint8_t *is_crowd,
+                           int64_t n_gt, double *iou);
 
-static inline bool edt_coco_is_outside(double area, int i_area)
-{
-    return area < edt_coco_usual_area[i_area][0] || area > edt_coco_usual_area[i_area][1];
-}
+// items[0..n_dt), best first, with the objects [gt_begin, gt_end) of the ground truth at the
+// work's pass; writes all but the category of out[0..n_dt).
+edt_status edt_coco_group_match(edt_coco_group *group, const edt_coco_work *work,
+                                const edt_coco_scored *items, int64_t n_dt, int64_t gt_begin,
+                                int64_t gt_end, edt_coco_match_row *out, edt_error *err);
 
 #endif

@@ -51,6 +51,11 @@ static int64_t sort_unique(int64_t *ids, int64_t n)
     return n_kept;
 }
 
+static uint32_t clamp_size(int64_t size)
+{
+    return size < 0 ? 0 : size > INT32_MAX ? INT32_MAX : (uint32_t)size;
+}
+
 static edt_status build_images(edt_coco_gt *gt, const edt_coco_gt_lists *lists, defects *d,
                                edt_error *err)
 {
@@ -78,13 +83,19 @@ static edt_status build_images(edt_coco_gt *gt, const edt_coco_gt_lists *lists, 
     EDT_TRY(status);
     gt->n_images = sort_unique(gt->image_ids, n);
     EDT_TRY(edt_coco_id_map_init(&gt->images, gt->image_ids, gt->n_images, err));
-    gt->file_names =
-        edt_mem_calloc(EDT_MEM_EVAL, (size_t)gt->n_images, sizeof *gt->file_names);
+    gt->file_names = edt_mem_calloc(EDT_MEM_EVAL, (size_t)gt->n_images, sizeof *gt->file_names);
     if (gt->file_names == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %lld images", (long long)n);
+    }
+    gt->image_size = edt_mem_calloc(EDT_MEM_EVAL, (size_t)gt->n_images, sizeof *gt->image_size);
+    if (gt->image_size == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %lld images", (long long)n);
     }
     for (int64_t i = 0; i < n; ++i) {
         const edt_coco_gt_image *image = &lists->images[i];
+        uint32_t *size = gt->image_size[edt_coco_id_map_find(&gt->images, image->id)];
+        size[0] = clamp_size(image->height);
+        size[1] = clamp_size(image->width);
         if (image->file_name == NULL) {
             continue;
         }
@@ -207,21 +218,27 @@ static edt_status find_rows(const edt_coco_gt *gt, const edt_coco_gt_lists *list
 }
 
 // Two counting sorts: by category, then by image; both stable.
-static edt_status group(edt_coco_gt *gt, const edt_coco_object *objects, const int64_t *rows,
+static edt_status group(edt_coco_gt *gt, const edt_coco_gt_lists *lists, const int64_t *rows,
                         int64_t n, edt_error *err)
 {
+    const edt_coco_object *objects = lists->objects;
     edt_status status = EDT_OK;
     const int64_t n_most = gt->n_images > gt->n_categories ? gt->n_images : gt->n_categories;
     uint32_t *by_category = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n * sizeof *by_category);
     uint32_t *next = edt_mem_calloc(EDT_MEM_EVAL, (size_t)n_most + 1, sizeof *next);
     gt->image_begin =
         edt_mem_calloc(EDT_MEM_EVAL, (size_t)gt->n_images + 1, sizeof *gt->image_begin);
+    gt->object_id = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n * sizeof *gt->object_id);
     gt->category = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n * sizeof *gt->category);
     gt->bbox = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n * sizeof *gt->bbox);
     gt->area = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n * sizeof *gt->area);
     gt->is_crowd = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n);
+    if (lists->masks != NULL) {
+        gt->masks = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n * sizeof(*gt->masks));
+    }
     if (by_category == NULL || next == NULL || gt->image_begin == NULL ||
-        gt->category == NULL || gt->bbox == NULL || gt->area == NULL || gt->is_crowd == NULL) {
+        gt->object_id == NULL || gt->category == NULL || gt->bbox == NULL || gt->area == NULL ||
+        gt->is_crowd == NULL || (lists->masks != NULL && gt->masks == NULL)) {
         status =
             edt_error_set(err, EDT_ERR_NOMEM, "no memory for %lld annotations", (long long)n);
         goto fail;
@@ -243,12 +260,17 @@ static edt_status group(edt_coco_gt *gt, const edt_coco_object *objects, const i
     }
     memcpy(next, gt->image_begin, (size_t)gt->n_images * sizeof *next);
     for (int64_t i = 0; i < n; ++i) {
-        const edt_coco_object *object = &objects[rows[by_category[i]]];
+        const int64_t row = rows[by_category[i]];
+        const edt_coco_object *object = &objects[row];
         const uint32_t at = next[edt_coco_id_map_find(&gt->images, object->image_id)]++;
+        gt->object_id[at] = object->id;
         gt->category[at] = edt_coco_id_map_find(&gt->category_map, object->category_id);
         memcpy(gt->bbox[at], object->bbox, sizeof object->bbox);
         gt->area[at] = object->area;
         gt->is_crowd[at] = object->is_crowd;
+        if (lists->masks != NULL) {
+            gt->masks[at] = lists->masks[row];
+        }
     }
 fail:
     edt_mem_free(by_category);
@@ -277,6 +299,7 @@ edt_status edt_coco_gt_build(const edt_coco_gt_lists *lists, const edt_coco_gt_o
     edt_arena_init(&gt->names, EDT_MEM_EVAL, 4096);
     gt->n_threads = options->n_threads > 0 ? options->n_threads : edt_thread_cpu_count();
     gt->n_objects = lists->n_objects;
+    gt->iou_type = options->iou_type;
     EDT_TRY_GOTO(build_images(gt, lists, &d, err));
     EDT_TRY_GOTO(build_categories(gt, lists, err));
     EDT_TRY_GOTO(find_rows(gt, lists, &d, rows, ids, &n_rows, err));
@@ -292,7 +315,10 @@ edt_status edt_coco_gt_build(const edt_coco_gt_lists *lists, const edt_coco_gt_o
                                d.list.text != NULL ? d.list.text : "", more);
         goto fail;
     }
-    EDT_TRY_GOTO(group(gt, lists->objects, rows, n_rows, err));
+    EDT_TRY_GOTO(group(gt, lists, rows, n_rows, err));
+    if (lists->take_masks != NULL) {
+        edt_coco_mask_pool_join(&gt->mask_pool, lists->take_masks);
+    }
     *out_gt = gt;
     gt = NULL;
 fail:
@@ -303,22 +329,64 @@ fail:
     return status;
 }
 
+// Copies the masks of the objects, if all of those that have a size have one.
+static edt_status copy_masks(const edt_coco_object *objects, int64_t n,
+                             edt_coco_mask_pool *pool, const edt_coco_mask **masks,
+                             edt_error *err)
+{
+    edt_arena scratch;
+    edt_status status = EDT_OK;
+    edt_arena_init(&scratch, EDT_MEM_EVAL, 0);
+    for (int64_t i = 0; i < n && status == EDT_OK; ++i) {
+        status = objects[i].mask != NULL
+                     ? edt_coco_mask_add(pool, &scratch, objects[i].mask, err, &masks[i])
+                     : edt_error_set(err, EDT_ERR_INVALID,
+                                     "annotation %lld has no mask, though others have",
+                                     (long long)objects[i].id);
+    }
+    edt_arena_deinit(&scratch);
+    return status;
+}
+
 edt_status edt_coco_gt_create(const int64_t *image_ids, int64_t n_images,
                               const edt_coco_category *categories, int64_t n_categories,
                               const edt_coco_object *objects, int64_t n_objects, edt_error *err,
                               edt_coco_gt **out_gt)
 {
+    edt_status status = EDT_OK;
+    edt_coco_mask_pool pool = {0};
+    bool has_masks = false;
+    for (int64_t i = 0; i < n_objects; ++i) {
+        has_masks |= objects[i].mask != NULL;
+    }
+    const edt_coco_mask **masks =
+        edt_mem_calloc(EDT_MEM_EVAL, (size_t)n_objects, sizeof(*masks));
     edt_coco_gt_image *images = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n_images * sizeof *images);
-    if (images == NULL) {
-        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %lld images", (long long)n_images);
+    if (masks == NULL || images == NULL) {
+        status =
+            edt_error_set(err, EDT_ERR_NOMEM, "no memory for %lld images", (long long)n_images);
+        goto fail;
     }
     for (int64_t i = 0; i < n_images; ++i) {
         images[i] = (edt_coco_gt_image){.id = image_ids[i], .height = -1, .width = -1};
     }
-    const edt_status status =
-        edt_coco_gt_build(&(edt_coco_gt_lists){"ground truth", images, categories, objects,
-                                               n_images, n_categories, n_objects},
-                          &(edt_coco_gt_options){0}, err, out_gt);
+    if (has_masks) {
+        EDT_TRY_GOTO(copy_masks(objects, n_objects, &pool, masks, err));
+    }
+    const edt_coco_gt_lists lists = {.source = "ground truth",
+                                     .images = images,
+                                     .categories = categories,
+                                     .objects = objects,
+                                     .masks = has_masks ? masks : NULL,
+                                     .take_masks = &pool,
+                                     .n_images = n_images,
+                                     .n_categories = n_categories,
+                                     .n_objects = n_objects};
+    const edt_coco_gt_options options = {.iou_type = has_masks ? EDT_COCO_SEGM : EDT_COCO_BBOX};
+    EDT_TRY_GOTO(edt_coco_gt_build(&lists, &options, err, out_gt));
+fail:
+    edt_coco_mask_pool_deinit(&pool);
+    edt_mem_free(masks);
     edt_mem_free(images);
     return status;
 }
@@ -332,13 +400,17 @@ void edt_coco_gt_destroy(edt_coco_gt *gt)
     edt_coco_id_map_deinit(&gt->category_map);
     edt_mem_free(gt->image_ids);
     edt_mem_free(gt->file_names);
+    edt_mem_free(gt->image_size);
     edt_mem_free(gt->category_ids);
     edt_mem_free(gt->categories);
     edt_mem_free(gt->image_begin);
+    edt_mem_free(gt->object_id);
     edt_mem_free(gt->category);
     edt_mem_free(gt->bbox);
     edt_mem_free(gt->area);
     edt_mem_free(gt->is_crowd);
+    edt_mem_free(gt->masks);
+    edt_coco_mask_pool_deinit(&gt->mask_pool);
     edt_arena_deinit(&gt->names);
     edt_mem_free(gt);
 }
@@ -372,4 +444,34 @@ int64_t edt_coco_gt_image_id(const edt_coco_gt *gt, int64_t i_image)
 const char *edt_coco_gt_file_name(const edt_coco_gt *gt, int64_t i_image)
 {
     return gt->file_names[i_image];
+}
+
+void edt_coco_gt_image_objects(const edt_coco_gt *gt, int64_t i_image, int64_t *out_begin,
+                               int64_t *out_end)
+{
+    *out_begin = gt->image_begin[i_image];
+    *out_end = gt->image_begin[i_image + 1];
+}
+
+void edt_coco_gt_get_object(const edt_coco_gt *gt, int64_t i_object,
+                            edt_coco_object *out_object)
+{
+    // The image whose range holds the object: the last that begins at or before it.
+    int64_t low = 0, high = gt->n_images - 1;
+    while (low < high) {
+        const int64_t middle = low + (high - low + 1) / 2;
+        if (gt->image_begin[middle] <= i_object) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    *out_object = (edt_coco_object){
+        .id = gt->object_id[i_object],
+        .image_id = gt->image_ids[low],
+        .category_id = gt->category_ids[gt->category[i_object]],
+        .area = gt->area[i_object],
+        .is_crowd = gt->is_crowd[i_object] != 0,
+    };
+    memcpy(out_object->bbox, gt->bbox[i_object], sizeof out_object->bbox);
 }

@@ -31,10 +31,21 @@ static void *grow(list *l, size_t item_bytes, int64_t n_more)
 
 typedef struct reader {
     list images, categories, objects;
+    list masks; // by object, with masks only
+    edt_coco_mask_pool mask_pool;
+    int64_t *image_ids; // in the order of the file, for `by_id`
+    edt_coco_id_map by_id;
     edt_arena arena;
-    bool lenient;
+    bool lenient, with_masks;
     bool has_images, has_categories, has_objects;
 } reader;
+
+// Annotations of a piece.
+typedef struct sink {
+    list objects, masks;
+    edt_coco_mask_pool mask_pool;
+    edt_arena scratch;
+} sink;
 
 static edt_status no_memory(edt_error *err)
 {
@@ -191,43 +202,87 @@ static edt_status read_crowd(edt_json_pull *pull, edt_error *err, bool *out_crow
     return EDT_OK;
 }
 
-enum { HAS_ID = 1, HAS_IMAGE = 2, HAS_CATEGORY = 4, HAS_BBOX = 8, HAS_AREA = 16 };
+enum {
+    HAS_ID = 1,
+    HAS_IMAGE = 2,
+    HAS_CATEGORY = 4,
+    HAS_BBOX = 8,
+    HAS_AREA = 16,
+    HAS_MASK = 32
+};
 
-static edt_status read_object_key(edt_json_pull *pull, edt_text key, edt_coco_object *object,
-                                  unsigned *has, edt_error *err)
+typedef struct annotation {
+    edt_coco_object object;
+    edt_span mask; // the text of `segmentation`
+    unsigned has;
+} annotation;
+
+static edt_status read_object_key(edt_json_pull *pull, edt_text key, annotation *a,
+                                  edt_error *err)
 {
+    edt_coco_object *object = &a->object;
     if (edt_text_is(key, "id")) {
-        *has |= HAS_ID;
+        a->has |= HAS_ID;
         return read_id(pull, err, &object->id);
     }
     if (edt_text_is(key, "image_id")) {
-        *has |= HAS_IMAGE;
+        a->has |= HAS_IMAGE;
         return read_id(pull, err, &object->image_id);
     }
     if (edt_text_is(key, "category_id")) {
-        *has |= HAS_CATEGORY;
+        a->has |= HAS_CATEGORY;
         return read_id(pull, err, &object->category_id);
     }
     if (edt_text_is(key, "bbox")) {
-        *has |= HAS_BBOX;
-        return edt_coco_read_bbox(pull, err, object->bbox);
+        a->has |= HAS_BBOX;
+        return edt_coco_read_bbox(pull, err, object->bbox, NULL);
     }
     if (edt_text_is(key, "area")) {
-        *has |= HAS_AREA;
+        a->has |= HAS_AREA;
         return edt_json_pull_expect_f64(pull, err, &object->area);
     }
     if (edt_text_is(key, "iscrowd")) {
         return read_crowd(pull, err, &object->is_crowd);
     }
+    if (edt_text_is(key, "segmentation")) {
+        a->has |= HAS_MASK;
+        return edt_json_pull_skip_value(pull, err, &a->mask);
+    }
     return edt_json_pull_skip_value(pull, err, NULL);
 }
 
-static edt_status read_object(void *ctx, void *sink, edt_json_pull *pull, edt_error *err)
+// The mask; NULL for an object of an unknown image, which is a defect that is listed later.
+static edt_status read_mask(const reader *r, sink *to, const edt_json_pull *pull, annotation *a,
+                            edt_error *err, const edt_coco_mask **out_mask)
 {
-    static const char *const names[] = {"id", "image_id", "category_id", "bbox", "area"};
+    const int32_t i_image = edt_coco_id_map_find(&r->by_id, a->object.image_id);
+    edt_error words = {0};
+    *out_mask = NULL;
+    if (i_image < 0) {
+        return EDT_OK;
+    }
+    const edt_coco_gt_image *image = (const edt_coco_gt_image *)r->images.items + i_image;
+    if (to->scratch.block_bytes == 0) {
+        edt_arena_init(&to->scratch, EDT_MEM_EVAL, 0);
+    }
+    const edt_status status = edt_coco_mask_read(&to->mask_pool, &to->scratch, a->mask,
+                                                 image->height, image->width, &words, out_mask);
+    if (status != EDT_OK) {
+        return edt_json_pull_fail(pull, status, err, "segmentation: %s", words.text);
+    }
+    for (int i = 0; i < 4 && (a->has & HAS_BBOX) == 0; ++i) {
+        a->object.bbox[i] = (double)(*out_mask)->box[i];
+    }
+    return EDT_OK;
+}
+
+static edt_status read_object(void *ctx, void *piece, edt_json_pull *pull, edt_error *err)
+{
+    static const char *const names[] = {"id",   "image_id", "category_id",
+                                        "bbox", "area",     "segmentation"};
     const reader *r = ctx;
-    edt_coco_object object = {0};
-    unsigned has = 0;
+    sink *to = piece;
+    annotation a = {0};
     EDT_TRY(edt_json_pull_expect(pull, EDT_JSON_OBJECT_BEGIN, err));
     for (;;) {
         edt_text key;
@@ -236,56 +291,103 @@ static edt_status read_object(void *ctx, void *sink, edt_json_pull *pull, edt_er
         if (!more) {
             break;
         }
-        EDT_TRY(read_object_key(pull, key, &object, &has, err));
+        EDT_TRY(read_object_key(pull, key, &a, err));
     }
-    if (r->lenient && (has & (HAS_AREA | HAS_BBOX)) == HAS_BBOX) {
-        object.area = object.bbox[2] * object.bbox[3];
-        has |= HAS_AREA;
+    if (r->lenient && (a.has & (HAS_AREA | HAS_BBOX)) == HAS_BBOX) {
+        a.object.area = a.object.bbox[2] * a.object.bbox[3];
+        a.has |= HAS_AREA;
     }
-    for (int i = 0; i < 5; ++i) {
-        if ((has & 1u << i) == 0) {
+    const unsigned needed = HAS_ID | HAS_IMAGE | HAS_CATEGORY | HAS_AREA |
+                            (r->with_masks ? (unsigned)HAS_MASK : (unsigned)HAS_BBOX);
+    for (int i = 0; i < 6; ++i) {
+        if ((needed & ~a.has & 1u << i) != 0) {
             return missing(pull, names[i], err);
         }
     }
-    edt_coco_object *added = grow(sink, sizeof *added, 1);
+    if (r->with_masks) {
+        const edt_coco_mask **mask = grow(&to->masks, sizeof(*mask), 1);
+        if (mask == NULL) {
+            return no_memory(err);
+        }
+        EDT_TRY(read_mask(r, to, pull, &a, err, mask));
+    }
+    edt_coco_object *added = grow(&to->objects, sizeof *added, 1);
     if (added == NULL) {
         return no_memory(err);
     }
-    *added = object;
+    *added = a.object;
     return EDT_OK;
 }
 
-static edt_status take_objects(void *ctx, void *sink, edt_error *err)
+static edt_status append_list(list *to, const list *from, size_t item_bytes, edt_error *err)
 {
-    reader *r = ctx;
-    const list *objects = sink;
-    if (objects->n > 0) {
-        edt_coco_object *added = grow(&r->objects, sizeof *added, objects->n);
+    if (from->n > 0) {
+        void *added = grow(to, item_bytes, from->n);
         if (added == NULL) {
             return no_memory(err);
         }
-        memcpy(added, objects->items, (size_t)objects->n * sizeof *added);
+        memcpy(added, from->items, (size_t)from->n * item_bytes);
     }
     return EDT_OK;
 }
 
-static void drop_objects(void *sink)
+static edt_status take_objects(void *ctx, void *piece, edt_error *err)
 {
-    list *objects = sink;
-    edt_mem_free(objects->items);
-    *objects = (list){0};
+    reader *r = ctx;
+    sink *from = piece;
+    EDT_TRY(append_list(&r->objects, &from->objects, sizeof(edt_coco_object), err));
+    EDT_TRY(append_list(&r->masks, &from->masks, sizeof(const edt_coco_mask *), err));
+    edt_coco_mask_pool_join(&r->mask_pool, &from->mask_pool);
+    return EDT_OK;
 }
 
-static edt_status read_top(reader *r, edt_json_pull *pull, edt_span text, bool is_mapped,
-                           int n_threads, edt_error *err)
+static void drop_objects(void *piece)
 {
-    const edt_coco_items_spec annotations = {.n_threads = n_threads,
-                                             .is_mapped = is_mapped,
-                                             .sink_bytes = sizeof(list),
-                                             .ctx = r,
-                                             .read = read_object,
-                                             .take = take_objects,
-                                             .drop = drop_objects};
+    sink *s = piece;
+    edt_mem_free(s->objects.items);
+    edt_mem_free(s->masks.items);
+    edt_coco_mask_pool_deinit(&s->mask_pool);
+    edt_arena_deinit(&s->scratch);
+    *s = (sink){0};
+}
+
+static edt_status read_annotations(reader *r, edt_json_pull *pull, edt_span text,
+                                   bool is_mapped, int n_threads, edt_error *err)
+{
+    const edt_coco_items_spec spec = {.n_threads = n_threads,
+                                      .is_mapped = is_mapped,
+                                      .sink_bytes = sizeof(sink),
+                                      .ctx = r,
+                                      .read = read_object,
+                                      .take = take_objects,
+                                      .drop = drop_objects};
+    r->objects.n = 0;
+    r->masks.n = 0;
+    EDT_TRY(edt_json_pull_expect(pull, EDT_JSON_ARRAY_BEGIN, err));
+    return edt_coco_items_read(pull, text, &spec, err);
+}
+
+// For the sizes of the images that polygons are drawn at; of equal ids the last counts.
+static edt_status index_images(reader *r, edt_error *err)
+{
+    const edt_coco_gt_image *images = r->images.items;
+    edt_coco_id_map_deinit(&r->by_id);
+    edt_mem_free(r->image_ids);
+    r->image_ids = edt_mem_alloc(EDT_MEM_EVAL, (size_t)r->images.n * sizeof *r->image_ids);
+    if (r->image_ids == NULL || r->images.n >= INT32_MAX) {
+        return no_memory(err);
+    }
+    for (int64_t i = 0; i < r->images.n; ++i) {
+        r->image_ids[i] = images[i].id;
+    }
+    return edt_coco_id_map_init(&r->by_id, r->image_ids, r->images.n, err);
+}
+
+typedef enum part { PART_ALL, PART_NO_ANNOTATIONS, PART_ANNOTATIONS } part;
+
+static edt_status read_top(reader *r, part wanted, edt_json_pull *pull, edt_span text,
+                           bool is_mapped, int n_threads, edt_error *err)
+{
     EDT_TRY(edt_json_pull_expect(pull, EDT_JSON_OBJECT_BEGIN, err));
     for (;;) {
         edt_text key;
@@ -295,24 +397,45 @@ static edt_status read_top(reader *r, edt_json_pull *pull, edt_span text, bool i
             break;
         }
         // As Python's json: the last of several equal keys counts.
-        if (edt_text_is(key, "images")) {
+        if (wanted != PART_ANNOTATIONS && edt_text_is(key, "images")) {
             r->has_images = true;
             r->images.n = 0;
             EDT_TRY(read_items(r, pull, err, read_image));
-        } else if (edt_text_is(key, "categories")) {
+        } else if (wanted != PART_ANNOTATIONS && edt_text_is(key, "categories")) {
             r->has_categories = true;
             r->categories.n = 0;
             EDT_TRY(read_items(r, pull, err, read_category));
-        } else if (edt_text_is(key, "annotations")) {
+        } else if (wanted != PART_NO_ANNOTATIONS && edt_text_is(key, "annotations")) {
             r->has_objects = true;
-            r->objects.n = 0;
-            EDT_TRY(edt_json_pull_expect(pull, EDT_JSON_ARRAY_BEGIN, err));
-            EDT_TRY(edt_coco_items_read(pull, text, &annotations, err));
+            EDT_TRY(read_annotations(r, pull, text, is_mapped, n_threads, err));
         } else {
             EDT_TRY(edt_json_pull_skip_value(pull, err, NULL));
         }
     }
-    EDT_TRY(edt_json_pull_expect(pull, EDT_JSON_END, err));
+    return edt_json_pull_expect(pull, EDT_JSON_END, err);
+}
+
+static edt_status read_lists(reader *r, part wanted, edt_span text, bool is_mapped,
+                             int n_threads, edt_error *err)
+{
+    edt_json_pull pull;
+    edt_json_pull_init(&pull, text, (edt_json_pull_options){0});
+    edt_status status = read_top(r, wanted, &pull, text, is_mapped, n_threads, err);
+    edt_json_pull_deinit(&pull);
+    return status;
+}
+
+// Masks are drawn while they are read, and for that the sizes of the images must be known.
+static edt_status read_all(reader *r, edt_span text, bool is_mapped, int n_threads,
+                           edt_error *err)
+{
+    if (!r->with_masks) {
+        EDT_TRY(read_lists(r, PART_ALL, text, is_mapped, n_threads, err));
+    } else {
+        EDT_TRY(read_lists(r, PART_NO_ANNOTATIONS, text, is_mapped, n_threads, err));
+        EDT_TRY(index_images(r, err));
+        EDT_TRY(read_lists(r, PART_ANNOTATIONS, text, is_mapped, n_threads, err));
+    }
     const char *absent = !r->has_images       ? "images"
                          : !r->has_objects    ? "annotations"
                          : !r->has_categories ? "categories"
@@ -329,27 +452,39 @@ edt_status edt_coco_gt_parse(const char *source, edt_span text, bool is_mapped,
                              const edt_coco_gt_options *options, edt_error *err,
                              edt_coco_gt **out_gt)
 {
-    reader r = {.lenient = options->lenient};
+    reader r = {.lenient = options->lenient, .with_masks = options->iou_type == EDT_COCO_SEGM};
     edt_arena_init(&r.arena, EDT_MEM_EVAL, 4096);
-    edt_json_pull pull;
-    edt_json_pull_init(&pull, text, (edt_json_pull_options){0});
     edt_status status =
-        read_top(&r, &pull, text, is_mapped,
+        read_all(&r, text, is_mapped,
                  options->n_threads > 0 ? options->n_threads : edt_thread_cpu_count(), err);
     if (status != EDT_OK) {
         status = edt_error_add_context(err, status, "%s", source);
         goto fail;
     }
-    status = edt_coco_gt_build(&(edt_coco_gt_lists){source, r.images.items, r.categories.items,
-                                                    r.objects.items, r.images.n, r.categories.n,
-                                                    r.objects.n},
-                               options, err, out_gt);
+    // With masks the list is never absent, even when it is empty.
+    static const edt_coco_mask *const none[1] = {NULL};
+    const edt_coco_gt_lists lists = {.source = source,
+                                     .images = r.images.items,
+                                     .categories = r.categories.items,
+                                     .objects = r.objects.items,
+                                     .masks = !r.with_masks ? NULL
+                                              : r.masks.items != NULL
+                                                  ? (const edt_coco_mask *const *)r.masks.items
+                                                  : none,
+                                     .take_masks = &r.mask_pool,
+                                     .n_images = r.images.n,
+                                     .n_categories = r.categories.n,
+                                     .n_objects = r.objects.n};
+    status = edt_coco_gt_build(&lists, options, err, out_gt);
 fail:
-    edt_json_pull_deinit(&pull);
     edt_arena_deinit(&r.arena);
+    edt_coco_mask_pool_deinit(&r.mask_pool);
+    edt_coco_id_map_deinit(&r.by_id);
+    edt_mem_free(r.image_ids);
     edt_mem_free(r.images.items);
     edt_mem_free(r.categories.items);
     edt_mem_free(r.objects.items);
+    edt_mem_free(r.masks.items);
     return status;
 }
 

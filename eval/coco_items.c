@@ -197,12 +197,17 @@ fail:
     return status;
 }
 
-edt_status edt_coco_read_bbox(edt_json_pull *pull, edt_error *err, double bbox[4])
+edt_status edt_coco_read_bbox(edt_json_pull *pull, edt_error *err, double bbox[4],
+                              bool *out_is_empty)
 {
     EDT_TRY(edt_json_pull_expect(pull, EDT_JSON_ARRAY_BEGIN, err));
     for (int i = 0;; ++i) {
         bool more;
         EDT_TRY(edt_json_pull_next_item(pull, err, &more));
+        if (!more && i == 0 && out_is_empty != NULL) {
+            *out_is_empty = true;
+            return EDT_OK;
+        }
         if (more != (i < 4)) {
             return edt_json_pull_fail(pull, EDT_ERR_FORMAT, err,
                                       "a bbox has four numbers: x, y, width, height");

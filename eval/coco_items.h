@@ -26,7 +26,9 @@ typedef struct edt_coco_items_spec {
 edt_status edt_coco_items_read(edt_json_pull *pull, edt_span text,
                                const edt_coco_items_spec *spec, edt_error *err);
 
-// Reads the value of "bbox": exactly four numbers x, y, width, height. Both readers of items use it.
-edt_status edt_coco_read_bbox(edt_json_pull *pull, edt_error *err, double bbox[4]);
+// Reads the value of "bbox": exactly four numbers x, y, width, height, or where out_is_empty is
+// not NULL none at all. Both readers of items use it.
+edt_status edt_coco_read_bbox(edt_json_pull *pull, edt_error *err, double bbox[4],
+                              bool *out_is_empty);
 
 #endif

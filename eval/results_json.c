@@ -5,24 +5,42 @@
 #include "core/safetensors.h"
 #include "eval/coco_priv.h"
 
+static void put_numbers(edt_json_writer *out, const char *key, const double *numbers, int64_t n)
+{
+    edt_json_key(out, key);
+    edt_json_begin_array(out);
+    for (int64_t i = 0; i < n; ++i) {
+        edt_json_f64(out, numbers[i]);
+    }
+    edt_json_end_array(out);
+}
+
 static void put_params(const edt_coco_result *result, edt_json_writer *out)
 {
+    const edt_coco_params *params = &result->params;
     edt_json_key(out, "params");
     edt_json_begin_object(out);
-    edt_json_put_text(out, "iou_type", "bbox");
-    edt_json_key(out, "iou_thresholds");
-    edt_json_begin_array(out);
-    for (int i = 0; i < EDT_COCO_N_THRESHOLDS; ++i) {
-        edt_json_f64(out, edt_coco_threshold(i));
-    }
-    edt_json_end_array(out);
+    edt_json_put_text(out, "iou_type", params->iou_type == EDT_COCO_SEGM ? "segm" : "bbox");
+    put_numbers(out, "iou_thresholds", params->iou_thresholds, params->n_iou_thresholds);
+    put_numbers(out, "recall_thresholds", params->recall_thresholds,
+                params->n_recall_thresholds);
     edt_json_key(out, "max_dets");
     edt_json_begin_array(out);
-    for (int i = 0; i < EDT_COCO_N_MAX_DETS; ++i) {
-        edt_json_i64(out, result->max_dets[i]);
+    for (int i = 0; i < result->n_max_dets; ++i) {
+        edt_json_i64(out, params->max_dets[i]);
     }
     edt_json_end_array(out);
-    edt_json_put_bool(out, "use_cats", !result->ignore_categories);
+    edt_json_key(out, "areas");
+    edt_json_begin_array(out);
+    for (int64_t i = 0; i < params->n_areas; ++i) {
+        edt_json_begin_object(out);
+        edt_json_put_text(out, "label", params->areas[i].label);
+        edt_json_put_f64(out, "low", params->areas[i].low);
+        edt_json_put_f64(out, "high", params->areas[i].high);
+        edt_json_end_object(out);
+    }
+    edt_json_end_array(out);
+    edt_json_put_bool(out, "use_cats", !params->ignore_categories);
     edt_json_end_object(out);
 }
 
@@ -30,7 +48,7 @@ static void put_classes(const edt_coco_result *result, edt_json_writer *out)
 {
     edt_json_key(out, "per_class");
     edt_json_begin_array(out);
-    for (int64_t k = 0; k < result->n_k && !result->ignore_categories; ++k) {
+    for (int64_t k = 0; k < result->n_k && !result->params.ignore_categories; ++k) {
         double stats[EDT_COCO_N_STATS];
         edt_coco_result_category_stats(result, k, stats);
         edt_json_begin_object(out);

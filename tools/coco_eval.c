@@ -9,7 +9,7 @@
 #include "eval/results_json.h"
 
 typedef struct settings {
-    const char *gt, *dt, *json, *arrays;
+    const char *gt, *dt, *json, *arrays, *iou_type;
     edt_cli_texts files, max_dets, classes;
     bool per_class, use_cats, lenient;
     int64_t num_threads;
@@ -44,8 +44,8 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
          &s->lenient, NULL, NULL, 0, 0, NULL},
         {"num_threads", EDT_CLI_INT, "0", "threads; 0: one per processor", &s->num_threads,
          NULL, NULL, 0, 1024, NULL},
-        {"iou_type", EDT_CLI_REFUSED, "bbox", "this version evaluates boxes, not masks", NULL,
-         NULL, NULL, 0, 0, NULL},
+        {"iou_type", EDT_CLI_TEXT, "bbox", "what overlaps: bbox, or segm for masks",
+         &s->iou_type, NULL, NULL, 0, 0, NULL},
         {"metric", EDT_CLI_REFUSED, "coco", "this version has the COCO metric only", NULL, NULL,
          NULL, 0, 0, NULL},
         {"curves", EDT_CLI_REFUSED, "",
@@ -81,6 +81,16 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
         EDT_FAIL(err, EDT_ERR_USAGE,
                  "two files are needed: coco_eval GT.json DT.json, or --gt and --dt (--help)");
     }
+    return EDT_OK;
+}
+
+static edt_status parse_iou_type(const settings *s, edt_coco_params *params, edt_error *err)
+{
+    const bool is_segm = strcmp(s->iou_type, "segm") == 0;
+    if (!is_segm && strcmp(s->iou_type, "bbox") != 0) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "--iou_type=%s: allowed are bbox and segm", s->iou_type);
+    }
+    params->iou_type = is_segm ? EDT_COCO_SEGM : EDT_COCO_BBOX;
     return EDT_OK;
 }
 
@@ -151,11 +161,14 @@ static edt_status run(const settings *s, edt_arena *arena, edt_error *err)
     edt_coco_result *result = NULL;
     edt_coco_params params = {.n_threads = (int)s->num_threads,
                               .ignore_categories = !s->use_cats};
+    EDT_TRY(parse_iou_type(s, &params, err));
     EDT_TRY(parse_max_dets(s, &params, err));
     const double begin_s = edt_clock_now_s();
-    EDT_TRY_GOTO(edt_coco_gt_open(
-        s->gt, &(edt_coco_gt_options){.lenient = s->lenient, .n_threads = (int)s->num_threads},
-        err, &gt));
+    EDT_TRY_GOTO(edt_coco_gt_open(s->gt,
+                                  &(edt_coco_gt_options){.lenient = s->lenient,
+                                                         .n_threads = (int)s->num_threads,
+                                                         .iou_type = params.iou_type},
+                                  err, &gt));
     EDT_TRY_GOTO(edt_coco_dt_open(s->dt, gt, err, &dt));
     const double load_s = edt_clock_now_s() - begin_s;
     EDT_TRY_GOTO(find_classes(s, gt, arena, &params, err));

@@ -100,7 +100,7 @@ Test(coco_dt, what_is_no_detection_is_refused, .timeout = 30)
         {"[{\"image_id\": 3, \"category_id\": 5, \"bbox\": [1, 2, 3, 4], \"score\": 1}]",
          "([0].image_id): image 3 is not in the ground truth", EDT_ERR_MISMATCH},
         {"[{\"image_id\": 1, \"category_id\": 5, \"score\": 1, \"segmentation\": {}}]",
-         "it has a mask", EDT_ERR_FORMAT},
+         "([0]): segmentation: field 'counts' is missing", EDT_ERR_FORMAT},
         {"[{\"image_id\": 1, \"category_id\": 5, \"bbox\": [1, 2, 3], \"score\": 1}]",
          "four numbers", EDT_ERR_FORMAT},
         {"[{\"image_id\": 1, \"category_id\": 5, \"bbox\": [1, 2, 3, 4, 5], \"score\": 1}]",

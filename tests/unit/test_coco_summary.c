@@ -25,14 +25,6 @@ Test(coco_summary, means_are_numpys, .timeout = 30)
     }
 }
 
-Test(coco_summary, thresholds_are_linspaces, .timeout = 30)
-{
-    cr_assert_eq(edt_coco_threshold(0), 0.5);
-    cr_assert_eq(edt_coco_threshold(5), 0.75);
-    cr_assert_eq(edt_coco_threshold(8), 0.8999999999999999);
-    cr_assert_eq(edt_coco_threshold(9), 0.95);
-}
-
 Test(coco_summary, ap_reads_max_dets_100_only, .timeout = 30)
 {
     const edt_coco_category category = {1, "thing"};
