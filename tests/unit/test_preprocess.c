@@ -167,3 +167,98 @@ Test(preprocess, ground_truth_is_filtered_as_a_whole_and_cut_at_its_size, .timeo
     cr_assert_eq(run(&b, "7", boxes, labels, 8), EDT_ERR_INVALID);
     deinit(&b);
 }
+
+static float draw_zero(void *ctx)
+{
+    (void)ctx;
+    return 0.0f;
+}
+
+static float draw_half(void *ctx)
+{
+    (void)ctx;
+    return 0.5f;
+}
+
+static int64_t draw_low(void *ctx, int64_t low, int64_t high)
+{
+    (void)ctx, (void)high;
+    return low;
+}
+
+// The policy "test" with the sign minus: 100 pixels to the right. Three boxes, the first of
+// which leaves the picture and becomes a strip at its border.
+static void run_translated(bench *b, const char *hparams)
+{
+    enum { W = 400, H = 100 };
+    const float boxes[12] = {0.1f, 0.9f,  0.5f, 1.0f, 0.0f, 0.0f,
+                             0.5f, 0.25f, 0.2f, 0.5f, 0.4f, 0.6f};
+    const int64_t labels[3] = {1, 2, 3};
+    edt_hparams hp;
+    init(b, "");
+    edt_preprocessor_destroy(b->preprocessor);
+    cr_assert_eq(edt_hparams_init(&hp, &b->err), EDT_OK);
+    cr_assert_eq(edt_hparams_override(
+                     &hp,
+                     "image_size=400,num_classes=5,max_instances_per_image=8,jitter_min=1,"
+                     "jitter_max=1,input_rand_hflip=false,autoaugment_policy=test",
+                     &b->err),
+                 EDT_OK, "%s", b->err.text);
+    cr_assert_eq(edt_hparams_override(&hp, hparams, &b->err), EDT_OK, "%s", b->err.text);
+    cr_assert_eq(edt_preprocess_configure(&hp, true, EDT_SLOT_U8, &b->err, &b->config), EDT_OK);
+    edt_hparams_deinit(&hp);
+    cr_assert_eq(edt_preprocessor_create(&b->config, 0, &b->err, &b->preprocessor), EDT_OK);
+    uint8_t *pixels = edt_mem_alloc(EDT_MEM_IMAGE, W * H * 3), *jpeg;
+    size_t n_bytes;
+    memset(pixels, 200, W * H * 3);
+    const edt_image image = {.data = pixels, .h = H, .w = W, .stride = W * 3};
+    cr_assert_eq(edt_jpeg_encode(&image, NULL, &b->err, &jpeg, &n_bytes), EDT_OK);
+    const edt_span encoded = {.data = jpeg, .n_bytes = n_bytes};
+    const edt_span record = edt_test_make_example(encoded, "7", boxes, labels, 3);
+    uint8_t *canvas = edt_mem_alloc(EDT_MEM_IMAGE, 400 * 400 * 3);
+    const edt_sample_row row = {.image = canvas,
+                                .valid_hw = b->valid_hw,
+                                .image_scale = &b->image_scale,
+                                .source_id = &b->source_id,
+                                .groundtruth = b->groundtruth};
+    const edt_sample_draws draws = {
+        .geometry = {.uniform = draw_half},
+        .augment = {.uniform = draw_zero, .integer = draw_low},
+    };
+    const edt_sample sample = {.record = record, .index = -1, .draws = &draws};
+    cr_assert_eq(edt_preprocess_run(b->preprocessor, &sample, &row, &b->err), EDT_OK, "%s",
+                 b->err.text);
+    // Grey came in from outside; equalising takes the two levels to the ends.
+    cr_assert(canvas[50 * 1200 + 3 * 50] == 0 && canvas[50 * 1200 + 3 * 150] == 255);
+    edt_mem_free(canvas);
+    edt_mem_free((void *)record.data);
+    edt_mem_free(jpeg);
+    edt_mem_free(pixels);
+}
+
+Test(preprocess, ground_truth_follows_what_augmentation_did_to_the_boxes, .timeout = 10)
+{
+    bench b;
+    run_translated(&b, "");
+    const float want[3][4] = {{10, 380, 50, 399}, {0, 100, 50, 200}, {20, 300, 40, 340}};
+    for (int i = 0; i < 3; ++i) {
+        for (int k = 0; k < 4; ++k) {
+            cr_assert_float_eq(b.groundtruth[7 * i + k], want[i][k], 1e-3, "%d %d: %g", i, k,
+                               (double)b.groundtruth[7 * i + k]);
+        }
+        cr_assert_eq(b.groundtruth[7 * i + 6], (float)(i + 1));
+    }
+    cr_assert_float_eq(b.groundtruth[7 + 5], 0.125f, 1e-6);
+    deinit(&b);
+    // A box that left the picture goes with its columns, and in the reference without them.
+    run_translated(&b, "autoaugment_drop_outside=true");
+    cr_assert_eq(b.groundtruth[6], 2);
+    cr_assert_float_eq(b.groundtruth[5], 0.125f, 1e-6);
+    cr_assert_eq(b.groundtruth[2 * 7 + 6], -1);
+    deinit(&b);
+    run_translated(&b, "autoaugment_drop_outside=true,reference_defects=true");
+    cr_assert_eq(b.groundtruth[6], 2);
+    cr_assert_float_eq(b.groundtruth[5], 0.04f, 1e-6);
+    cr_assert_float_eq(b.groundtruth[7 + 5], 0.125f, 1e-6);
+    deinit(&b);
+}
