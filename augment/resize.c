@@ -12,6 +12,7 @@
 #include "augment/vector.h"
 #include "core/mem.h"
 
+enum { STREAM_BYTES = 512 * 1024 };    // canvases from here on are written past the caches
 enum { SLACK = EDT_RESIZE_GROUP_MAX }; // floats past a row that vector accesses may touch
 
 struct edt_resizer {
@@ -26,6 +27,7 @@ struct edt_resizer {
     bool begun;
     edt_scale_params params;
     const edt_normalize *normalize; // NULL: raw levels
+    bool stream;                    // the canvas is written past the caches
     bool grouped;                   // lines come from the kernels' groups
     edt_resize_levels levels;
     uint8_t *out_u8; // one of the two
@@ -222,11 +224,9 @@ int64_t edt_resize_rows_needed(const edt_scale_params *params, int64_t src_h)
            1;
 }
 
-// Fills columns [n_filled, out_w) of row y.
-static void pad_row(const edt_resizer *r, int64_t y, int64_t n_filled)
+// Fills the canvas' values [first, first + n).
+static void pad(const edt_resizer *r, int64_t first, int64_t n)
 {
-    const int64_t first = 3 * (y * r->params.out_w + n_filled);
-    const int64_t n = 3 * (r->params.out_w - n_filled);
     if (r->out_u8 != NULL) {
         memset(r->out_u8 + first, 0, (size_t)n);
         return;
@@ -237,18 +237,46 @@ static void pad_row(const edt_resizer *r, int64_t y, int64_t n_filled)
     }
 }
 
+// The rows below the picture.
+static void pad_bottom(const edt_resizer *r)
+{
+    const int64_t first = 3 * r->valid_h * r->params.out_w;
+    const int64_t n = 3 * (r->params.out_h - r->valid_h) * r->params.out_w;
+    if (!r->stream) {
+        pad(r, first, n);
+    } else if (r->out_u8 != NULL) {
+        // Rows are whole cache lines; four zeroed levels are a zero of f32.
+        r->kernels->fill_streamed(0.0f, n / 4, (void *)(r->out_u8 + first));
+    } else {
+        r->kernels->fill_streamed(edt_normalize_padding(r->normalize), n, r->out_f32 + first);
+    }
+}
+
 static void blend_row(const edt_resizer *r, int64_t y, const float *top, const float *bottom,
                       float t)
 {
     const int64_t n = 3 * r->columns.n, first = 3 * y * r->params.out_w;
     if (r->out_u8 != NULL) {
-        r->kernels->blend_u8(top, bottom, t, n, r->out_u8 + first);
+        r->kernels->blend_u8(top, bottom, t, n, r->stream, r->out_u8 + first);
         return;
     }
-    r->kernels->blend_f32(top, bottom, t, n, r->out_f32 + first);
+    r->kernels->blend_f32(top, bottom, t, n, r->stream, r->out_f32 + first);
     if (r->normalize != NULL && r->normalize->scale_range) {
         to_range(r->out_f32 + first, n);
     }
+}
+
+// A canvas that would fill the caches anyway is written past them: nothing reads it soon, and
+// its lines need not be fetched first. Asks for rows of whole cache lines.
+static bool streams(const edt_resizer *r)
+{
+    const size_t value_bytes = r->out_u8 != NULL ? 1 : sizeof(float);
+    const size_t row_bytes = (size_t)r->params.out_w * 3 * value_bytes;
+    const uintptr_t at = r->out_u8 != NULL ? (uintptr_t)r->out_u8 : (uintptr_t)r->out_f32;
+    const bool reread = r->normalize == NULL ? r->out_u8 == NULL : r->normalize->scale_range;
+    return r->kernels->fill_streamed != NULL && !reread && at % EDT_MEM_ALIGN == 0 &&
+           row_bytes % EDT_MEM_ALIGN == 0 &&
+           row_bytes * (size_t)r->params.out_h >= STREAM_BYTES;
 }
 
 // `levels`: the source is u8.
@@ -261,6 +289,7 @@ static edt_status begin(edt_resizer *r, bool flip, bool levels, edt_error *err)
     EDT_TRY(edt_resize_columns_plan(&r->columns, &r->params, r->src_w, flip,
                                     levels ? r->kernels->grouping : none, err));
     r->grouped = r->columns.grouped && (r->normalize == NULL || prepare_levels(r));
+    r->stream = streams(r);
     r->ratio_y = (float)r->src_h / (float)r->params.scaled_h;
     r->line_y[0] = r->line_y[1] = -1;
     r->next_y = 0;
@@ -293,7 +322,8 @@ static edt_status take(edt_resizer *r, const band *rows, edt_error *err)
         }
         blend_row(r, r->next_y, top, bottom, k.t);
         if (r->columns.n < r->params.out_w) {
-            pad_row(r, r->next_y, r->columns.n);
+            pad(r, 3 * (r->next_y * r->params.out_w + r->columns.n),
+                3 * (r->params.out_w - r->columns.n));
         }
     }
     return EDT_OK;
@@ -334,8 +364,9 @@ edt_status edt_resize_end(edt_resizer *resizer, edt_error *err)
                  r->next_y, r->valid_h);
     }
     r->begun = false;
-    for (int64_t y = r->valid_h; y < r->params.out_h; ++y) {
-        pad_row(r, y, 0);
+    pad_bottom(r);
+    if (r->stream) {
+        r->kernels->end_stream();
     }
     return EDT_OK;
 }

@@ -123,20 +123,31 @@ AVX2_INLINE __m256i rounded(const float *top, const float *bottom, __m256 t)
     return _mm256_cvttps_epi32(_mm256_add_ps(blended(top, bottom, t), _mm256_set1_ps(0.5f)));
 }
 
+// 32 levels.
+AVX2_INLINE __m256i blended_bytes(const float *top, const float *bottom, __m256 t)
+{
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i low =
+        _mm256_packs_epi32(rounded(top, bottom, t), rounded(top + 8, bottom + 8, t));
+    const __m256i high = _mm256_packs_epi32(rounded(top + 16, bottom + 16, t),
+                                            rounded(top + 24, bottom + 24, t));
+    return _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), order);
+}
+
 AVX2 static void blend_u8(const float *top, const float *bottom, float t, int64_t n,
-                          uint8_t *out_row)
+                          bool stream, uint8_t *out_row)
 {
     const __m256 weight = _mm256_set1_ps(t);
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     int64_t i = 0;
+    for (; stream && i + 64 <= n; i += 64) { // whole cache lines
+        _mm256_stream_si256((__m256i *)(void *)(out_row + i),
+                            blended_bytes(top + i, bottom + i, weight));
+        _mm256_stream_si256((__m256i *)(void *)(out_row + i + 32),
+                            blended_bytes(top + i + 32, bottom + i + 32, weight));
+    }
     for (; i + 32 <= n; i += 32) {
-        const __m256i low = _mm256_packs_epi32(rounded(top + i, bottom + i, weight),
-                                               rounded(top + i + 8, bottom + i + 8, weight));
-        const __m256i high = _mm256_packs_epi32(rounded(top + i + 16, bottom + i + 16, weight),
-                                                rounded(top + i + 24, bottom + i + 24, weight));
-        const __m256i bytes =
-            _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), order);
-        _mm256_storeu_si256((__m256i *)(void *)(out_row + i), bytes);
+        _mm256_storeu_si256((__m256i *)(void *)(out_row + i),
+                            blended_bytes(top + i, bottom + i, weight));
     }
     for (; i < n; ++i) {
         out_row[i] = (uint8_t)(int32_t)(top[i] + (bottom[i] - top[i]) * t + 0.5f);
@@ -144,16 +155,36 @@ AVX2 static void blend_u8(const float *top, const float *bottom, float t, int64_
 }
 
 AVX2 static void blend_f32(const float *top, const float *bottom, float t, int64_t n,
-                           float *out_row)
+                           bool stream, float *out_row)
 {
     const __m256 weight = _mm256_set1_ps(t);
     int64_t i = 0;
+    for (; stream && i + 16 <= n; i += 16) {
+        _mm256_stream_ps(out_row + i, blended(top + i, bottom + i, weight));
+        _mm256_stream_ps(out_row + i + 8, blended(top + i + 8, bottom + i + 8, weight));
+    }
     for (; i + 8 <= n; i += 8) {
         _mm256_storeu_ps(out_row + i, blended(top + i, bottom + i, weight));
     }
     for (; i < n; ++i) {
         out_row[i] = top[i] + (bottom[i] - top[i]) * t;
     }
+}
+
+AVX2 static void fill_streamed(float value, int64_t n, float *out_values)
+{
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        _mm256_stream_ps(out_values + i, _mm256_set1_ps(value));
+    }
+    for (; i < n; ++i) {
+        out_values[i] = value;
+    }
+}
+
+static void end_stream(void)
+{
+    _mm_sfence();
 }
 
 const edt_resize_kernels edt_resize_kernels_avx2 = {
@@ -164,6 +195,8 @@ const edt_resize_kernels edt_resize_kernels_avx2 = {
     .normalise = normalise,
     .blend_u8 = blend_u8,
     .blend_f32 = blend_f32,
+    .fill_streamed = fill_streamed,
+    .end_stream = end_stream,
 };
 
 #endif

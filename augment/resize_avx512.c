@@ -119,20 +119,28 @@ AVX512_INLINE __m512i rounded(const float *top, const float *bottom, __m512 t)
     return _mm512_cvttps_epi32(_mm512_add_ps(blended(top, bottom, t), _mm512_set1_ps(0.5f)));
 }
 
-AVX512 static void blend_u8(const float *top, const float *bottom, float t, int64_t n,
-                            uint8_t *out_row)
+// 64 levels.
+AVX512_INLINE __m512i blended_bytes(const float *top, const float *bottom, __m512 t)
 {
-    const __m512 weight = _mm512_set1_ps(t);
     const __m512i order =
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i low =
+        _mm512_packs_epi32(rounded(top, bottom, t), rounded(top + 16, bottom + 16, t));
+    const __m512i high = _mm512_packs_epi32(rounded(top + 32, bottom + 32, t),
+                                            rounded(top + 48, bottom + 48, t));
+    return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high));
+}
+
+AVX512 static void blend_u8(const float *top, const float *bottom, float t, int64_t n,
+                            bool stream, uint8_t *out_row)
+{
+    const __m512 weight = _mm512_set1_ps(t);
     int64_t i = 0;
+    for (; stream && i + 64 <= n; i += 64) {
+        _mm512_stream_si512((void *)(out_row + i), blended_bytes(top + i, bottom + i, weight));
+    }
     for (; i + 64 <= n; i += 64) {
-        const __m512i low = _mm512_packs_epi32(rounded(top + i, bottom + i, weight),
-                                               rounded(top + i + 16, bottom + i + 16, weight));
-        const __m512i high = _mm512_packs_epi32(rounded(top + i + 32, bottom + i + 32, weight),
-                                                rounded(top + i + 48, bottom + i + 48, weight));
-        const __m512i bytes = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high));
-        _mm512_storeu_si512(out_row + i, bytes);
+        _mm512_storeu_si512(out_row + i, blended_bytes(top + i, bottom + i, weight));
     }
     for (; i < n; i += 16) {
         const __mmask16 rest = n - i < 16 ? (__mmask16)((1U << (n - i)) - 1) : 0xffff;
@@ -142,13 +150,33 @@ AVX512 static void blend_u8(const float *top, const float *bottom, float t, int6
 }
 
 AVX512 static void blend_f32(const float *top, const float *bottom, float t, int64_t n,
-                             float *out_row)
+                             bool stream, float *out_row)
 {
     const __m512 weight = _mm512_set1_ps(t);
-    for (int64_t i = 0; i < n; i += 16) {
+    int64_t i = 0;
+    for (; stream && i + 16 <= n; i += 16) {
+        _mm512_stream_ps(out_row + i, blended(top + i, bottom + i, weight));
+    }
+    for (; i < n; i += 16) {
         const __mmask16 rest = n - i < 16 ? (__mmask16)((1U << (n - i)) - 1) : 0xffff;
         _mm512_mask_storeu_ps(out_row + i, rest, blended(top + i, bottom + i, weight));
     }
+}
+
+AVX512 static void fill_streamed(float value, int64_t n, float *out_values)
+{
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        _mm512_stream_ps(out_values + i, _mm512_set1_ps(value));
+    }
+    for (; i < n; ++i) {
+        out_values[i] = value;
+    }
+}
+
+static void end_stream(void)
+{
+    _mm_sfence();
 }
 
 const edt_resize_kernels edt_resize_kernels_avx512 = {
@@ -159,6 +187,8 @@ const edt_resize_kernels edt_resize_kernels_avx512 = {
     .normalise = normalise,
     .blend_u8 = blend_u8,
     .blend_f32 = blend_f32,
+    .fill_streamed = fill_streamed,
+    .end_stream = end_stream,
 };
 
 #endif

@@ -5,8 +5,9 @@
 
 EDT_VECTOR_CLONES
 static void blend_u8(const float *restrict top, const float *restrict bottom, float t,
-                     int64_t n, uint8_t *restrict out)
+                     int64_t n, bool stream, uint8_t *restrict out)
 {
+    (void)stream;
     for (int64_t i = 0; i < n; ++i) {
         out[i] = (uint8_t)(int32_t)(top[i] + (bottom[i] - top[i]) * t + 0.5f);
     }
@@ -14,8 +15,9 @@ static void blend_u8(const float *restrict top, const float *restrict bottom, fl
 
 EDT_VECTOR_CLONES
 static void blend_f32(const float *restrict top, const float *restrict bottom, float t,
-                      int64_t n, float *restrict out)
+                      int64_t n, bool stream, float *restrict out)
 {
+    (void)stream;
     for (int64_t i = 0; i < n; ++i) {
         out[i] = top[i] + (bottom[i] - top[i]) * t;
     }

@@ -27,11 +27,16 @@ typedef struct edt_resize_kernels {
     // Normalises as line_normalised does: values[i] = levels of byte i, in groups of R,G,B.
     void (*normalise)(const edt_resize_levels *levels, const uint8_t *row, int64_t n_values,
                       float *out_values); // n_values: a multiple of EDT_RESIZE_GROUP_MAX
-    // Output rows from two lines; u8 rounds half up.
-    void (*blend_u8)(const float *top, const float *bottom, float t, int64_t n,
+    // Output rows from two lines; u8 rounds half up. `stream`: past the caches (out_row is then
+    // a multiple of EDT_MEM_ALIGN).
+    void (*blend_u8)(const float *top, const float *bottom, float t, int64_t n, bool stream,
                      uint8_t *out_row);
-    void (*blend_f32)(const float *top, const float *bottom, float t, int64_t n,
+    void (*blend_f32)(const float *top, const float *bottom, float t, int64_t n, bool stream,
                       float *out_row);
+    // n times `value`, past the caches; out_values as above. NULL: never stream.
+    void (*fill_streamed)(float value, int64_t n, float *out_values);
+    // After the last streamed row and before anybody else may look at it.
+    void (*end_stream)(void);
 } edt_resize_kernels;
 
 extern const edt_resize_kernels edt_resize_kernels_portable;

@@ -1,8 +1,9 @@
 // Milliseconds per picture of the resize into a batch slot: pictures of 640x480 to a canvas of
 // 512x512 with the scales, crops and mirrors of training (jitter 0.1 to 2.0), u8 and f32.
 // Pictures and canvases lie in rings larger than the caches; "bands" has its rows from one
-// small buffer, as a decoder hands them over. Beside it, in the same run: memcpy of the
-// picture's bytes over the whole canvas. One JSON line per figure, best and median.
+// small buffer, as a decoder hands them over. An argument names the kernels. Beside it, in the
+// same run: memcpy of the picture's bytes over the whole canvas. One JSON line per figure, best
+// and median.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,7 +165,7 @@ static edt_status draw_geometries(bench *b)
     return EDT_OK;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     edt_hparams hp;
     bench *b = edt_mem_calloc(EDT_MEM_MISC, 1, sizeof *b);
@@ -183,6 +184,9 @@ int main(void)
     ok = ok && measure("memcpy_u8", copy_u8, b) && measure("memcpy_f32", copy_f32, b);
     for (int i = 0; ok && edt_resize_kernels_at(i) != NULL; ++i) {
         b->kernels = edt_resize_kernels_at(i);
+        if (argc > 1 && strcmp(argv[1], b->kernels->name) != 0) {
+            continue;
+        }
         edt_resizer_use_kernels(b->resizer, b->kernels);
         ok = measure("resize_u8", bench_u8, b) &&
              measure("resize_u8_bands", bench_u8_bands, b) &&

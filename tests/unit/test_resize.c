@@ -204,3 +204,38 @@ Test(resize, all_processors_give_the_same_bytes, .timeout = 60)
     }
     edt_resizer_destroy(resizer);
 }
+
+Test(resize, canvases_written_past_the_caches_are_the_same, .timeout = 60)
+{
+    enum { SIDE = 512, N = SIDE * SIDE * 3 };
+    static const int64_t scaled[][2] = {{384, 512}, {301, 401}, {700, 933}};
+    edt_resizer *resizer = NULL;
+    cr_assert_eq(edt_resizer_create(NULL, &resizer), EDT_OK);
+    const edt_image image = make_image(72, 96);
+    const edt_normalize normalize = make_normalize(false);
+    uint8_t *want = edt_mem_alloc(EDT_MEM_MISC, N), *got = edt_mem_alloc(EDT_MEM_MISC, N);
+    float *want_f32 = edt_mem_alloc(EDT_MEM_MISC, N * sizeof(float));
+    float *got_f32 = edt_mem_alloc(EDT_MEM_MISC, N * sizeof(float));
+    for (int k = 0; k < 3; ++k) {
+        const edt_scale_params p = {
+            .out_h = SIDE, .out_w = SIDE, .scaled_h = scaled[k][0], .scaled_w = scaled[k][1]};
+        edt_resizer_use_kernels(resizer, &edt_resize_kernels_portable);
+        cr_assert_eq(stream(resizer, &image, &p, false, NULL, 16, want), EDT_OK);
+        cr_assert_eq(stream(resizer, &image, &p, false, &normalize, 16, want_f32), EDT_OK);
+        for (int i = 0; edt_resize_kernels_at(i) != NULL; ++i) {
+            edt_resizer_use_kernels(resizer, edt_resize_kernels_at(i));
+            memset(got, 9, N);
+            memset(got_f32, 9, N * sizeof(float));
+            cr_assert_eq(stream(resizer, &image, &p, false, NULL, 16, got), EDT_OK);
+            cr_assert_eq(stream(resizer, &image, &p, false, &normalize, 16, got_f32), EDT_OK);
+            cr_assert_eq(memcmp(got, want, N), 0, "%s, u8", edt_resize_kernels_at(i)->name);
+            cr_assert_eq(memcmp(got_f32, want_f32, N * sizeof(float)), 0, "%s, f32",
+                         edt_resize_kernels_at(i)->name);
+        }
+    }
+    edt_mem_free(want);
+    edt_mem_free(got);
+    edt_mem_free(want_f32);
+    edt_mem_free(got_f32);
+    edt_resizer_destroy(resizer);
+}
