@@ -9,7 +9,8 @@
 #include "dataio/row_sink.h"
 
 // Walks over all frames without decoding them. Damage behind the first frame's data ends the
-// walk and is no error: the frames up to there count. EDT_ERR_FORMAT for a file without a whole
+// walk and is no error: the frames that are whole up to there count (the reference also leaves
+// out one whose codes are damaged). EDT_ERR_FORMAT for a file without a whole
 // frame, and for a large canvas in far fewer bytes than LZW could make it from.
 edt_status edt_gif_read_header(edt_span bytes, edt_error *err, int64_t *out_h, int64_t *out_w);
 

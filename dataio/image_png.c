@@ -167,7 +167,7 @@ static edt_status read_rows(png_reading *r, edt_error *err)
     EDT_TRY(
         edt_row_band_begin(&r->band, r->pixels, sink, h, w, sink == NULL ? 0 : r->n_rows, err));
     EDT_TRY(interlaced ? read_interlaced(r, n_passes) : read_plain(r, err));
-    png_read_end(r->png, NULL);
+    png_read_end(r->png, r->info); // with it chunks out of place are found
     if (interlaced && r->sink != NULL) {
         const edt_image rows = {.data = r->pixels->data, .h = h, .w = w, .stride = 3 * w};
         return r->sink->take(r->sink->ctx, 0, &rows, err);
