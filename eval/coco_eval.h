@@ -62,10 +62,12 @@ typedef struct edt_coco_gt_options {
 // EDT_ERR_FORMAT with the position.
 edt_status edt_coco_gt_open(const char *path, const edt_coco_gt_options *options,
                             edt_error *err, edt_coco_gt **out_gt);
-// From shards of records (a file name pattern); the record format is docs/record_format.md.
-// Image ids are the source ids, which must be integers; boxes are the normalised floats times
-// width and height, in f64; areas are those of the records where they carry them, else width
-// times height; categories are the labels that occur, named by their class texts. Boxes only.
+// From shards of records (a file name pattern, docs/record_format.md). Image ids are the source
+// ids, which must be integers, or the fingerprints of the pictures where there is none, as in
+// the loader. Boxes are the stored floats times width and height, in f64. Areas are the stored
+// ones; a record none of whose areas is above 1 has shares of the picture. Categories are the
+// labels that occur, named by the class texts. EDT_COCO_SEGM needs records with masks.
+// EDT_ERR_CORRUPT, EDT_ERR_FORMAT with shard and record.
 edt_status edt_coco_gt_open_records(const char *pattern, const edt_coco_gt_options *options,
                                     edt_error *err, edt_coco_gt **out_gt);
 // From memory: evaluation without a JSON (spec 2.1). Everything is copied; category names may

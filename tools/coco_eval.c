@@ -9,8 +9,9 @@
 #include "eval/results_json.h"
 
 typedef struct settings {
-    const char *gt, *dt, *json, *arrays, *iou_type;
-    edt_cli_texts files, max_dets, classes;
+    const char *gt, *gt_records, *dt, *json, *arrays, *iou_type;
+    edt_cli_texts files, max_dets, classes, iou_thresholds, recall_thresholds, area_ranges,
+        image_ids;
     bool per_class, use_cats, lenient;
     int64_t num_threads;
 } settings;
@@ -37,8 +38,8 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
         {"use_cats", EDT_CLI_BOOL, "true", "false: match boxes whatever their classes",
          &s->use_cats, NULL, NULL, 0, 0, NULL},
         {"max_dets", EDT_CLI_TEXTS, "1,10,100",
-         "three limits of detections per image and class", &s->max_dets, NULL, NULL, 0, 0,
-         NULL},
+         "limits of detections per image and class; the twelve numbers need three",
+         &s->max_dets, NULL, NULL, 0, 0, NULL},
         {"lenient", EDT_CLI_BOOL, "false",
          "evaluate a defective ground truth as pycocotools would instead of refusing it",
          &s->lenient, NULL, NULL, 0, 0, NULL},
@@ -51,8 +52,20 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
         {"curves", EDT_CLI_REFUSED, "",
          "this version draws no curves; --arrays writes the numbers behind them", NULL, NULL,
          NULL, 0, 0, NULL},
-        {"gt_records", EDT_CLI_REFUSED, "",
-         "this version reads ground truth from JSON only (--gt)", NULL, NULL, NULL, 0, 0, NULL},
+        {"gt_records", EDT_CLI_TEXT, "",
+         "ground truth from shards instead of --gt: a file name pattern", &s->gt_records, NULL,
+         NULL, 0, 0, NULL},
+        {"iou_thresholds", EDT_CLI_TEXTS, "", "overlaps to match at; default 0.5:0.05:0.95",
+         &s->iou_thresholds, NULL, NULL, 0, 0, NULL},
+        {"recall_thresholds", EDT_CLI_TEXTS, "",
+         "recalls to read precision at; default 0:0.01:1", &s->recall_thresholds, NULL, NULL, 0,
+         0, NULL},
+        {"area_ranges", EDT_CLI_TEXTS, "",
+         "label:low:high of areas, both ends included; default all:0:1e10, small:0:1024, "
+         "medium:1024:9216, large:9216:1e10",
+         &s->area_ranges, NULL, NULL, 0, 0, NULL},
+        {"image_ids", EDT_CLI_TEXTS, "", "only these images", &s->image_ids, NULL, NULL, 0, 0,
+         NULL},
     };
     const edt_cli_program program = {
         .name = "coco_eval",
@@ -71,15 +84,18 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
     };
     EDT_TRY(edt_cli_parse(&program, argc, argv, arena, err, out_exit));
     int n = 0;
-    if (s->gt[0] == '\0' && n < s->files.n) {
+    if (s->gt[0] == '\0' && s->gt_records[0] == '\0' && n < s->files.n) {
         s->gt = s->files.v[n++];
     }
     if (s->dt[0] == '\0' && n < s->files.n) {
         s->dt = s->files.v[n++];
     }
-    if (!*out_exit && (n < s->files.n || s->gt[0] == '\0' || s->dt[0] == '\0')) {
-        EDT_FAIL(err, EDT_ERR_USAGE,
-                 "two files are needed: coco_eval GT.json DT.json, or --gt and --dt (--help)");
+    const bool has_gt = (s->gt[0] != '\0') != (s->gt_records[0] != '\0');
+    if (!*out_exit && (n < s->files.n || !has_gt || s->dt[0] == '\0')) {
+        EDT_FAIL(
+            err, EDT_ERR_USAGE,
+            "two files are needed: coco_eval GT.json DT.json, or --gt or --gt_records, and "
+            "--dt (--help)");
     }
     return EDT_OK;
 }
@@ -96,16 +112,88 @@ static edt_status parse_iou_type(const settings *s, edt_coco_params *params, edt
 
 static edt_status parse_max_dets(const settings *s, edt_coco_params *params, edt_error *err)
 {
-    bool ok = s->max_dets.n == 3;
-    for (int i = 0; ok && i < 3; ++i) {
+    bool ok = s->max_dets.n >= 1 && s->max_dets.n <= EDT_COCO_MOST_MAX_DETS;
+    for (int i = 0; ok && i < s->max_dets.n; ++i) {
         char *end;
         const long n = strtol(s->max_dets.v[i], &end, 10);
         ok = *end == '\0' && n >= 1 && n <= 1000000000;
         params->max_dets[i] = (int)n;
     }
     if (!ok) {
-        EDT_FAIL(err, EDT_ERR_USAGE, "--max_dets needs three positive integers, e.g. 1,10,100");
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "--max_dets needs one to %d positive integers, e.g. 1,10,100",
+                 EDT_COCO_MOST_MAX_DETS);
     }
+    return EDT_OK;
+}
+
+static edt_status parse_numbers(const char *flag, const edt_cli_texts *texts, edt_arena *arena,
+                                edt_error *err, const double **out_numbers, int64_t *out_n)
+{
+    double *numbers = edt_arena_calloc(arena, (size_t)texts->n, sizeof *numbers);
+    if (numbers == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for --%s", flag);
+    }
+    for (int i = 0; i < texts->n; ++i) {
+        char *end;
+        numbers[i] = strtod(texts->v[i], &end);
+        if (end == texts->v[i] || *end != '\0') {
+            EDT_FAIL(err, EDT_ERR_USAGE, "--%s: '%s' is no number", flag, texts->v[i]);
+        }
+    }
+    *out_numbers = numbers;
+    *out_n = texts->n;
+    return EDT_OK;
+}
+
+static edt_status parse_area(const char *text, edt_arena *arena, edt_error *err,
+                             edt_coco_area_range *out_area)
+{
+    const char *low = strchr(text, ':');
+    char *high = NULL, *end = NULL;
+    if (low != NULL) {
+        out_area->label = edt_arena_strndup(arena, text, (size_t)(low - text));
+        out_area->low = strtod(low + 1, &high);
+    }
+    if (low != NULL && high > low + 1 && *high == ':') {
+        out_area->high = strtod(high + 1, &end);
+    }
+    if (end == NULL || end == high + 1 || *end != '\0') {
+        EDT_FAIL(err, EDT_ERR_USAGE, "--area_ranges: '%s' is not label:low:high", text);
+    }
+    if (out_area->label == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for --area_ranges");
+    }
+    return EDT_OK;
+}
+
+static edt_status parse_lists(const settings *s, edt_arena *arena, edt_coco_params *params,
+                              edt_error *err)
+{
+    EDT_TRY(parse_numbers("iou_thresholds", &s->iou_thresholds, arena, err,
+                          &params->iou_thresholds, &params->n_iou_thresholds));
+    EDT_TRY(parse_numbers("recall_thresholds", &s->recall_thresholds, arena, err,
+                          &params->recall_thresholds, &params->n_recall_thresholds));
+    edt_coco_area_range *areas =
+        edt_arena_calloc(arena, (size_t)s->area_ranges.n, sizeof *areas);
+    int64_t *ids = edt_arena_calloc(arena, (size_t)s->image_ids.n, sizeof *ids);
+    if (areas == NULL || ids == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the options");
+    }
+    for (int i = 0; i < s->area_ranges.n; ++i) {
+        EDT_TRY(parse_area(s->area_ranges.v[i], arena, err, &areas[i]));
+    }
+    for (int i = 0; i < s->image_ids.n; ++i) {
+        char *end;
+        ids[i] = strtoll(s->image_ids.v[i], &end, 10);
+        if (end == s->image_ids.v[i] || *end != '\0') {
+            EDT_FAIL(err, EDT_ERR_USAGE, "--image_ids: '%s' is no integer", s->image_ids.v[i]);
+        }
+    }
+    params->areas = areas;
+    params->n_areas = s->area_ranges.n;
+    params->image_ids = ids;
+    params->n_image_ids = s->image_ids.n;
     return EDT_OK;
 }
 
@@ -163,12 +251,13 @@ static edt_status run(const settings *s, edt_arena *arena, edt_error *err)
                               .ignore_categories = !s->use_cats};
     EDT_TRY(parse_iou_type(s, &params, err));
     EDT_TRY(parse_max_dets(s, &params, err));
+    EDT_TRY(parse_lists(s, arena, &params, err));
     const double begin_s = edt_clock_now_s();
-    EDT_TRY_GOTO(edt_coco_gt_open(s->gt,
-                                  &(edt_coco_gt_options){.lenient = s->lenient,
-                                                         .n_threads = (int)s->num_threads,
-                                                         .iou_type = params.iou_type},
-                                  err, &gt));
+    const edt_coco_gt_options options = {
+        .lenient = s->lenient, .n_threads = (int)s->num_threads, .iou_type = params.iou_type};
+    EDT_TRY_GOTO(s->gt_records[0] != '\0'
+                     ? edt_coco_gt_open_records(s->gt_records, &options, err, &gt)
+                     : edt_coco_gt_open(s->gt, &options, err, &gt));
     EDT_TRY_GOTO(edt_coco_dt_open(s->dt, gt, err, &dt));
     const double load_s = edt_clock_now_s() - begin_s;
     EDT_TRY_GOTO(find_classes(s, gt, arena, &params, err));
