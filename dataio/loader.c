@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "core/log.h"
 #include "core/mem.h"
+#include "core/trace.h"
 #include "dataio/loader_priv.h"
 
 enum { MAX_THREADS = 1024, MAX_PREFETCH = 1024 };
@@ -80,6 +82,16 @@ static bool open_next_batch(edt_loader *loader)
     return true;
 }
 
+// With the mutex held.
+static void wait_for_slot(edt_loader *loader)
+{
+    const double t0 = edt_clock_now_s();
+    edt_trace_begin("wait_for_slot");
+    (void)pthread_cond_wait(&loader->work, &loader->mutex);
+    edt_trace_end();
+    loader->stats.idle_seconds += edt_clock_now_s() - t0;
+}
+
 // The next row of the stream; false when the worker shall end.
 static bool take_row(edt_loader *loader, edt_loader_slot **out_slot, int64_t *out_row,
                      bool *out_is_useless)
@@ -99,7 +111,7 @@ static bool take_row(edt_loader *loader, edt_loader_slot **out_slot, int64_t *ou
             break;
         }
         if (!open_next_batch(loader)) {
-            (void)pthread_cond_wait(&loader->work, &loader->mutex);
+            wait_for_slot(loader);
         }
     }
     (void)pthread_mutex_unlock(&loader->mutex);
@@ -111,10 +123,12 @@ static void finish_row(edt_loader *loader, edt_loader_slot *slot, int64_t row,
 {
     (void)pthread_mutex_lock(&loader->mutex);
     edt_loader_stats *stats = &loader->stats;
+    ++stats->n_rows;
     stats->n_bad += result->n_bad;
     stats->read_seconds += result->read_seconds;
     stats->decode_seconds += result->decode_seconds;
     stats->augment_seconds += result->augment_seconds;
+    stats->resize_seconds += result->resize_seconds;
     stats->target_seconds += result->target_seconds;
     if (result->status != EDT_OK) {
         if (slot->status == EDT_OK || row < slot->bad_row) {
@@ -153,9 +167,14 @@ static void run_worker(void *ctx)
         edt_error err = {0};
         edt_row_result result = {.status = EDT_OK};
         if (!is_useless) {
+            edt_trace_begin("row");
             result = edt_loader_fill_row(worker, slot, row, &err);
+            edt_trace_end();
         }
         finish_row(worker->loader, slot, row, &result, &err);
+        if (worker->loader->quarantine != NULL) {
+            edt_quarantine_save_if_due(worker->loader->quarantine);
+        }
     }
 }
 
@@ -198,13 +217,25 @@ static edt_status open_cache(edt_loader *loader, const edt_hparams *hp, int n_th
     return EDT_OK;
 }
 
+static edt_status open_quarantine(edt_loader *loader, const char *path, edt_error *err)
+{
+    if (loader->on_bad == EDT_BAD_FAIL) {
+        return EDT_OK;
+    }
+    const edt_quarantine_options options = {
+        .index = loader->index,
+        .policy = loader->on_bad == EDT_BAD_SKIP ? "skip" : "substitute",
+        .path = path};
+    return edt_quarantine_create(&options, err, &loader->quarantine);
+}
+
 static edt_status start_workers(edt_loader *loader, int n, edt_error *err)
 {
     loader->workers = edt_mem_calloc(EDT_MEM_MISC, (size_t)n, sizeof *loader->workers);
     if (loader->workers == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %d loader threads", n);
     }
-    loader->n_workers = n;
+    loader->n_workers = loader->stats.n_workers = n;
     for (int i = 0; i < n; ++i) {
         loader->workers[i].loader = loader;
         EDT_TRY(
@@ -250,6 +281,7 @@ static edt_status init_loader(edt_loader *loader, const edt_hparams *hp,
     loader->config.targets_ctx = options->targets_ctx;
     loader->config.n_anchors = options->targets != NULL ? options->n_anchors : 0;
     EDT_TRY(edt_loader_open_data(loader, hp, options, err));
+    EDT_TRY(open_quarantine(loader, options->quarantine_path, err));
     loader->cursor = loader->dispatch_cursor = options->start;
     loader->failed_sequence = INT64_MAX;
     loader->n_slots = options->prefetch + 2;
@@ -283,6 +315,15 @@ edt_status edt_loader_create(const edt_hparams *hp, const edt_loader_options *op
     return EDT_OK;
 }
 
+static void close_quarantine(edt_loader *loader)
+{
+    edt_error err = {0};
+    if (loader->quarantine != NULL && edt_quarantine_save(loader->quarantine, &err) != EDT_OK) {
+        EDT_WARN("%s", err.text);
+    }
+    edt_quarantine_destroy(loader->quarantine);
+}
+
 void edt_loader_destroy(edt_loader *loader)
 {
     if (loader == NULL) {
@@ -304,6 +345,7 @@ void edt_loader_destroy(edt_loader *loader)
         edt_record_scratch_destroy(loader->workers[i].partner_scratch);
     }
     edt_decoded_cache_close(loader->cache);
+    close_quarantine(loader);
     if (loader->has_sync) {
         (void)pthread_cond_destroy(&loader->ready);
         (void)pthread_cond_destroy(&loader->work);
@@ -330,10 +372,12 @@ static edt_status wait_for_batch(edt_loader *loader, edt_loader_slot *slot, edt_
                  loader->n_slots);
     }
     const double t0 = edt_clock_now_s();
+    edt_trace_begin("wait_for_batch");
     while (slot->state != EDT_SLOT_READY &&
            !(loader->ended && loader->n_delivered >= loader->n_opened)) {
         (void)pthread_cond_wait(&loader->ready, &loader->mutex);
     }
+    edt_trace_end();
     loader->stats.wait_seconds += edt_clock_now_s() - t0;
     if (slot->state != EDT_SLOT_READY) {
         return EDT_END;
@@ -386,9 +430,19 @@ edt_loader_stats edt_loader_get_stats(const edt_loader *loader)
 {
     edt_loader *l = (edt_loader *)loader;
     (void)pthread_mutex_lock(&l->mutex);
-    const edt_loader_stats stats = l->stats;
+    edt_loader_stats stats = l->stats;
     (void)pthread_mutex_unlock(&l->mutex);
+    if (l->quarantine != NULL) {
+        stats.n_bad_records = edt_quarantine_count(l->quarantine).n_records;
+    }
     return stats;
+}
+
+void edt_loader_log_bad(const edt_loader *loader)
+{
+    if (loader->quarantine != NULL) {
+        edt_quarantine_log(loader->quarantine);
+    }
 }
 
 int64_t edt_loader_batches_per_epoch(const edt_loader *loader)

@@ -35,14 +35,23 @@ typedef struct edt_loader_options {
     edt_target_fn *targets; // NULL: no targets
     void *targets_ctx;
     edt_slot_memory slot_memory; // zeroed: the loader's own
+    // Report of bad records (dataio/quarantine.h), of this rank alone; NULL: none is written.
+    const char *quarantine_path;
 } edt_loader_options;
 
 typedef struct edt_loader_stats {
     int64_t n_samples; // records in the data set
     int64_t n_files;
     double wait_seconds; // time edt_loader_next spent blocked
-    double read_seconds, decode_seconds, augment_seconds, target_seconds; // summed over workers
-    int64_t n_bad; // samples skipped or substituted
+    // Rows worked on, and the workers' time for them, summed over workers: records from the
+    // shards; parsing, pictures and the cache; objects, mixing and pixel operations; resizing
+    // into the slot; targets.
+    int64_t n_rows;
+    int n_workers;
+    double read_seconds, decode_seconds, augment_seconds, resize_seconds, target_seconds;
+    double idle_seconds;   // workers waiting for a slot to be given back
+    int64_t n_bad;         // times a sample or a partner of one was left out or replaced
+    int64_t n_bad_records; // distinct ones, with those of the report that was gone on with
 } edt_loader_stats;
 
 // Opens the data set and starts the workers. Geometry, normalisation and filters from `hp`;
@@ -56,7 +65,10 @@ typedef struct edt_loader_stats {
 //   substitute  the row takes the next good sample of the epoch's order (with shuffle=window
 //               or none, of its window, which goes round) with the bad one's draws; in an
 //               evaluation pass, where no record may appear twice: as skip.
-// The latter two warn, count in stats.n_bad, and depend on the data alone, not on threads.
+// The latter two warn at the first meeting, count, report (dataio/quarantine.h), and depend on
+// the data alone, not on threads or on what was met before. What the system refuses (a read
+// error, a shard that was changed or cut after it was opened, no memory) always ends the
+// loader.
 //
 // hp->shuffle, shuffle_window, dataset_weights and negatives_ratio order the samples of
 // training (dataio/sampler.h). Shards that can only be read in order (gzip, zlib, zstd without
@@ -64,7 +76,8 @@ typedef struct edt_loader_stats {
 // says so otherwise. EDT_ERR_USAGE for mixing that the data or the order do not allow.
 edt_status edt_loader_create(const edt_hparams *hp, const edt_loader_options *options,
                              edt_error *err, edt_loader **out_loader);
-// Stops the workers (never hangs) and frees everything. NULL is fine.
+// Stops the workers (never hangs), completes the report of bad records and frees everything.
+// NULL is fine.
 void edt_loader_destroy(edt_loader *loader);
 
 // The next batch in sequence order; EDT_END after the last one of a single pass. The first
@@ -78,6 +91,8 @@ void edt_loader_release(edt_loader *loader, const edt_batch *batch);
 // Cursor after the last batch handed out: what a checkpoint stores.
 edt_cursor edt_loader_cursor(const edt_loader *loader);
 edt_loader_stats edt_loader_get_stats(const edt_loader *loader);
+// Warns of the bad records met, in some lines; nothing where there were none.
+void edt_loader_log_bad(const edt_loader *loader);
 // Batches in one epoch of this loader (drop_remainder applied).
 int64_t edt_loader_batches_per_epoch(const edt_loader *loader);
 

@@ -9,6 +9,7 @@
 #include "core/thread.h"
 #include "dataio/loader.h"
 #include "dataio/preprocess.h"
+#include "dataio/quarantine.h"
 #include "dataio/record_index.h"
 #include "dataio/record_source.h"
 
@@ -49,6 +50,7 @@ struct edt_loader {
     edt_shard_order *shards; // with shuffle=window
     edt_mixture *mixture;    // with dataset_weights or negatives_ratio
     edt_record_source *source;
+    edt_quarantine *quarantine; // NULL with on_bad_sample=fail
     edt_slot_memory slot_memory;
     edt_loader_slot *slots; // batch q lives in slot q mod n_slots
     int64_t n_slots;
@@ -77,7 +79,7 @@ struct edt_loader {
 typedef struct edt_row_result {
     edt_status status; // a failure ends the stream at this row
     int64_t n_bad;
-    double read_seconds, decode_seconds, augment_seconds, target_seconds;
+    double read_seconds, decode_seconds, augment_seconds, resize_seconds, target_seconds;
 } edt_row_result;
 
 // Opens the data set: index, order of the samples, and where their records are read from.

@@ -9,6 +9,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/rng.h"
+#include "core/trace.h"
 
 // Bad samples in a row after which substitution gives up: the data set is broken, not a record.
 enum { MAX_SUBSTITUTES = 100, MAX_WARNINGS = 20 };
@@ -29,14 +30,32 @@ static edt_status name_record(const edt_loader *loader, int64_t index, edt_statu
                                  edt_record_index_path(loader->index, ref.i_file), ref.i_local);
 }
 
-static void warn_bad(edt_loader *loader, const char *what, const edt_error *err)
+// Counts and reports a record that the policy lets the run go on without; `err` is the reason,
+// and names the record afterwards. EDT_ERR_NOMEM.
+static edt_status note_bad(edt_loader *loader, int64_t index, edt_status reason, bool is_final,
+                           const char *what, edt_row_result *result, edt_error *err)
 {
+    const edt_bad_record bad = {
+        .index = index, .status = reason, .reason = err->text, .is_final = is_final};
+    edt_error failure = {0};
+    bool is_new;
+    const edt_status status = edt_quarantine_add(loader->quarantine, &bad, &failure, &is_new);
+    if (status != EDT_OK) {
+        *err = failure;
+        return status;
+    }
+    (void)name_record(loader, index, reason, err);
+    ++result->n_bad;
+    if (!is_new) {
+        return EDT_OK;
+    }
     const int n_before = atomic_fetch_add(&loader->n_warned, 1);
     if (n_before < MAX_WARNINGS) {
         EDT_WARN("%s a bad sample: %s", what, err->text);
     } else if (n_before == MAX_WARNINGS) {
         EDT_WARN("further bad samples are counted without a line each");
     }
+    return EDT_OK;
 }
 
 // Where a sample stands, for its partners: they come from the other positions that can be
@@ -45,6 +64,7 @@ typedef struct partner_context {
     edt_loader_worker *worker;
     int64_t epoch, position;
     int64_t drawn; // position of the partner drawn last
+    bool is_final; // its failure does not depend on what it was drawn for
     edt_row_result *result;
 } partner_context;
 
@@ -63,37 +83,57 @@ static int64_t draw_partner(void *ctx, const edt_draws *draws)
 
 static edt_status read_partner(void *ctx, int64_t index, edt_error *err, edt_span *out_record)
 {
-    (void)index;
-    const partner_context *p = ctx;
-    return edt_record_source_read(p->worker->loader->source, p->epoch, p->drawn,
-                                  p->worker->partner_scratch, err, out_record);
+    partner_context *p = ctx;
+    edt_loader *loader = p->worker->loader;
+    p->is_final = true;
+    if (loader->quarantine != NULL) {
+        EDT_TRY(edt_quarantine_check(loader->quarantine, index, err));
+    }
+    edt_trace_begin("read");
+    const edt_status status = edt_record_source_read(
+        loader->source, p->epoch, p->drawn, p->worker->partner_scratch, err, out_record);
+    edt_trace_end();
+    p->is_final = status != EDT_OK;
+    return status;
 }
 
 static edt_status reject_partner(void *ctx, int64_t index, edt_status reason, edt_error *err)
 {
     const partner_context *p = ctx;
     edt_loader *loader = p->worker->loader;
-    (void)name_record(loader, index, reason, err);
     if (!is_bad_sample(reason) || loader->on_bad == EDT_BAD_FAIL) {
-        return reason;
+        return name_record(loader, index, reason, err);
     }
-    ++p->result->n_bad;
-    warn_bad(loader, "mixed with another instead of", err);
-    return EDT_OK;
+    return note_bad(loader, index, reason, p->is_final, "mixed with another instead of",
+                    p->result, err);
 }
 
-// The record at a position with the draws of `drawn_as` into the row.
+static edt_status read_record(edt_loader_worker *worker, int64_t epoch, int64_t position,
+                              edt_row_result *result, edt_error *err, edt_span *out_record)
+{
+    const double t0 = edt_clock_now_s();
+    edt_trace_begin("read");
+    const edt_status status = edt_record_source_read(worker->loader->source, epoch, position,
+                                                     worker->scratch, err, out_record);
+    edt_trace_end();
+    result->read_seconds += edt_clock_now_s() - t0;
+    return status;
+}
+
+// The record at a position with the draws of `drawn_as` into the row. A failure does not name
+// the record; *out_is_final (where it is of the record): it would fail for any draws.
 static edt_status run_sample(edt_loader_worker *worker, int64_t epoch, int64_t position,
                              int64_t drawn_as, const edt_sample_row *row,
-                             edt_row_result *result, edt_error *err)
+                             edt_row_result *result, edt_error *err, bool *out_is_final)
 {
     const edt_loader *loader = worker->loader;
     const int64_t index = edt_sampler_index(&loader->sampler, epoch, position);
-    const double t0 = edt_clock_now_s();
     edt_span record;
-    EDT_TRY(
-        edt_record_source_read(loader->source, epoch, position, worker->scratch, err, &record));
-    result->read_seconds += edt_clock_now_s() - t0;
+    *out_is_final = true;
+    if (loader->quarantine != NULL) {
+        EDT_TRY(edt_quarantine_check(loader->quarantine, index, err));
+    }
+    EDT_TRY(read_record(worker, epoch, position, result, err, &record));
     edt_rng rngs[3];
     for (uint32_t i = 0; i < 3; ++i) {
         edt_rng_init(&rngs[i], loader->sampler.seed, (uint64_t)epoch, (uint64_t)drawn_as,
@@ -113,8 +153,10 @@ static edt_status run_sample(edt_loader_worker *worker, int64_t epoch, int64_t p
     result->read_seconds += info->read_seconds;
     result->decode_seconds += info->decode_seconds;
     result->augment_seconds += info->augment_seconds;
+    result->resize_seconds += info->resize_seconds;
     result->target_seconds += info->target_seconds;
-    return status == EDT_OK ? EDT_OK : name_record(loader, index, status, err);
+    *out_is_final = !info->is_open;
+    return status;
 }
 
 static void warn_truncated(edt_loader *loader, int64_t index)
@@ -147,14 +189,15 @@ static edt_status repeat_picture(edt_loader_worker *worker, const edt_batch *bat
                                     .valid_hw = target->valid_hw,
                                     .image_scale = target->image_scale,
                                     .source_id = &ignored_id};
-    const edt_status status =
-        run_sample(worker, batch->epoch, position, pick.drawn_as, &picture, result, err);
+    bool is_final;
+    const edt_status status = run_sample(worker, batch->epoch, position, pick.drawn_as,
+                                         &picture, result, err, &is_final);
     if (is_bad_sample(status)) {
         // Its own row says so, here or on another rank.
         edt_sample_row_clear(&worker->loader->config, target);
         return EDT_OK;
     }
-    return status;
+    return status == EDT_OK ? EDT_OK : name_record(worker->loader, pick.index, status, err);
 }
 
 edt_row_result edt_loader_fill_row(edt_loader_worker *worker, edt_loader_slot *slot,
@@ -181,10 +224,11 @@ edt_row_result edt_loader_fill_row(edt_loader_worker *worker, edt_loader_slot *s
     for (int64_t i_try = 0;; ++i_try) {
         const int64_t tried = window.first + (position - window.first + i_try) % window.n;
         *err = (edt_error){0};
+        const int64_t index = edt_sampler_index(sampler, batch->epoch, tried);
+        bool is_final;
         result.status =
-            run_sample(worker, batch->epoch, tried, drawn_as, &target, &result, err);
+            run_sample(worker, batch->epoch, tried, drawn_as, &target, &result, err, &is_final);
         if (result.status == EDT_OK) {
-            const int64_t index = edt_sampler_index(sampler, batch->epoch, tried);
             batch->sample_indices[row] = index;
             if (edt_preprocess_last(worker->preprocessor)->gt_truncated) {
                 warn_truncated(loader, index);
@@ -192,17 +236,21 @@ edt_row_result edt_loader_fill_row(edt_loader_worker *worker, edt_loader_slot *s
             return result;
         }
         if (!is_bad_sample(result.status) || loader->on_bad == EDT_BAD_FAIL) {
+            (void)name_record(loader, index, result.status, err);
             return result;
         }
-        ++result.n_bad;
+        const edt_status noted = note_bad(loader, index, result.status, is_final,
+                                          substitute ? "replaced" : "left out", &result, err);
+        if (noted != EDT_OK) {
+            result.status = noted;
+            return result;
+        }
         if (!substitute) {
-            warn_bad(loader, "left out", err);
             slot->skipped[row] = true;
             edt_sample_row_clear(&loader->config, &target);
             result.status = EDT_OK;
             return result;
         }
-        warn_bad(loader, "replaced", err);
         if (i_try + 1 >= MAX_SUBSTITUTES || i_try + 1 >= window.n) {
             result.status = edt_error_add_context(
                 err, result.status, "%" PRId64 " bad samples in a row, the last", i_try + 1);

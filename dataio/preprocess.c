@@ -7,6 +7,7 @@
 #include "augment/resize.h"
 #include "core/clock.h"
 #include "core/mem.h"
+#include "core/trace.h"
 #include "dataio/sample_mix.h"
 #include "dataio/sample_objects.h"
 #include "dataio/sample_picture.h"
@@ -208,6 +209,15 @@ static edt_status choose_geometry(edt_preprocessor *p, int64_t h, int64_t w,
                                   &p->info.scale);
 }
 
+static edt_status resize_rows(edt_preprocessor *p, int64_t y, const edt_image *rows,
+                              edt_error *err)
+{
+    const double t0 = edt_clock_now_s();
+    const edt_status status = edt_resize_rows(p->resizer, y, rows, err);
+    p->info.resize_seconds += edt_clock_now_s() - t0;
+    return status;
+}
+
 // A band of rows on its way into the slot.
 typedef struct band_sink {
     edt_preprocessor *p;
@@ -223,7 +233,24 @@ static edt_status take_band(void *ctx, int64_t y, const edt_image *rows, edt_err
         const int64_t n = edt_augment_plan_cut(band->plan, y, rows->h, band->ops);
         EDT_TRY(edt_pixel_ops_run(band->p->scratch, rows, band->ops, n, err, &image));
     }
-    return edt_resize_rows(band->p->resizer, y, &image, err);
+    return resize_rows(band->p, y, &image, err);
+}
+
+// All operations, then the resize, on a picture in memory.
+static edt_status run_whole(edt_preprocessor *p, const edt_augment_plan *plan, edt_image *image,
+                            edt_error *err)
+{
+    edt_image result;
+    edt_trace_begin("pixel_ops");
+    edt_status status =
+        edt_pixel_ops_run(p->scratch, image, plan->ops, plan->n_ops, err, &result);
+    edt_trace_end();
+    if (status == EDT_OK) {
+        edt_trace_begin("resize");
+        status = resize_rows(p, 0, &result, err);
+        edt_trace_end();
+    }
+    return status;
 }
 
 // The pixels of an h x w picture through the plan into a begun resize. `image` holds them when
@@ -237,9 +264,7 @@ static edt_status run_pixels(edt_preprocessor *p, int64_t h, const edt_augment_p
         if (image->data == NULL) {
             EDT_TRY(edt_sample_picture_decode(p->picture, 0, true, err, image));
         }
-        edt_image result;
-        EDT_TRY(edt_pixel_ops_run(p->scratch, image, plan->ops, plan->n_ops, err, &result));
-        return edt_resize_rows(p->resizer, 0, &result, err);
+        return run_whole(p, plan, image, err);
     }
     band_sink band = {.p = p, .plan = plan};
     if (plan->n_ops > 0) {
@@ -250,10 +275,14 @@ static edt_status run_pixels(edt_preprocessor *p, int64_t h, const edt_augment_p
         }
     }
     const edt_row_sink sink = {.take = take_band, .ctx = &band};
-    if (image->data != NULL) {
-        return edt_sample_picture_feed(image, n_rows, NULL, &sink, err);
-    }
-    return edt_sample_picture_stream(p->picture, n_rows, writable, &sink, err);
+    // Bands are too many for a line each: decoding, operations and resizing in one.
+    edt_trace_begin("bands_into_slot");
+    const edt_status status =
+        image->data != NULL
+            ? edt_sample_picture_feed(image, n_rows, NULL, &sink, err)
+            : edt_sample_picture_stream(p->picture, n_rows, writable, &sink, err);
+    edt_trace_end();
+    return status;
 }
 
 // Places the picture on the canvas as info.scale says.
@@ -262,9 +291,11 @@ static edt_status fill_canvas(edt_preprocessor *p, int64_t h, int64_t w,
                               const edt_sample_row *row, edt_error *err)
 {
     const edt_preprocess_config *c = p->config;
+    const double t0 = edt_clock_now_s();
     EDT_TRY(edt_resize_begin(p->resizer, h, w, &p->info.scale, p->info.flipped,
                              c->format == EDT_SLOT_F32 ? &c->normalize : NULL, row->image,
                              err));
+    p->info.resize_seconds += edt_clock_now_s() - t0;
     EDT_TRY(run_pixels(p, h, plan, image, err));
     EDT_TRY(edt_resize_end(p->resizer, err));
     row->valid_hw[0] = (int32_t)edt_scale_valid_h(&p->info.scale);
@@ -321,8 +352,11 @@ static edt_status copy_columns(edt_preprocessor *p, const edt_objects *objects, 
 
 static edt_status mix(edt_preprocessor *p, const edt_sample *sample, scene *s, edt_error *err)
 {
-    EDT_TRY(edt_sample_mix(p->mixer, sample, p->picture, s->h, s->w, &p->arena, err,
-                           &s->objects, &s->image));
+    edt_trace_begin("mix");
+    const edt_status status = edt_sample_mix(p->mixer, sample, p->picture, s->h, s->w,
+                                             &p->arena, err, &s->objects, &s->image);
+    edt_trace_end();
+    EDT_TRY(status);
     if (s->image.data == NULL) {
         return EDT_OK;
     }
@@ -341,6 +375,7 @@ static edt_status make_scene(edt_preprocessor *p, const edt_sample *sample,
         .n = example->n_boxes, .is_crowd = example->is_crowd, .area = example->area};
     EDT_TRY(edt_sample_picture_open(p->picture, example->encoded, sample->index, err, &s->h,
                                     &s->w));
+    p->info.is_open = true;
     if (p->mixer != NULL) {
         EDT_TRY(mix(p, sample, s, err));
     }
@@ -370,6 +405,20 @@ static edt_status place_objects(edt_preprocessor *p, scene *s, const edt_sample_
                                        row->groundtruth);
 }
 
+static edt_status make_targets(edt_preprocessor *p, const edt_objects *objects,
+                               const edt_sample_row *row, edt_error *err)
+{
+    const edt_preprocess_config *c = p->config;
+    const double t0 = edt_clock_now_s();
+    edt_trace_begin("targets");
+    const edt_status status =
+        c->targets(c->targets_ctx, p->worker, objects->boxes, objects->labels, objects->n,
+                   row->cls_targets, row->box_targets, row->num_positives, err);
+    edt_trace_end();
+    p->info.target_seconds = edt_clock_now_s() - t0;
+    return status;
+}
+
 static edt_status run_sample(edt_preprocessor *p, const edt_sample *sample,
                              const edt_sample_row *row, double *parse_seconds, edt_error *err)
 {
@@ -384,14 +433,9 @@ static edt_status run_sample(edt_preprocessor *p, const edt_sample *sample,
     EDT_TRY(choose_geometry(p, s.h, s.w, c->training ? &sample->draws->geometry : NULL, err));
     EDT_TRY(fill_canvas(p, s.h, s.w, &s.plan, &s.image, row, err));
     EDT_TRY(place_objects(p, &s, row, err));
-    if (c->targets != NULL && row->cls_targets != NULL) {
-        const double t1 = edt_clock_now_s();
-        EDT_TRY(c->targets(c->targets_ctx, p->worker, s.objects.boxes, s.objects.labels,
-                           s.objects.n, row->cls_targets, row->box_targets, row->num_positives,
-                           err));
-        p->info.target_seconds = edt_clock_now_s() - t1;
-    }
-    return EDT_OK;
+    return c->targets != NULL && row->cls_targets != NULL
+               ? make_targets(p, &s.objects, row, err)
+               : EDT_OK;
 }
 
 static double decode_clock(const edt_preprocessor *p)
@@ -419,6 +463,6 @@ edt_status edt_preprocess_run(edt_preprocessor *preprocessor, const edt_sample *
     info->read_seconds =
         p->mixer != NULL ? edt_sample_mixer_read_seconds(p->mixer) - read0 : 0.0;
     info->augment_seconds = edt_clock_now_s() - t0 - info->decode_seconds - info->read_seconds -
-                            info->target_seconds;
+                            info->resize_seconds - info->target_seconds;
     return status;
 }

@@ -106,8 +106,11 @@ typedef struct edt_sample_info {
     bool gt_truncated;     // more boxes than max_instances: ground-truth rows were cut
     bool mixed;            // other samples are in the picture
     int64_t n_pixel_ops;   // of GridMask and AutoAugment
-    // Parsing, decoding and the cache; partners' records; mixing, operations and resizing.
-    double decode_seconds, read_seconds, augment_seconds, target_seconds;
+    // The record, its boxes and the header of its picture were fine: a failure has to do with
+    // the pixels that this sample wanted, or with its partners.
+    bool is_open;
+    // Parsing, decoding and the cache; partners' records; mixing and operations; resizing.
+    double decode_seconds, read_seconds, augment_seconds, resize_seconds, target_seconds;
 } edt_sample_info;
 
 // Scratch of one worker. `config` is borrowed and must outlive it.

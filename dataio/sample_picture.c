@@ -5,13 +5,15 @@
 
 #include "core/clock.h"
 #include "core/mem.h"
+#include "core/trace.h"
 
 struct edt_sample_picture {
     edt_image_decoder *decoder;
     edt_decoded_cache *cache; // NULL: none
     edt_decoded_reader *reader;
-    int64_t index;  // of the open picture
-    bool is_cached; // the cache has it: `cached` is its view
+    edt_span encoded; // the open picture
+    int64_t index;    // its sample
+    bool is_cached;   // the cache has it: `cached` is its view
     edt_image cached;
     edt_row_buffer copy; // of a cached picture that will be written to
     double seconds;
@@ -59,6 +61,7 @@ double edt_sample_picture_seconds(const edt_sample_picture *picture)
 static edt_status open_picture(edt_sample_picture *p, edt_span encoded, int64_t index,
                                edt_error *err, int64_t *out_h, int64_t *out_w)
 {
+    p->encoded = encoded;
     p->index = index;
     p->is_cached = false;
     if (p->cache != NULL && index >= 0) {
@@ -144,16 +147,27 @@ static edt_status decode_picture(edt_sample_picture *p, int64_t n_rows, bool wri
     if (!is_filling(p)) {
         return edt_image_decode(p->decoder, n_rows, err, out_image);
     }
-    EDT_TRY(edt_image_decode(p->decoder, 0, err, out_image));
-    edt_decoded_put(p->cache, p->index, out_image);
-    return EDT_OK;
+    const edt_status status = edt_image_decode(p->decoder, 0, err, out_image);
+    if (status == EDT_OK) {
+        edt_decoded_put(p->cache, p->index, out_image);
+        return EDT_OK;
+    }
+    // What is damaged may lie behind the rows that are wanted, where nobody would have looked
+    // without the cache: it must not make a sample bad.
+    int64_t h, w;
+    if (n_rows == 0 || edt_image_open(p->decoder, p->encoded, NULL, &h, &w) != EDT_OK) {
+        return status;
+    }
+    return edt_image_decode(p->decoder, n_rows, err, out_image);
 }
 
 edt_status edt_sample_picture_decode(edt_sample_picture *picture, int64_t n_rows, bool writable,
                                      edt_error *err, edt_image *out_image)
 {
     const double t0 = edt_clock_now_s();
+    edt_trace_begin("decode");
     const edt_status status = decode_picture(picture, n_rows, writable, err, out_image);
+    edt_trace_end();
     picture->seconds += edt_clock_now_s() - t0;
     return status;
 }

@@ -79,7 +79,7 @@ void edt_test_train_hparams(const char *overrides, edt_hparams *out_hp)
     cr_assert_eq(edt_hparams_check(out_hp, &err), EDT_OK, "%s", err.text);
 }
 
-edt_train_options edt_test_train_options(const char *model_dir, const char *pattern,
+edt_train_options edt_test_training_options(const char *model_dir, const char *pattern,
                                          int64_t n_steps)
 {
     return (edt_train_options){

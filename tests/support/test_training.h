@@ -19,8 +19,8 @@ void edt_test_write_drawn_shard(const char *path, int n_pictures, int i_bad);
 void edt_test_train_hparams(const char *overrides, edt_hparams *out_hp);
 // Mode train, batch 2, `n_steps` steps on `pattern` into `model_dir`, a line of metrics each
 // step, backend "cpu" with one thread. Texts are borrowed.
-edt_train_options edt_test_train_options(const char *model_dir, const char *pattern,
-                                         int64_t n_steps);
+edt_train_options edt_test_training_options(const char *model_dir, const char *pattern,
+                                            int64_t n_steps);
 
 // A training run in a process of its own, interrupts handled, log lines dropped. A run that
 // fails writes its message to <model_dir>.error and exits with its edt_status.

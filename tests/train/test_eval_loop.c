@@ -31,7 +31,7 @@ TestSuite(eval_loop, .init = setup, .fini = teardown, .timeout = 240);
 
 static edt_train_options options(edt_train_mode mode)
 {
-    edt_train_options o = edt_test_train_options(model_dir, pattern, N_STEPS);
+    edt_train_options o = edt_test_training_options(model_dir, pattern, N_STEPS);
     o.mode = mode;
     o.val_file_pattern = pattern;
     o.eval_batch_size = 3; // seven pictures: the last batch is not full

@@ -34,7 +34,7 @@ static place make_place(void)
 
 static edt_train_options options_for(const place *p, const char *model_dir)
 {
-    edt_train_options o = edt_test_train_options(model_dir, p->pattern, N_STEPS);
+    edt_train_options o = edt_test_training_options(model_dir, p->pattern, N_STEPS);
     o.save_checkpoints_steps = SAVE_STEPS;
     return o;
 }

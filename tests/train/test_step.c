@@ -163,7 +163,7 @@ Test(step, a_longer_run_allocates_as_often_as_a_short_one, .timeout = 120)
         edt_test_train_hparams("", &hp);
         char model_dir[300];
         (void)snprintf(model_dir, sizeof model_dir, "%s/run%d", dir, i);
-        edt_train_options o = edt_test_train_options(model_dir, pattern, n_steps[i]);
+        edt_train_options o = edt_test_training_options(model_dir, pattern, n_steps[i]);
         o.num_threads = 1;
         const int64_t before = edt_mem_get_total().n_total;
         cr_assert_eq(edt_train_run(&hp, &o, &err), EDT_OK, "%s", err.text);

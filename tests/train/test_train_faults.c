@@ -31,7 +31,7 @@ TestSuite(train_faults, .init = setup, .fini = teardown, .timeout = 240);
 
 static edt_train_options options(void)
 {
-    edt_train_options o = edt_test_train_options(model_dir, pattern, N_STEPS);
+    edt_train_options o = edt_test_training_options(model_dir, pattern, N_STEPS);
     o.save_checkpoints_steps = 2;
     return o;
 }
