@@ -77,7 +77,6 @@ static bool open_next_batch(edt_loader *loader)
     slot->state = EDT_SLOT_FILLING;
     loader->open = slot;
     loader->next_row = 0;
-    retire_records(loader);
     (void)pthread_cond_broadcast(&loader->work);
     return true;
 }

@@ -252,13 +252,24 @@ static edt_status alloc_windows(edt_record_source *s, edt_error *err)
     return EDT_OK;
 }
 
+// Where the batch at the cursor begins: a tail that makes none is nobody's.
+static edt_cursor begin_of_batch(const edt_sampler *sampler, edt_cursor cursor)
+{
+    const int64_t least =
+        sampler->drop_remainder ? sampler->batch_size * sampler->world_size : 1;
+    return sampler->n_samples - cursor.position < least
+               ? (edt_cursor){.epoch = cursor.epoch + 1}
+               : cursor;
+}
+
 static edt_status start_reader(edt_record_source *s, edt_error *err)
 {
     EDT_TRY(alloc_windows(s, err));
     EDT_TRY(edt_record_stream_create(s->index, err, &s->stream));
     EDT_TRY(edt_record_scratch_create(err, &s->scratch));
     EDT_TRY(init_sync(s, err));
-    s->low = s->next = s->start;
+    s->next = s->start;
+    s->low = begin_of_batch(s->sampler, s->start);
     return edt_thread_start(&s->thread, "edt-reader", run_reader, s, err);
 }
 
@@ -380,7 +391,7 @@ void edt_record_source_retire(edt_record_source *source, edt_cursor cursor)
 {
     if (source->n_windows > 0) {
         (void)pthread_mutex_lock(&source->mutex);
-        source->low = cursor;
+        source->low = begin_of_batch(source->sampler, cursor);
         (void)pthread_cond_signal(&source->has_room);
         (void)pthread_mutex_unlock(&source->mutex);
     }

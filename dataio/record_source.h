@@ -46,8 +46,8 @@ edt_status edt_record_source_read(edt_record_source *source, int64_t epoch, int6
                                   edt_record_scratch *scratch, edt_error *err,
                                   edt_span *out_payload);
 
-// Gives back all windows that end at or before `cursor`: nothing before the window that holds
-// it will be read any more. Cursors never go back. Any thread.
+// Gives back all windows that end before the batch at `cursor` begins: nothing before the
+// window that holds its begin will be read any more. Cursors never go back. Any thread.
 void edt_record_source_retire(edt_record_source *source, edt_cursor cursor);
 
 // Lets all reads that wait, and later ones that would, fail. Any thread.
