@@ -1,5 +1,6 @@
-"""Compares coco_eval with pycocotools on seeded random cases: precision, recall and scores arrays
-and the twelve numbers must be equal to the last bit, the printed lines to the last letter.
+"""Compares coco_eval with pycocotools on seeded random cases, boxes and masks with all parameters:
+precision, recall and scores arrays and the twelve numbers must be equal to the last bit, the printed
+lines to the last letter.
 
 usage: compare_pycocotools.py COCO_EVAL WORK_DIR [N_CASES]
 """
@@ -14,6 +15,7 @@ import sys
 
 import numpy as np
 from pycocotools.coco import COCO
+from pycocotools import mask as mask_utils
 from pycocotools.cocoeval import COCOeval
 
 
@@ -99,6 +101,96 @@ def draw_case(rng, big):
     return gt, dt
 
 
+def draw_polygon(rng, box):
+    """In and around the box, sometimes with parts outside the picture."""
+    n = rng.choice([3, 4, 5, 8, 20])
+    out = []
+    for _ in range(n):
+        out += [round(box[0] + box[2] * rng.uniform(-0.05, 1.05), rng.choice([0, 1, 2, 6])),
+                round(box[1] + box[3] * rng.uniform(-0.05, 1.05), rng.choice([0, 1, 2, 6]))]
+    return out
+
+
+def draw_mask(rng, box, size, forms):
+    """A segmentation of `size` (height, width) in one of COCO's forms."""
+    form = rng.choice(forms)
+    x0, y0 = max(0, int(box[0])), max(0, int(box[1]))
+    x1, y1 = min(size[1], int(box[0] + box[2]) + 1), min(size[0], int(box[1] + box[3]) + 1)
+    if form == "polygons":
+        return [draw_polygon(rng, box) for _ in range(rng.choice([1, 1, 1, 2, 3]))]
+    pixels = np.zeros(size, dtype=np.uint8, order="F")
+    if x1 > x0 and y1 > y0 and rng.random() < 0.95:
+        shape = (y1 - y0, x1 - x0)
+        noise = np.random.RandomState(rng.randrange(2 ** 31)).rand(*shape)
+        pixels[y0:y1, x0:x1] = noise < rng.choice([0.3, 0.9, 1, 1, 1])
+        if rng.random() < 0.5:
+            pixels[y0:y0 + shape[0] // 3, x0:x0 + shape[1] // 2] = 0
+    rle = mask_utils.encode(pixels)
+    if form == "compressed":
+        return {"size": list(size), "counts": rle["counts"].decode()}
+    flat = pixels.flatten(order="F")
+    ends = np.flatnonzero(np.diff(flat)) + 1
+    counts = np.diff(np.concatenate([[0], ends, [flat.size]])).tolist()
+    return {"size": list(size), "counts": counts if flat[0] == 0 else [0] + counts}
+
+
+def add_masks(rng, gt, dt):
+    """Masks for everything; rarely of another size than the picture's. Half of the files have boxes,
+    then polygons are allowed and some rows have none."""
+    size = rng.choice([(120, 160), (64, 64), (200, 90)])
+    scale = [size[1] / 640.0, size[0] / 480.0] * 2
+    for image in gt["images"]:
+        image["height"], image["width"] = size
+    for rows in (gt["annotations"], dt):
+        for row in rows:
+            row["bbox"] = [v * s for v, s in zip(row["bbox"], scale)]
+    for row in gt["annotations"]:
+        row["segmentation"] = draw_mask(rng, row["bbox"], size, ["polygons", "polygons", "counts",
+                                                                 "compressed"])
+        row["area"] = rng.choice([1024, 9216, rng.uniform(0, 20000), row["bbox"][2] * row["bbox"][3]])
+    with_boxes = rng.random() < 0.5
+    for row in dt:
+        if with_boxes and rng.random() < 0.3:
+            continue  # the mask is the box
+        odd = (size[0] + 3, size[1]) if rng.random() < 0.02 else size
+        row["segmentation"] = draw_mask(rng, row["bbox"], odd,
+                                        ["polygons", "counts", "compressed"] if with_boxes and odd == size
+                                        else ["compressed"])
+    for row in dt:
+        if not with_boxes:
+            del row["bbox"]
+
+
+def draw_params(rng, gt, params, flags):
+    """Changes some of the parameters, for the peer and as flags."""
+    def number_list(name, values):
+        flags.append("--%s=%s" % (name, ",".join(repr(float(v)) for v in values)))
+        return np.array(values, dtype=float)
+
+    if rng.random() < 0.3:
+        values = rng.choice([[0.5], [0.1, 0.5, 0.75], [0.75, 0.5], [0.0, 1.0], [0.3],
+                             [i / 20 for i in range(1, 20)], [i / 40 for i in range(41)]])
+        params.iouThrs = number_list("iou_thresholds", values)
+    if rng.random() < 0.2:
+        values = rng.choice([[0.5], [i / 10 for i in range(11)], [0, 0.3, 1], [0.5, 0.1, 0.9, 0.2]])
+        params.recThrs = number_list("recall_thresholds", values)
+    if rng.random() < 0.25:
+        ranges = rng.choice([[("all", 0, 1e10)], [("small", 0, 500), ("all", 0, 1e10)],
+                             [("a", 0, 100), ("small", 100, 400), ("all", 0, 1e5), ("large", 400, 1e5),
+                              ("medium", 1024, 1024), ("f", 50, 60)]])
+        params.areaRngLbl = [r[0] for r in ranges]
+        params.areaRng = [list(r[1:]) for r in ranges]
+        flags.append("--area_ranges=" + ",".join("%s:%r:%r" % r for r in ranges))
+    if rng.random() < 0.2:
+        ids = [image["id"] for image in gt["images"]]
+        params.imgIds = rng.sample(ids, rng.randint(1, len(ids)))
+        flags.append("--image_ids=" + ",".join(map(str, params.imgIds)))
+    if rng.random() < 0.2:
+        ids = [c["id"] for c in gt["categories"]]
+        params.catIds = sorted(rng.sample(ids, rng.randint(1, len(ids))))
+        flags.append("--classes=" + ",".join(map(str, params.catIds)))
+
+
 def make_defective(rng, gt):
     """Duplicate ids and unknown references: what --lenient is for."""
     objects = gt["annotations"]
@@ -117,31 +209,38 @@ def run_case(program, folder, seed, big):
     rng = random.Random(seed)
     gt, dt = draw_case(rng, big)
     flags = []
+    iou_type = rng.choice(["bbox", "bbox", "segm"])
+    mask_rng = random.Random(seed)
+    if iou_type == "segm" or mask_rng.random() < 0.1:
+        add_masks(mask_rng, gt, dt)
     use_cats = rng.random() < 0.85
     # Without categories pycocotools also finds objects through duplicates of unknown category.
-    if use_cats and rng.random() < 0.15:
+    # For masks it fails on annotations of unknown images.
+    if use_cats and rng.random() < 0.15 and iou_type == "bbox":
         make_defective(rng, gt)
         flags.append("--lenient")
-    max_dets = rng.choice([[1, 10, 100]] * 4 + [[1, 5, 20], [100, 2, 300], [3, 3, 100]])
+    max_dets = rng.choice([[1, 10, 100]] * 4 + [[1, 5, 20], [100, 2, 300], [3, 3, 100],
+                                                [1, 2, 3, 100, 7]])
     flags += ["--use_cats=%s" % str(use_cats).lower(), "--num_threads=%d" % rng.choice([1, 2, 3]),
-              "--max_dets=" + ",".join(map(str, max_dets))]
+              "--max_dets=" + ",".join(map(str, max_dets)), "--iou_type=" + iou_type]
     paths = [os.path.join(folder, name) for name in ("gt.json", "dt.json", "out.st", "out.json")]
     with open(paths[0], "w") as f:
         json.dump(gt, f, indent=rng.choice([None, 1]))
     with open(paths[1], "w") as f:
         json.dump(dt, f, indent=rng.choice([None, 1]))
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(paths[0])
+        peer = COCOeval(coco, coco.loadRes(paths[1]), iou_type)
+        peer.params.useCats = int(use_cats)
+        peer.params.maxDets = list(max_dets)
+        draw_params(rng, gt, peer.params, flags)
+        peer.evaluate()
+        peer.accumulate()
     done = subprocess.run([program, paths[0], paths[1], "--arrays=" + paths[2], "--json=" + paths[3],
                            *flags], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise SystemExit("seed %d: coco_eval failed: %s" % (seed, done.stderr))
+        raise SystemExit("seed %d %s: coco_eval failed: %s" % (seed, flags, done.stderr))
 
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO(paths[0])
-        peer = COCOeval(coco, coco.loadRes(paths[1]), "bbox")
-        peer.params.useCats = int(use_cats)
-        peer.params.maxDets = list(max_dets)
-        peer.evaluate()
-        peer.accumulate()
     lines = io.StringIO()
     with contextlib.redirect_stdout(lines):
         peer.summarize()
