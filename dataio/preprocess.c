@@ -4,13 +4,13 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "augment/resize.h"
 #include "core/clock.h"
 #include "core/mem.h"
 #include "core/trace.h"
 #include "dataio/sample_mix.h"
 #include "dataio/sample_objects.h"
 #include "dataio/sample_picture.h"
+#include "dataio/sample_pixels.h"
 
 enum { GT_COLUMNS = 7 };
 
@@ -209,95 +209,26 @@ static edt_status choose_geometry(edt_preprocessor *p, int64_t h, int64_t w,
                                   &p->info.scale);
 }
 
-static edt_status resize_rows(edt_preprocessor *p, int64_t y, const edt_image *rows,
-                              edt_error *err)
-{
-    const double t0 = edt_clock_now_s();
-    const edt_status status = edt_resize_rows(p->resizer, y, rows, err);
-    p->info.resize_seconds += edt_clock_now_s() - t0;
-    return status;
-}
-
-// A band of rows on its way into the slot.
-typedef struct band_sink {
-    edt_preprocessor *p;
-    const edt_augment_plan *plan;
-    edt_pixel_op *ops; // [plan->n_ops]
-} band_sink;
-
-static edt_status take_band(void *ctx, int64_t y, const edt_image *rows, edt_error *err)
-{
-    const band_sink *band = ctx;
-    edt_image image = *rows;
-    if (band->plan->n_ops > 0) {
-        const int64_t n = edt_augment_plan_cut(band->plan, y, rows->h, band->ops);
-        EDT_TRY(edt_pixel_ops_run(band->p->scratch, rows, band->ops, n, err, &image));
-    }
-    return resize_rows(band->p, y, &image, err);
-}
-
-// All operations, then the resize, on a picture in memory.
-static edt_status run_whole(edt_preprocessor *p, const edt_augment_plan *plan, edt_image *image,
-                            edt_error *err)
-{
-    edt_image result;
-    edt_trace_begin("pixel_ops");
-    edt_status status =
-        edt_pixel_ops_run(p->scratch, image, plan->ops, plan->n_ops, err, &result);
-    edt_trace_end();
-    if (status == EDT_OK) {
-        edt_trace_begin("resize");
-        status = resize_rows(p, 0, &result, err);
-        edt_trace_end();
-    }
-    return status;
-}
-
-// The pixels of an h x w picture through the plan into a begun resize. `image` holds them when
-// its data are not NULL, else they are still to be decoded.
-static edt_status run_pixels(edt_preprocessor *p, int64_t h, const edt_augment_plan *plan,
-                             edt_image *image, edt_error *err)
-{
-    const int64_t n_rows = edt_resize_rows_needed(&p->info.scale, h);
-    const bool writable = plan->n_ops > 0;
-    if (plan->needs_whole_picture) {
-        if (image->data == NULL) {
-            EDT_TRY(edt_sample_picture_decode(p->picture, 0, true, err, image));
-        }
-        return run_whole(p, plan, image, err);
-    }
-    band_sink band = {.p = p, .plan = plan};
-    if (plan->n_ops > 0) {
-        band.ops = edt_arena_calloc(&p->arena, (size_t)plan->n_ops, sizeof *band.ops);
-        if (band.ops == NULL) {
-            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %" PRId64 " pixel operations",
-                     plan->n_ops);
-        }
-    }
-    const edt_row_sink sink = {.take = take_band, .ctx = &band};
-    // Bands are too many for a line each: decoding, operations and resizing in one.
-    edt_trace_begin("bands_into_slot");
-    const edt_status status =
-        image->data != NULL
-            ? edt_sample_picture_feed(image, n_rows, NULL, &sink, err)
-            : edt_sample_picture_stream(p->picture, n_rows, writable, &sink, err);
-    edt_trace_end();
-    return status;
-}
-
-// Places the picture on the canvas as info.scale says.
+// Places the picture on the canvas as info.scale says. `image` holds its pixels when its data
+// are not NULL, else they are still to be decoded.
 static edt_status fill_canvas(edt_preprocessor *p, int64_t h, int64_t w,
-                              const edt_augment_plan *plan, edt_image *image,
+                              const edt_augment_plan *plan, const edt_image *image,
                               const edt_sample_row *row, edt_error *err)
 {
     const edt_preprocess_config *c = p->config;
-    const double t0 = edt_clock_now_s();
-    EDT_TRY(edt_resize_begin(p->resizer, h, w, &p->info.scale, p->info.flipped,
-                             c->format == EDT_SLOT_F32 ? &c->normalize : NULL, row->image,
-                             err));
-    p->info.resize_seconds += edt_clock_now_s() - t0;
-    EDT_TRY(run_pixels(p, h, plan, image, err));
-    EDT_TRY(edt_resize_end(p->resizer, err));
+    const edt_pixel_path path = {
+        .picture = p->picture,
+        .mixed = image->data != NULL ? image : NULL,
+        .h = h,
+        .w = w,
+        .plan = plan,
+        .scratch = p->scratch,
+        .scale = &p->info.scale,
+        .flip = p->info.flipped,
+        .normalize = c->format == EDT_SLOT_F32 ? &c->normalize : NULL,
+        .resizer = p->resizer,
+    };
+    EDT_TRY(edt_sample_pixels_run(&path, &p->arena, err, row->image, &p->info.resize_seconds));
     row->valid_hw[0] = (int32_t)edt_scale_valid_h(&p->info.scale);
     row->valid_hw[1] = (int32_t)edt_scale_valid_w(&p->info.scale);
     *row->image_scale = p->info.scale.image_scale;
