@@ -125,7 +125,11 @@ static edt_status make_mixture(edt_loader *loader, const edt_hparams *hp, const 
         const int64_t end = edt_record_index_first(index, f + 1);
         for (int64_t i = edt_record_index_first(index, f); i < end; ++i) {
             set_of[i] = sets->set_of_file != NULL ? sets->set_of_file[f] : 0;
-            n_objects[i] = edt_record_index_row(index, i)->n_boxes;
+            // A record whose boxes cannot be read is no example of an empty picture.
+            const edt_side_record *row = edt_record_index_row(index, i);
+            const bool is_known = (row->flags & EDT_RECORD_INFO_EXAMPLE) != 0 &&
+                                  (row->flags & EDT_RECORD_INFO_UNEVEN) == 0;
+            n_objects[i] = is_known ? row->n_boxes : 1;
         }
     }
     const edt_mixture_options options = {
