@@ -148,7 +148,10 @@ static edt_status run_batches(inspector *it, edt_error *err)
     const int64_t n_records = edt_loader_get_stats(it->loader).n_samples;
     const int64_t n_wanted =
         it->options->n_samples < n_records ? it->options->n_samples : n_records;
-    while (it->result.n_samples < n_wanted) {
+    // One epoch at most: with on_bad_sample=skip its batches may hold fewer samples than asked
+    // for, or none.
+    const int64_t n_batches = edt_loader_batches_per_epoch(it->loader);
+    for (int64_t q = 0; q < n_batches && it->result.n_samples < n_wanted; ++q) {
         const edt_batch *batch;
         const edt_status status = edt_loader_next(it->loader, err, &batch);
         if (status == EDT_END) {
@@ -258,6 +261,7 @@ static edt_status run(inspector *it, edt_error *err)
     EDT_TRY(edt_path_mkdirs(o->save_dir, err));
     EDT_TRY(open_gallery(it, err));
     EDT_TRY(run_batches(it, err));
+    edt_loader_log_bad(it->loader);
     if (it->result.n_saved == 0) {
         EDT_FAIL(err, EDT_ERR_INVALID,
                  "none of %" PRId64 " samples of %s has a box to draw (of %" PRId64 " records)",

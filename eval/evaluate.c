@@ -254,6 +254,7 @@ edt_status edt_evaluate(const edt_hparams *hp, edt_predictor *predictor, int64_t
             finish(hp, &parts, world_size, wanted, from_records, options->n_threads, err, &e));
     }
     e.seconds = edt_clock_now_s() - start;
+    edt_loader_log_bad(loader);
     edt_loader_destroy(loader);
     edt_found_deinit(&found);
     edt_comm_parts_deinit(&parts);

@@ -19,7 +19,7 @@
 
 typedef struct flags {
     edt_train_options options;
-    const char *mode, *model_name, *hparams, *strategy;
+    const char *mode, *model_name, *hparams, *strategy, *on_bad_sample;
     double num_epochs;
     int64_t batch_size, num_ranks;
     bool has_model_name, has_device, share_device;
@@ -170,6 +170,13 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
          .lo = 0,
          .hi = 9e15,
          .help = "seed of initial weights, order, augmentation, drop connect"},
+        {.name = "on_bad_sample",
+         .type = EDT_CLI_TEXT,
+         .default_text = "",
+         .target = &f->on_bad_sample,
+         .choices = "|fail|skip|substitute",
+         .help = "sets the hparam on_bad_sample: end at a damaged record, leave it out, or take "
+                 "another; what was met is in quarantine.json of model_dir. '': leave it"},
         {.name = "strategy",
          .type = EDT_CLI_TEXT,
          .default_text = "",
@@ -331,6 +338,9 @@ static edt_status configure(const flags *f, edt_arena *arena, edt_error *err, ed
     }
     if (f->num_epochs > 0.0) {
         hp->num_epochs = f->num_epochs;
+    }
+    if (f->on_bad_sample[0] != '\0') {
+        EDT_TRY(edt_hparams_set(hp, "on_bad_sample", f->on_bad_sample, err));
     }
     EDT_TRY(edt_labels_resolve(hp, err));
     return edt_hparams_check(hp, err);

@@ -26,10 +26,33 @@ static edt_slot_format train_slot_format(const edt_hparams *hp)
                                                                           : EDT_SLOT_U8;
 }
 
+// The report of bad records: each rank has its own, about the rows that it had. A probe leaves
+// the files of the run alone.
+static edt_status name_quarantine(edt_training *r, edt_error *err, const char **out_path)
+{
+    *out_path = NULL;
+    if (r->options->overfit_one_batch) {
+        return EDT_OK;
+    }
+    const char *name = "quarantine.json";
+    if (edt_comm_world_size(r->comm) > 1) {
+        name = edt_arena_printf(&r->arena, "quarantine-%d.json", edt_comm_rank(r->comm));
+    }
+    const char *path =
+        name != NULL ? edt_path_join(&r->arena, r->options->model_dir, name) : NULL;
+    if (path == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a file name");
+    }
+    *out_path = path;
+    return EDT_OK;
+}
+
 static edt_status open_loader(edt_training *r, bool training, edt_error *err)
 {
     const edt_train_options *o = r->options;
     EDT_TRY(edt_target_maker_create(r->hp, r->n_threads, err, &r->targets));
+    const char *quarantine;
+    EDT_TRY(name_quarantine(r, err, &quarantine));
     const edt_loader_options lo = {
         .file_pattern = o->train_file_pattern,
         .training = training,
@@ -47,6 +70,7 @@ static edt_status open_loader(edt_training *r, bool training, edt_error *err)
         .targets = edt_target_maker_run,
         .targets_ctx = r->targets,
         .slot_memory = edt_prefetch_slot_memory(r->backend),
+        .quarantine_path = quarantine,
     };
     EDT_TRY(edt_loader_create(r->hp, &lo, err, &r->loader));
     return edt_train_state_set_data(&r->state, edt_loader_fingerprint(r->loader),
@@ -337,6 +361,9 @@ edt_status edt_train_run(const edt_hparams *hp, const edt_train_options *options
     }
     edt_eval_loop_destroy(r.eval);
     edt_step_destroy(r.step); // may still copy from the loader's slots
+    if (r.loader != NULL) {
+        edt_loader_log_bad(r.loader);
+    }
     edt_loader_destroy(r.loader);
     edt_target_maker_destroy(r.targets);
     edt_metrics_close(r.metrics);

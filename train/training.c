@@ -10,14 +10,24 @@
 #include "core/log.h"
 #include "core/progress.h"
 #include "core/signal.h"
-#include "core/trace.h"
+#include "train/loader_report.h"
 #include "train/rank_state.h"
 
-// Sums since the last line of metrics.
+// What has been since the last line of metrics.
 typedef struct window {
     int64_t n_steps;
-    double begin_s, wait_begin_s;
+    double begin_s;
+    edt_loader_stats loader; // at its begin
 } window;
+
+// Where the time of the loader is looked at to tell who waits for whom: from the first line of
+// metrics on, by when the slots have been filled, and long enough to be no accident.
+enum { LEAST_WATCHED_SECONDS = 10 };
+typedef struct watch {
+    bool has_begun, has_spoken;
+    double begin_s;
+    edt_loader_stats loader;
+} watch;
 
 bool edt_training_writes(const edt_training *r)
 {
@@ -48,16 +58,31 @@ static edt_status save(edt_training *r, edt_error *err)
     return edt_comm_barrier(r->comm, err);
 }
 
-static edt_status write_metrics(edt_training *r, const edt_step_metrics *m, window *w,
-                                edt_error *err)
+// Says once what a run that waits for its data could do about it.
+static void watch_loader(watch *seen, double now, const edt_loader_stats *loader)
 {
+    char text[512];
+    if (!seen->has_begun) {
+        *seen = (watch){.has_begun = true, .begin_s = now, .loader = *loader};
+    } else if (!seen->has_spoken && now - seen->begin_s >= LEAST_WATCHED_SECONDS &&
+               edt_loader_report_hint(&seen->loader, loader, now - seen->begin_s, sizeof text,
+                                      text)) {
+        EDT_INFO("%s", text);
+        seen->has_spoken = true;
+    }
+}
+
+static edt_status write_metrics(edt_training *r, const edt_step_metrics *m, window *w,
+                                watch *seen, edt_error *err)
+{
+    enum { N_OWN = 13 };
     if (!edt_training_writes(r)) {
         return EDT_OK;
     }
     const double now = edt_clock_now_s();
-    const double wait = edt_loader_get_stats(r->loader).wait_seconds;
+    const edt_loader_stats loader = edt_loader_get_stats(r->loader);
     const double seconds = now - w->begin_s > 1e-9 ? now - w->begin_s : 1e-9;
-    const edt_metric rows[] = {
+    edt_metric rows[N_OWN + EDT_LOADER_N_METRICS] = {
         {"epoch", (double)r->state.global_step / r->schedule.steps_per_epoch},
         {"loss", m->loss},
         {"det_loss", m->det_loss},
@@ -70,10 +95,11 @@ static edt_status write_metrics(edt_training *r, const edt_step_metrics *m, wind
         {"raw_gradient_norm", m->raw_gradient_norm},
         {"num_positives", m->num_positives},
         {"images_per_second", (double)(w->n_steps * r->options->train_batch_size) / seconds},
-        {"wait_percent", 100.0 * (wait - w->wait_begin_s) / seconds},
         {"memory_bytes", (double)edt_mem_get_total().live_bytes},
     };
-    *w = (window){.begin_s = now, .wait_begin_s = wait};
+    edt_loader_report_metrics(&w->loader, &loader, seconds, rows + N_OWN);
+    watch_loader(seen, now, &loader);
+    *w = (window){.begin_s = now, .loader = loader};
     return edt_metrics_write(r->metrics, r->state.global_step, rows,
                              (int)(sizeof rows / sizeof rows[0]), err);
 }
@@ -159,9 +185,7 @@ static edt_status ask_ranks(edt_training *r, bool wants_stop, int64_t n_valid, e
 
 static edt_status wait_for_batch(edt_training *r, edt_error *err, const edt_batch **out_batch)
 {
-    edt_trace_begin("wait_for_batch");
     const edt_status status = edt_loader_next(r->loader, err, out_batch);
-    edt_trace_end();
     if (status == EDT_END) {
         EDT_FAIL(err, EDT_ERR_INTERNAL, "the training loader ended");
     }
@@ -228,7 +252,7 @@ static edt_status take_step(edt_training *r, const edt_batch *fixed_batch, edt_e
 // What happens after a step besides the step: values read, a line of metrics, a checkpoint. A
 // device is asked for its values as seldom as that.
 static edt_status finish_step(edt_training *r, int64_t until, bool saves, window *w,
-                              edt_error *err)
+                              watch *seen, edt_error *err)
 {
     const edt_train_options *o = r->options;
     const int64_t step = r->state.global_step;
@@ -238,7 +262,7 @@ static edt_status finish_step(edt_training *r, int64_t until, bool saves, window
         EDT_TRY(collect(r, err));
     }
     if (logs) {
-        EDT_TRY(write_metrics(r, &r->last, w, err));
+        EDT_TRY(write_metrics(r, &r->last, w, seen, err));
     }
     return saves ? save(r, err) : EDT_OK;
 }
@@ -252,8 +276,8 @@ edt_status edt_training_until(edt_training *r, int64_t until, const edt_batch *f
                                                        .unit = "steps",
                                                        .total = until,
                                                        .done = r->state.global_step});
-    window w = {.begin_s = edt_clock_now_s(),
-                .wait_begin_s = edt_loader_get_stats(r->loader).wait_seconds};
+    window w = {.begin_s = edt_clock_now_s(), .loader = edt_loader_get_stats(r->loader)};
+    watch seen = {0};
     edt_status status = EDT_OK;
     bool stopped = false;
     while (status == EDT_OK && r->state.global_step < until) {
@@ -264,9 +288,10 @@ edt_status edt_training_until(edt_training *r, int64_t until, const edt_batch *f
         ++w.n_steps;
         // Before a line of metrics starts a new window, after the values were read.
         const double seconds = edt_clock_now_s() - w.begin_s;
-        const double waited = edt_loader_get_stats(r->loader).wait_seconds - w.wait_begin_s;
+        const double waited =
+            edt_loader_get_stats(r->loader).wait_seconds - w.loader.wait_seconds;
         const double images = (double)(w.n_steps * o->train_batch_size);
-        status = finish_step(r, until, fixed_batch == NULL, &w, err);
+        status = finish_step(r, until, fixed_batch == NULL, &w, &seen, err);
         edt_progress_update(&progress, r->state.global_step,
                             "epoch %.2f loss %.4f %.1f images/s wait %.0f%%",
                             (double)r->state.global_step / r->schedule.steps_per_epoch,

@@ -71,8 +71,14 @@ Test(train_faults, a_record_with_a_bad_checksum_ends_the_run_with_file_and_recor
     edt_train_options o = options();
     expect_run("", &o, EDT_ERR_CORRUPT, "record 5");
     // The same command with the sample left out trains, and again from its checkpoint.
+    const char *report = edt_test_path(model_dir, "quarantine.json");
+    cr_expect_not(edt_test_exists(report));
     expect_run("on_bad_sample=skip", &o, 0, "");
     cr_expect(has_checkpoint(N_STEPS));
+    const edt_span text = edt_test_read_file(report);
+    cr_expect_not_null(memmem(text.data, text.n_bytes, "\"record\": 5", 11));
+    cr_expect_not_null(memmem(text.data, text.n_bytes, "\"bad_records\": 1", 16));
+    edt_mem_free((void *)text.data);
 }
 
 Test(train_faults, a_data_set_without_a_usable_sample_ends_instead_of_turning_for_ever)
