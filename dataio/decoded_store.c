@@ -50,9 +50,9 @@ static edt_status map_pixels(edt_decoded_store *store, edt_error *err)
                                    store->dir.pixels);
     }
     const uint64_t n_file = (uint64_t)st.st_size;
-    uint64_t want = store->max_bytes > 0 ? (uint64_t)store->max_bytes
-                                         : (uint64_t)fs.f_blocks * (uint64_t)fs.f_frsize;
-    want = want < most_map_bytes && !read_only ? want : most_map_bytes;
+    // Whatever the limit of this process, another may have stored more.
+    uint64_t want = (uint64_t)fs.f_blocks * (uint64_t)fs.f_frsize;
+    want = want < most_map_bytes ? want : most_map_bytes;
     want = read_only || want < n_file ? n_file : want;
     want = (want + ((uint64_t)2 << 20)) >> 20 << 20;
     void *map;
@@ -157,6 +157,13 @@ static int by_index(const void *a, const void *b)
     return (x->index > y->index) - (x->index < y->index);
 }
 
+// Where little address space is to be had, what another process stored may lie beyond it.
+static bool is_in_reach(const edt_decoded_store *store, const edt_decoded_place *place)
+{
+    return place->offset <= store->map_bytes &&
+           place->n_bytes <= store->map_bytes - place->offset;
+}
+
 edt_status edt_decoded_lookup_get(edt_decoded_lookup *lookup, int64_t index, edt_error *err,
                                   bool *out_found, edt_decoded_place *out_place)
 {
@@ -170,7 +177,7 @@ edt_status edt_decoded_lookup_get(edt_decoded_lookup *lookup, int64_t index, edt
                                 : NULL;
         if (entry != NULL) {
             *out_place = entry->place;
-            *out_found = true;
+            *out_found = is_in_reach(store, out_place);
         }
         return EDT_OK;
     }
@@ -184,7 +191,7 @@ edt_status edt_decoded_lookup_get(edt_decoded_lookup *lookup, int64_t index, edt
     code = mdb_get(lookup->txn, store->pictures, &key, &value);
     if (code == 0 && value.mv_size == sizeof *out_place) {
         memcpy(out_place, value.mv_data, sizeof *out_place);
-        *out_found = true;
+        *out_found = is_in_reach(store, out_place);
     }
     mdb_txn_reset(lookup->txn);
     return code == 0 || code == MDB_NOTFOUND ? EDT_OK
@@ -199,7 +206,7 @@ const uint8_t *edt_decoded_store_bytes(edt_decoded_store *store, const edt_decod
                                                             : false;
     if (!fits || place->n_bytes == 0 || place->h >= 1u << 29 || place->w >= 1u << 29 ||
         raw >= (uint64_t)3 << 29 || place->offset % PAYLOAD_ALIGN != 0 ||
-        place->offset > store->map_bytes || place->n_bytes > store->map_bytes - place->offset) {
+        !is_in_reach(store, place)) {
         return NULL;
     }
     const uint64_t end = place->offset + place->n_bytes;

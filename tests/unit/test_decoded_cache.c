@@ -133,6 +133,31 @@ Test(decoded_cache, keeps_one_picture_larger_than_its_queue)
     edt_mem_free(image.data);
 }
 
+// Without waiting, what the writer has no time for is dropped, and comes again another time.
+Test(decoded_cache, counts_what_it_has_no_time_for)
+{
+    enum { N_OFFERS = 120 };
+    edt_image image = {.h = 577, .w = 1023, .stride = 1023 * 3};
+    image.data = edt_mem_calloc(EDT_MEM_IMAGE, 577, 1023 * 3);
+    cr_assert_not_null(image.data);
+    edt_decoded_cache *cache = edt_test_open_cache(path, set_a, 0, 0);
+    for (int64_t i = 0; i < N_OFFERS; ++i) {
+        edt_decoded_put(cache, i, &image);
+    }
+    edt_decoded_flush(cache);
+    const edt_decoded_cache_stats stats = edt_decoded_cache_get_stats(cache);
+    cr_expect_gt(stats.n_stored, 0);
+    cr_expect_eq(stats.n_stored + stats.n_refused, N_OFFERS);
+    cr_expect_eq(stats.n_entries, stats.n_stored);
+    for (int64_t i = 0; i < N_OFFERS; ++i) {
+        cr_expect(edt_decoded_put_wait(cache, i, &image));
+    }
+    edt_decoded_flush(cache);
+    cr_expect_eq(edt_decoded_cache_get_stats(cache).n_stored, N_OFFERS);
+    edt_decoded_cache_close(cache);
+    edt_mem_free(image.data);
+}
+
 typedef struct job {
     edt_decoded_cache *cache;
     edt_decoded_reader *readers[4];
