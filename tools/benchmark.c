@@ -121,12 +121,16 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
         .description =
             "network: one batch of noise through the inference network. train: whole steps on "
             "a fabricated batch. Both stand next to the f32 matrix product's rate of the same "
-            "backend on the same threads. decode, loader: images per second from shards. "
-            "end_to_end: JPEG bytes to boxes.",
+            "backend on the same threads. decode: images per second from shards. loader: the "
+            "same "
+            "into batches beside decoding alone, with anchor targets, with AutoAugment "
+            "(hparam autoaugment_policy, else v0), filling and using a decoded cache in a "
+            "temporary directory, on 1, 2, 4, ... threads. end_to_end: JPEG bytes to boxes.",
         .examples = "benchmark --what=train --batch_size=2 --per_op\n"
                     "benchmark --what=network --num_threads=1 --json\n"
                     "benchmark --what=train --device=cuda --precision=bf16 --batch_size=64\n"
-                    "benchmark --what=loader --file_pattern='tfrecord/train-*'\n"
+                    "benchmark --what=loader --file_pattern='tfrecord/train-*' "
+                    "--hparams=autoaugment_policy=v2\n"
                     "benchmark --what=end_to_end --input_image='images/*.jpg'",
         .options = options,
         .n_options = (int)(sizeof options / sizeof options[0]),

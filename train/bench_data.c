@@ -1,5 +1,5 @@
-// Images per second of decoding alone and of the whole loader (decode, jitter, crop, mirror,
-// into u8 or f32 slots; with and without anchor targets) on the same shards, in one run.
+// Images per second of decoding alone, on 1, 2, 4, ... threads: what bounds the loader that
+// reads the same shards (bench_loader.c).
 #include <stdatomic.h>
 
 #include "core/clock.h"
@@ -8,13 +8,11 @@
 #include "core/signal.h"
 #include "dataio/example.h"
 #include "dataio/image_decode.h"
-#include "dataio/loader.h"
 #include "dataio/record_index.h"
 #include "train/bench_priv.h"
-#include "train/target_maker.h"
 
-static edt_status open_index(const edt_bench *b, edt_arena *arena, edt_error *err,
-                             edt_record_index **out_index)
+edt_status edt_bench_open_records(const edt_bench *b, edt_arena *arena, edt_error *err,
+                                  edt_record_index **out_index)
 {
     const char *pattern = b->options->file_pattern;
     if (pattern == NULL || pattern[0] == '\0') {
@@ -71,70 +69,21 @@ fail:
     return status;
 }
 
-static edt_status decode_pass(const edt_bench *b, const edt_record_index *index,
-                              edt_bench_samples *images, edt_bench_samples *pixels,
-                              edt_error *err)
+edt_status edt_bench_decode_pass(const edt_bench *b, const edt_record_index *index,
+                                 int n_threads, edt_bench_samples *images,
+                                 edt_bench_samples *pixels, edt_error *err)
 {
     const double start = edt_clock_now_s();
     decode_job job = {.index = index, .until = start + b->options->seconds};
-    EDT_TRY(edt_parallel_for(b->n_threads, b->n_threads, decode_until, &job, err));
+    EDT_TRY(edt_parallel_for(n_threads, n_threads, decode_until, &job, err));
     const double seconds = edt_clock_now_s() - start;
     edt_bench_samples_add(images, (double)atomic_load(&job.next) / seconds);
     edt_bench_samples_add(pixels, 1e-6 * (double)atomic_load(&job.pixels) / seconds);
     return EDT_OK;
 }
 
-// From when the slots have been filled and used once.
-static edt_status time_loader(const edt_bench *b, edt_loader *loader, edt_bench_samples *images,
-                              edt_error *err)
-{
-    enum { FILL_BATCHES = 4 };
-    int64_t n_images = 0;
-    double start = 0.0, now = 0.0;
-    for (int q = 0; q <= FILL_BATCHES || now - start < b->options->seconds; ++q) {
-        const edt_batch *batch;
-        EDT_TRY(edt_interrupt_check(err));
-        EDT_TRY(edt_loader_next(loader, err, &batch));
-        now = edt_clock_now_s();
-        if (q < FILL_BATCHES) {
-            start = now;
-        } else {
-            n_images += batch->n_valid;
-        }
-        edt_loader_release(loader, batch);
-    }
-    edt_bench_samples_add(images, (double)n_images / (now - start));
-    return EDT_OK;
-}
-
-static edt_status loader_pass(const edt_bench *b, edt_slot_format format,
-                              edt_target_maker *maker, edt_bench_samples *images,
-                              edt_error *err)
-{
-    const edt_loader_options options = {
-        .file_pattern = b->options->file_pattern,
-        .training = true,
-        .batch_size = b->batch_size,
-        .n_threads = b->n_threads,
-        .prefetch = 2,
-        .seed = 1,
-        .world_size = 1,
-        .format = format,
-        .drop_remainder = false,
-        .n_anchors = maker != NULL ? edt_target_maker_n_anchors(maker) : 0,
-        .targets = maker != NULL ? edt_target_maker_run : NULL,
-        .targets_ctx = maker,
-    };
-    edt_loader *loader = NULL;
-    EDT_TRY(edt_loader_create(b->hp, &options, err, &loader));
-    const edt_status status = time_loader(b, loader, images, err);
-    edt_loader_destroy(loader);
-    return status;
-}
-
-// Rates: the best is the largest.
-static edt_status put_rate(const edt_bench *b, const char *what, const edt_bench_samples *rate,
-                           edt_error *err)
+edt_status edt_bench_put_rate(const edt_bench *b, const char *what,
+                              const edt_bench_samples *rate, edt_error *err)
 {
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_TEXT, 256);
@@ -147,73 +96,57 @@ static edt_status put_rate(const edt_bench *b, const char *what, const edt_bench
     return edt_bench_put(b, what, edt_bench_median(rate), "images/s", err);
 }
 
+static edt_status decode_passes(const edt_bench *b, const edt_record_index *index,
+                                const edt_bench_threads *threads, edt_bench_samples *images,
+                                edt_bench_samples *pixels, edt_error *err)
+{
+    edt_bench_samples unused = {0};
+    for (int64_t i = -b->options->warmup; i < b->options->runs; ++i) {
+        for (int k = 0; k < threads->n; ++k) {
+            EDT_TRY(edt_bench_decode_pass(b, index, threads->count[k],
+                                          i < 0 ? &unused : &images[k],
+                                          i < 0 ? &unused : &pixels[k], err));
+        }
+    }
+    for (int k = 0; k < threads->n; ++k) {
+        edt_bench with = *b;
+        with.n_threads = threads->count[k];
+        EDT_TRY(edt_bench_put_rate(&with, "decode", &images[k], err));
+        EDT_TRY(edt_bench_put(&with, "decode pixels", edt_bench_median(&pixels[k]),
+                              "megapixels/s", err));
+    }
+    return EDT_OK;
+}
+
+edt_bench_threads edt_bench_thread_series(const edt_bench *b)
+{
+    edt_bench_threads threads = {0};
+    for (int n = 1; n < b->n_threads && threads.n < EDT_BENCH_MAX_SERIES - 1; n *= 2) {
+        threads.count[threads.n++] = n;
+    }
+    threads.count[threads.n++] = b->n_threads;
+    return threads;
+}
+
 edt_status edt_bench_decode(edt_bench *b, edt_error *err)
 {
+    const edt_bench_threads threads = edt_bench_thread_series(b);
     edt_record_index *index = NULL;
-    edt_bench_samples images = {0}, pixels = {0}, unused = {0};
+    edt_bench_samples images[EDT_BENCH_MAX_SERIES] = {0}, pixels[EDT_BENCH_MAX_SERIES] = {0};
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_TEXT, 0);
     edt_status status = EDT_OK;
-    EDT_TRY_GOTO(open_index(b, &arena, err, &index));
-    EDT_TRY_GOTO(edt_bench_samples_init(&images, b->options->runs, err));
-    EDT_TRY_GOTO(edt_bench_samples_init(&pixels, b->options->runs, err));
-    for (int64_t i = -b->options->warmup; i < b->options->runs; ++i) {
-        EDT_TRY_GOTO(
-            decode_pass(b, index, i < 0 ? &unused : &images, i < 0 ? &unused : &pixels, err));
+    EDT_TRY_GOTO(edt_bench_open_records(b, &arena, err, &index));
+    for (int k = 0; k < threads.n; ++k) {
+        EDT_TRY_GOTO(edt_bench_samples_init(&images[k], b->options->runs, err));
+        EDT_TRY_GOTO(edt_bench_samples_init(&pixels[k], b->options->runs, err));
     }
-    EDT_TRY_GOTO(put_rate(b, "decode", &images, err));
-    EDT_TRY_GOTO(
-        edt_bench_put(b, "decode pixels", edt_bench_median(&pixels), "megapixels/s", err));
+    status = decode_passes(b, index, &threads, images, pixels, err);
 fail:
     edt_record_index_destroy(index);
-    edt_bench_samples_deinit(&images);
-    edt_bench_samples_deinit(&pixels);
-    edt_arena_deinit(&arena);
-    return status;
-}
-
-enum { DECODE, PIXELS, LOADER_U8, LOADER_TARGETS, LOADER_F32, N_SERIES };
-
-// The four are measured in turn, so that all see the same machine.
-static edt_status loader_passes(const edt_bench *b, const edt_record_index *index,
-                                edt_target_maker *maker, edt_bench_samples *s, edt_error *err)
-{
-    for (int64_t i = 0; i < b->options->runs; ++i) {
-        EDT_TRY(decode_pass(b, index, &s[DECODE], &s[PIXELS], err));
-        EDT_TRY(loader_pass(b, EDT_SLOT_U8, NULL, &s[LOADER_U8], err));
-        EDT_TRY(loader_pass(b, EDT_SLOT_U8, maker, &s[LOADER_TARGETS], err));
-        EDT_TRY(loader_pass(b, EDT_SLOT_F32, NULL, &s[LOADER_F32], err));
-    }
-    const double decode = edt_bench_median(&s[DECODE]);
-    EDT_TRY(put_rate(b, "ceiling: decode alone", &s[DECODE], err));
-    EDT_TRY(put_rate(b, "loader u8", &s[LOADER_U8], err));
-    EDT_TRY(put_rate(b, "loader u8 with targets", &s[LOADER_TARGETS], err));
-    EDT_TRY(put_rate(b, "loader f32", &s[LOADER_F32], err));
-    EDT_TRY(edt_bench_put(b, "loader u8 share of the ceiling",
-                          100.0 * edt_bench_median(&s[LOADER_U8]) / decode, "%", err));
-    return edt_bench_put(b, "loader u8 with targets, share",
-                         100.0 * edt_bench_median(&s[LOADER_TARGETS]) / decode, "%", err);
-}
-
-edt_status edt_bench_loader(edt_bench *b, edt_error *err)
-{
-    edt_record_index *index = NULL;
-    edt_target_maker *maker = NULL;
-    edt_bench_samples series[N_SERIES] = {0};
-    edt_arena arena;
-    edt_arena_init(&arena, EDT_MEM_TEXT, 0);
-    edt_status status = EDT_OK;
-    EDT_TRY_GOTO(open_index(b, &arena, err, &index));
-    EDT_TRY_GOTO(edt_target_maker_create(b->hp, b->n_threads, err, &maker));
-    for (int i = 0; i < N_SERIES; ++i) {
-        EDT_TRY_GOTO(edt_bench_samples_init(&series[i], b->options->runs, err));
-    }
-    status = loader_passes(b, index, maker, series, err);
-fail:
-    edt_record_index_destroy(index);
-    edt_target_maker_destroy(maker);
-    for (int i = 0; i < N_SERIES; ++i) {
-        edt_bench_samples_deinit(&series[i]);
+    for (int k = 0; k < threads.n; ++k) {
+        edt_bench_samples_deinit(&images[k]);
+        edt_bench_samples_deinit(&pixels[k]);
     }
     edt_arena_deinit(&arena);
     return status;

@@ -4,6 +4,7 @@
 
 #include "backend/backend.h"
 #include "dataio/batch.h"
+#include "dataio/record_index.h"
 #include "model/exec.h"
 #include "model/params.h"
 #include "train/benchmark.h"
@@ -47,6 +48,26 @@ double edt_bench_smallest(const edt_bench_samples *samples);
 double edt_bench_median(const edt_bench_samples *samples);
 double edt_bench_largest(const edt_bench_samples *samples);
 
+// "<what> best" and "<what>" (the median), in images/s. bench_data.c, as the next ones.
+edt_status edt_bench_put_rate(const edt_bench *bench, const char *what,
+                              const edt_bench_samples *rate, edt_error *err);
+
+// Threads that a series of measurements goes through: 1, 2, 4, ... and all of the benchmark's.
+enum { EDT_BENCH_MAX_SERIES = 12 };
+typedef struct edt_bench_threads {
+    int n;
+    int count[EDT_BENCH_MAX_SERIES];
+} edt_bench_threads;
+edt_bench_threads edt_bench_thread_series(const edt_bench *bench);
+
+// The shards of --file_pattern, which must be given and hold a record.
+edt_status edt_bench_open_records(const edt_bench *bench, edt_arena *arena, edt_error *err,
+                                  edt_record_index **out_index);
+// Decodes whole pictures for options->seconds; adds images and megapixels per second.
+edt_status edt_bench_decode_pass(const edt_bench *bench, const edt_record_index *index,
+                                 int n_threads, edt_bench_samples *images,
+                                 edt_bench_samples *pixels, edt_error *err);
+
 // A batch of noise with full pictures; with `targets` a few boxes per picture turned into
 // anchor targets. Everything lives in `arena`.
 edt_status edt_bench_make_batch(const edt_hparams *hp, int64_t batch_size,
@@ -80,7 +101,7 @@ edt_status edt_bench_load_weights(const edt_bench *bench, edt_params *params, ed
 // The measurements.
 edt_status edt_bench_network(edt_bench *bench, edt_error *err);    // bench_network.c
 edt_status edt_bench_train(edt_bench *bench, edt_error *err);      // bench_train.c
-edt_status edt_bench_loader(edt_bench *bench, edt_error *err);     // bench_data.c
+edt_status edt_bench_loader(edt_bench *bench, edt_error *err);     // bench_loader.c
 edt_status edt_bench_decode(edt_bench *bench, edt_error *err);     // bench_data.c
 edt_status edt_bench_end_to_end(edt_bench *bench, edt_error *err); // bench_end_to_end.c
 

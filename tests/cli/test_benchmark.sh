@@ -65,8 +65,17 @@ grep -qF 'ceiling' "$tmp/out" && fail "a ceiling for ref"
 shards="$tmp/records/train-*"
 short=("${small[@]}" --seconds=0.01 --file_pattern="$shards")
 measure 'decode best|decode|decode pixels' "${short[@]}" --what=decode
-measure 'ceiling: decode alone|loader u8|loader u8 with targets|loader f32' "${short[@]}" \
-  --what=loader --batch_size=2
+[ "$(grep -c '"what": "decode pixels"' "$tmp/out")" = 1 ] || fail "one thread is one series"
+mkdir "$tmp/caches"
+export TMPDIR=$tmp/caches # of the decoded caches, which do not outlive the run
+measure 'ceiling: decode alone|loader u8|loader u8 with targets|loader f32|loader u8 with targets, v0|filling a decoded cache|from a decoded cache|from a decoded cache, v0|cost of v0' \
+  "${short[@]}" --what=loader --batch_size=2
+measure '1 thread: decode alone|1 thread: loader u8 with targets|1 thread: with v2|cost of v2, decoded cache' \
+  "${short[@]}" --num_threads=2 --what=loader --batch_size=2 --hparams=autoaugment_policy=v2
+[ -z "$(ls "$TMPDIR")" ] || fail "caches are left: $(ls "$TMPDIR")"
+measure 'loader u8' "${short[@]}" --what=loader --batch_size=2 --hparams=decoded_cache_bytes=1
+grep -qF 'from a decoded cache' "$tmp/out" && fail "a cache without room counts as full"
+unset TMPDIR
 stages='end_to_end decode|end_to_end resize|end_to_end network|end_to_end boxes|end_to_end total|end_to_end'
 measure "$stages" "${short[@]}" --what=end_to_end --batch_size=3
 measure "$stages" "${small[@]}" --what=end_to_end --input_image="$tmp/shapes/val"
