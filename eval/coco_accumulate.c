@@ -16,20 +16,27 @@ typedef struct keyed {
     uint32_t i_match;
 } keyed;
 
-// A detection that overlaps some object, in the order of scores.
+// A detection that is a true positive of an area range at some threshold, or a false positive
+// at some but not all of them. Bit t: at threshold t.
 typedef struct hit {
-    double score;
-    uint64_t tp, fp;
-    int64_t n_plain[EDT_COCO_PASS_AREAS]; // false positives without overlap before it
+    uint16_t tp, fp;
+    uint32_t n_plain; // false positives at all thresholds before it
 } hit;
+
+typedef struct hits {
+    hit *rows; // in the order of scores
+    double *scores;
+    int64_t n;
+} hits;
 
 typedef struct scratch {
     keyed *keys, *sorted;
-    hit *hits;
-    int64_t capacity;  // of the three
-    double *precision; // at each true positive
-    double *scores;    // of it
-    int64_t capacity_positives;
+    edt_coco_match_row *rows; // of a category in the order of scores
+    hits hits[EDT_COCO_PASS_AREAS];
+    int64_t capacity; // of all these
+    // At each true positive: precision, false positives before it, its place among the hits.
+    double *precision;
+    uint32_t *n_false, *i_hit;
     double *out_precision, *out_scores; // of a category, [rows][cells]
     int64_t *needed;                    // [areas of the pass][recall thresholds]
 } scratch;
@@ -92,84 +99,110 @@ static keyed *sort_keys(keyed *keys, keyed *other, int64_t n)
     return keys;
 }
 
-static edt_status reserve(scratch *s, int64_t n, int64_t n_positives, edt_error *err)
+static void free_rows(scratch *s)
 {
-    if (n > s->capacity) {
-        edt_mem_free(s->keys);
-        edt_mem_free(s->sorted);
-        edt_mem_free(s->hits);
-        s->capacity = 0;
-        s->keys = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n * sizeof *s->keys);
-        s->sorted = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n * sizeof *s->sorted);
-        s->hits = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n * sizeof *s->hits);
-        if (s->keys == NULL || s->sorted == NULL || s->hits == NULL) {
-            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %lld detections", (long long)n);
-        }
-        s->capacity = n;
+    edt_mem_free(s->keys);
+    edt_mem_free(s->sorted);
+    edt_mem_free(s->rows);
+    for (int a = 0; a < EDT_COCO_PASS_AREAS; ++a) {
+        edt_mem_free(s->hits[a].rows);
+        edt_mem_free(s->hits[a].scores);
+        s->hits[a] = (hits){0};
     }
-    if (n_positives > s->capacity_positives) {
-        edt_mem_free(s->precision);
-        edt_mem_free(s->scores);
-        s->capacity_positives = 0;
-        s->precision = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n_positives * sizeof *s->precision);
-        s->scores = edt_mem_alloc(EDT_MEM_EVAL, (size_t)n_positives * sizeof *s->scores);
-        if (s->precision == NULL || s->scores == NULL) {
-            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %lld objects", (long long)n_positives);
-        }
-        s->capacity_positives = n_positives;
-    }
-    return EDT_OK;
+    edt_mem_free(s->precision);
+    edt_mem_free(s->n_false);
+    edt_mem_free(s->i_hit);
 }
 
-// Gathers the hits of the detections that are among the first `max_dets` of their image.
-static int64_t gather_hits(const accumulator *acc, scratch *s, const keyed *keys, int64_t n,
-                           int max_dets, int64_t *out_n_used, double *out_first_score)
+static edt_status reserve(scratch *s, int64_t n, int n_areas, edt_error *err)
 {
-    const edt_coco_match_row *matches = acc->work->matches;
-    int64_t n_plain[EDT_COCO_PASS_AREAS] = {0};
-    int64_t n_hits = 0, n_used = 0;
+    // One more: where the last of a curve is written before it is known to be none.
+    const size_t room = (size_t)n + 1;
+    if (n <= s->capacity && s->keys != NULL) {
+        return EDT_OK;
+    }
+    free_rows(s);
+    s->capacity = n;
+    s->keys = edt_mem_alloc(EDT_MEM_EVAL, room * sizeof *s->keys);
+    s->sorted = edt_mem_alloc(EDT_MEM_EVAL, room * sizeof *s->sorted);
+    s->rows = edt_mem_alloc(EDT_MEM_EVAL, room * sizeof *s->rows);
+    s->precision = edt_mem_alloc(EDT_MEM_EVAL, room * sizeof *s->precision);
+    s->n_false = edt_mem_alloc(EDT_MEM_EVAL, room * sizeof *s->n_false);
+    s->i_hit = edt_mem_alloc(EDT_MEM_EVAL, room * sizeof *s->i_hit);
+    bool ok = s->keys != NULL && s->sorted != NULL && s->rows != NULL && s->precision != NULL &&
+              s->n_false != NULL && s->i_hit != NULL;
+    for (int a = 0; a < n_areas && ok; ++a) {
+        s->hits[a].rows = edt_mem_alloc(EDT_MEM_EVAL, room * sizeof *s->hits[a].rows);
+        s->hits[a].scores = edt_mem_alloc(EDT_MEM_EVAL, room * sizeof *s->hits[a].scores);
+        ok = s->hits[a].rows != NULL && s->hits[a].scores != NULL;
+    }
+    return ok ? EDT_OK
+              : edt_error_set(err, EDT_ERR_NOMEM, "no memory for %lld detections",
+                              (long long)n);
+}
+
+// Gathers the hits of the detections that are among the first `max_dets` of their image, area
+// range by area range; returns the number of such detections.
+static int64_t gather_hits(const accumulator *acc, scratch *s, int64_t n, int max_dets,
+                           double *out_first_score)
+{
+    const int n_areas = acc->pass->n_areas;
+    const unsigned all = (1u << acc->pass->n_thresholds) - 1;
+    uint32_t n_plain[EDT_COCO_PASS_AREAS] = {0};
+    int64_t n_used = 0;
+    for (int a = 0; a < n_areas; ++a) {
+        s->hits[a].n = 0;
+    }
     for (int64_t i = 0; i < n; ++i) {
-        const edt_coco_match_row *match = &matches[keys[i].i_match];
-        if (match->rank >= (uint32_t)max_dets) {
+        const edt_coco_match_row *row = &s->rows[i];
+        if (row->rank >= (uint32_t)max_dets) {
             continue;
         }
         if (n_used++ == 0) {
-            *out_first_score = match->score;
+            *out_first_score = row->score;
         }
-        if ((match->fp & EDT_COCO_PLAIN) != 0) {
+        if ((row->fp & EDT_COCO_PLAIN) != 0) {
             for (int a = 0; a < EDT_COCO_PASS_AREAS; ++a) {
-                n_plain[a] += (int64_t)(match->fp >> (16 * a) & 1u);
+                n_plain[a] += (uint32_t)(row->fp >> (16 * a) & 1u);
             }
             continue;
         }
-        hit *h = &s->hits[n_hits++];
-        *h = (hit){.score = match->score, .tp = match->tp, .fp = match->fp};
-        memcpy(h->n_plain, n_plain, sizeof n_plain);
+        for (int a = 0; a < n_areas; ++a) {
+            const unsigned tp = row->tp >> (16 * a) & 0xFFFFu,
+                           fp = row->fp >> (16 * a) & 0xFFFFu;
+            if (fp == all) {
+                ++n_plain[a];
+            } else if ((tp | fp) != 0) {
+                hits *h = &s->hits[a];
+                h->rows[h->n] = (hit){(uint16_t)tp, (uint16_t)fp, n_plain[a]};
+                h->scores[h->n++] = row->score;
+            }
+        }
     }
-    *out_n_used = n_used;
-    return n_hits;
+    return n_used;
 }
 
 // Precision at each true positive of one curve, made non-increasing from the right; returns
 // their number.
-static int64_t trace_curve(scratch *s, int64_t n_hits, int i_area, int i_threshold)
+static int64_t trace_curve(scratch *s, int i_area, int i_threshold)
 {
-    const int bit = 16 * i_area + i_threshold;
-    int64_t n_tp = 0, n_fp = 0;
-    for (int64_t i = 0; i < n_hits; ++i) {
-        const hit *h = &s->hits[i];
-        n_fp += (int64_t)(h->fp >> bit & 1u);
-        if ((h->tp >> bit & 1u) != 0) {
-            const double tp = (double)(n_tp + 1), fp = (double)(n_fp + h->n_plain[i_area]);
-            s->precision[n_tp] = tp / (fp + tp + 2.220446049250313e-16);
-            s->scores[n_tp] = h->score;
-            ++n_tp;
-        }
+    const hits *h = &s->hits[i_area];
+    int64_t n_tp = 0;
+    uint32_t n_fp = 0;
+    // Whether a hit is true cannot be predicted, so it does not decide about a jump.
+    for (int64_t i = 0; i < h->n; ++i) {
+        n_fp += (unsigned)h->rows[i].fp >> i_threshold & 1u;
+        s->n_false[n_tp] = n_fp + h->rows[i].n_plain;
+        s->i_hit[n_tp] = (uint32_t)i;
+        n_tp += (unsigned)h->rows[i].tp >> i_threshold & 1u;
+    }
+    for (int64_t i = 0; i < n_tp; ++i) {
+        const double tp = (double)(i + 1), fp = (double)s->n_false[i];
+        s->precision[i] = tp / (fp + tp + 2.220446049250313e-16);
     }
     for (int64_t i = n_tp - 1; i > 0; --i) {
-        if (s->precision[i] > s->precision[i - 1]) {
-            s->precision[i - 1] = s->precision[i];
-        }
+        s->precision[i - 1] =
+            s->precision[i] > s->precision[i - 1] ? s->precision[i] : s->precision[i - 1];
     }
     return n_tp;
 }
@@ -193,7 +226,7 @@ static void find_needed(const double *recalls, int64_t n_recalls, int64_t n_posi
 }
 
 static void fill_cells(const accumulator *acc, scratch *s, int64_t k, int i_area, int i_max,
-                       int64_t n_hits, int64_t n_used, double first_score)
+                       int64_t n_used, double first_score)
 {
     const edt_coco_pass *pass = acc->pass;
     const int64_t n_positives = acc->work->n_positives[k * pass->n_areas + i_area];
@@ -201,7 +234,7 @@ static void fill_cells(const accumulator *acc, scratch *s, int64_t k, int i_area
     const int n_max = acc->result->n_max_dets;
     const int64_t cell = i_area * n_max + i_max;
     for (int t = 0; t < pass->n_thresholds; ++t) {
-        const int64_t n_tp = trace_curve(s, n_hits, i_area, t);
+        const int64_t n_tp = trace_curve(s, i_area, t);
         const int64_t row = (pass->first_threshold + t) * acc->result->n_k + k;
         acc->result
             ->recall[(row * acc->result->params.n_areas + pass->first_area) * n_max + cell] =
@@ -215,7 +248,7 @@ static void fill_cells(const accumulator *acc, scratch *s, int64_t k, int i_area
             const int64_t at = needed[r] > 0 ? needed[r] - 1 : 0;
             precision[r * acc->n_cells] = is_reached && n_tp > 0 ? s->precision[at] : 0;
             scores[r * acc->n_cells] = !is_reached     ? 0
-                                       : needed[r] > 0 ? s->scores[at]
+                                       : needed[r] > 0 ? s->hits[i_area].scores[s->i_hit[at]]
                                                        : first_score;
         }
     }
@@ -237,6 +270,47 @@ static void store_cells(const accumulator *acc, const scratch *s, int64_t k)
     }
 }
 
+// With the limit i_max no detection more is used than with the one before: the same cells.
+static void repeat_cells(const accumulator *acc, scratch *s, int64_t k, int i_max)
+{
+    edt_coco_result *result = acc->result;
+    const edt_coco_pass *pass = acc->pass;
+    const int n_max = result->n_max_dets;
+    for (int64_t row = 0; row < acc->n_rows; ++row) {
+        double *precision = s->out_precision + row * acc->n_cells + i_max;
+        double *scores = s->out_scores + row * acc->n_cells + i_max;
+        for (int64_t cell = 0; cell < acc->n_cells; cell += n_max) {
+            precision[cell] = precision[cell - 1];
+            scores[cell] = scores[cell - 1];
+        }
+    }
+    for (int t = 0; t < pass->n_thresholds; ++t) {
+        const int64_t row = (pass->first_threshold + t) * result->n_k + k;
+        double *recall =
+            result->recall + (row * result->params.n_areas + pass->first_area) * n_max + i_max;
+        for (int64_t cell = 0; cell < acc->n_cells; cell += n_max) {
+            recall[cell] = recall[cell - 1];
+        }
+    }
+}
+
+// The matches of a category by falling score; returns the greatest rank.
+static uint32_t order_by_score(const accumulator *acc, scratch *s, int64_t begin, int64_t n)
+{
+    const edt_coco_match_row *matches = acc->work->matches;
+    uint32_t max_rank = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        const uint32_t i_match = acc->order[begin + i];
+        s->keys[i] = (keyed){falling_key(matches[i_match].score), i_match};
+    }
+    const keyed *keys = sort_keys(s->keys, s->sorted, n);
+    for (int64_t i = 0; i < n; ++i) {
+        s->rows[i] = matches[keys[i].i_match];
+        max_rank = s->rows[i].rank > max_rank ? s->rows[i].rank : max_rank;
+    }
+    return max_rank;
+}
+
 static edt_status accumulate_category(const accumulator *acc, scratch *s, int64_t k,
                                       edt_error *err)
 {
@@ -244,35 +318,28 @@ static edt_status accumulate_category(const accumulator *acc, scratch *s, int64_
     const int n_areas = acc->pass->n_areas;
     const int64_t *n_positives = &acc->work->n_positives[k * n_areas];
     const int64_t begin = acc->begin[k], n = acc->begin[k + 1] - begin;
-    for (int64_t i = 0; i < acc->n_rows * acc->n_cells; ++i) {
-        s->out_precision[i] = -1; // undefined without positives
-        s->out_scores[i] = -1;
-    }
-    int64_t most = 0;
+    bool is_full = true; // no area range is without objects
     for (int a = 0; a < n_areas; ++a) {
-        most = n_positives[a] > most ? n_positives[a] : most;
+        is_full &= n_positives[a] > 0;
         find_needed(result->params.recall_thresholds, acc->n_recalls, n_positives[a],
                     s->needed + a * acc->n_recalls);
     }
-    if (most == 0) {
-        store_cells(acc, s, k);
-        return EDT_OK;
+    for (int64_t i = 0; !is_full && i < acc->n_rows * acc->n_cells; ++i) {
+        s->out_precision[i] = -1;
+        s->out_scores[i] = -1;
     }
-    // More true positives than objects cannot be: crowds are never positive.
-    EDT_TRY(reserve(s, n, most > n ? n : most, err));
-    for (int64_t i = 0; i < n; ++i) {
-        const uint32_t i_match = acc->order[begin + i];
-        s->keys[i] = (keyed){falling_key(acc->work->matches[i_match].score), i_match};
-    }
-    const keyed *keys = sort_keys(s->keys, s->sorted, n);
+    EDT_TRY(reserve(s, n, n_areas, err));
+    const uint32_t max_rank = order_by_score(acc, s, begin, n);
     for (int m = 0; m < result->n_max_dets; ++m) {
-        int64_t n_used = 0;
+        if (m > 0 && max_rank < (uint32_t)result->params.max_dets[m - 1]) {
+            repeat_cells(acc, s, k, m);
+            continue;
+        }
         double first_score = 0;
-        const int64_t n_hits =
-            gather_hits(acc, s, keys, n, result->params.max_dets[m], &n_used, &first_score);
+        const int64_t n_used = gather_hits(acc, s, n, result->params.max_dets[m], &first_score);
         for (int a = 0; a < n_areas; ++a) {
             if (n_positives[a] > 0) {
-                fill_cells(acc, s, k, a, m, n_hits, n_used, first_score);
+                fill_cells(acc, s, k, a, m, n_used, first_score);
             }
         }
     }
@@ -379,11 +446,7 @@ edt_status edt_coco_accumulate(const edt_coco_work *work, edt_coco_result *resul
 fail:
     for (int i = 0; acc.scratch != NULL && i < work->n_threads; ++i) {
         scratch *s = &acc.scratch[i];
-        edt_mem_free(s->keys);
-        edt_mem_free(s->sorted);
-        edt_mem_free(s->hits);
-        edt_mem_free(s->precision);
-        edt_mem_free(s->scores);
+        free_rows(s);
         edt_mem_free(s->out_precision);
         edt_mem_free(s->out_scores);
         edt_mem_free(s->needed);
