@@ -153,9 +153,23 @@ static void put_f64(edt_strbuf *out, double x)
     edt_strbuf_append(out, text, edt_format_f64(x, text));
 }
 
-static void put_detection(edt_strbuf *out, const edt_coco_dt_block *block, int64_t i)
+// As the reference rounds the numbers of a test-dev file: boxes to hundredths in f64, scores to
+// thousandths in f32 (spec/eval_infer_export.md 2.5).
+static edt_coco_detection rounded(const edt_coco_detection *det)
 {
-    const edt_coco_detection *det = &block->items[i];
+    edt_coco_detection out = *det;
+    for (int i = 0; i < 4; ++i) {
+        out.bbox[i] = nearbyint(det->bbox[i] * 100) / 100;
+    }
+    out.score = (double)(nearbyintf((float)det->score * 1000.0F) / 1000.0F);
+    return out;
+}
+
+static void put_detection(edt_strbuf *out, const edt_coco_dt_block *block, int64_t i,
+                          bool is_test_dev)
+{
+    const edt_coco_detection row = is_test_dev ? rounded(&block->items[i]) : block->items[i];
+    const edt_coco_detection *det = &row;
     edt_strbuf_printf(out, "{\"image_id\": %lld, \"category_id\": %lld, \"bbox\": [",
                       (long long)det->image_id, (long long)det->category_id);
     for (int k = 0; k < 4; ++k) {
@@ -188,7 +202,8 @@ static edt_status flush(edt_strbuf *out, edt_atomic_file *file, edt_error *err)
     return EDT_OK;
 }
 
-edt_status edt_coco_dt_write_json(const edt_coco_dt *dt, const char *path, edt_error *err)
+static edt_status write_rows(const edt_coco_dt *dt, const char *path, bool is_test_dev,
+                             edt_error *err)
 {
     edt_strbuf out = {0};
     edt_atomic_file *file = NULL;
@@ -200,7 +215,7 @@ edt_status edt_coco_dt_write_json(const edt_coco_dt *dt, const char *path, edt_e
         for (int64_t i = 0; i < block->n; ++i) {
             edt_strbuf_puts(&out, is_first ? "" : ", ");
             is_first = false;
-            put_detection(&out, block, i);
+            put_detection(&out, block, i, is_test_dev);
             if (out.n_bytes > WRITE_BYTES) {
                 EDT_TRY_GOTO(flush(&out, file, err));
             }
@@ -213,4 +228,14 @@ fail:
     edt_strbuf_deinit(&out);
     edt_atomic_file_close(file);
     return status;
+}
+
+edt_status edt_coco_dt_write_json(const edt_coco_dt *dt, const char *path, edt_error *err)
+{
+    return write_rows(dt, path, false, err);
+}
+
+edt_status edt_coco_dt_write_test_dev(const edt_coco_dt *dt, const char *path, edt_error *err)
+{
+    return write_rows(dt, path, true, err);
 }

@@ -114,6 +114,9 @@ edt_status edt_coco_dt_add(edt_coco_dt *dt, const edt_coco_detection *detection,
 int64_t edt_coco_dt_count(const edt_coco_dt *dt);
 // Writes the detections as a COCO result JSON, atomically.
 edt_status edt_coco_dt_write_json(const edt_coco_dt *dt, const char *path, edt_error *err);
+// The same for submission: boxes rounded to hundredths, scores to thousandths as the reference
+// does (spec 2.5).
+edt_status edt_coco_dt_write_test_dev(const edt_coco_dt *dt, const char *path, edt_error *err);
 
 typedef struct edt_coco_area_range {
     const char

@@ -4,13 +4,20 @@
 #include "eval/evaluate.h"
 
 #include "core/clock.h"
+#include "core/path.h"
 #include "core/progress.h"
 #include "core/signal.h"
 #include "dataio/labels.h"
 #include "dataio/loader.h"
+#include "eval/coco_stream.h"
 #include "eval/found.h"
 
 enum { EVAL_NMS_INPUTS = 5000 };
+
+static bool is_given(const char *text)
+{
+    return text != NULL && text[0] != '\0';
+}
 
 void edt_evaluation_settings(edt_hparams *hp)
 {
@@ -105,6 +112,9 @@ static edt_status add_detections(edt_coco_dt *dt, const edt_found_image *image, 
     return EDT_OK;
 }
 
+// imgIds are the images that have detections (spec 2.1).
+static const edt_coco_params evaluation_params = {.only_images_with_detections = true};
+
 // The notes of all ranks, batch by batch and in each batch by rank: the order of the data set.
 // Ends with the batch that a single rank would have ended with.
 static edt_status read_notes(const edt_comm_parts *parts, int world_size, int64_t n_wanted,
@@ -141,9 +151,40 @@ fail:
     return status;
 }
 
+// Matches the batch that was written last in the background, while the next one is predicted. A
+// picture that comes a second time ends this: then all is evaluated from the notes at the end.
+static edt_status stream_batch(edt_coco_stream **stream, const edt_found *found, size_t begin,
+                               edt_error *err)
+{
+    edt_found_reader reader;
+    edt_coco_dt *batch = NULL;
+    edt_status status = EDT_OK;
+    edt_found_reader_init(&reader, found->bytes + begin, found->n_bytes - begin);
+    EDT_TRY(edt_coco_dt_create(err, &batch));
+    for (int64_t left = edt_found_read_batch(&reader); left > 0; --left) {
+        edt_found_image image;
+        edt_found_read_image(&reader, &image);
+        EDT_TRY_GOTO(add_detections(batch, &image, err));
+    }
+    edt_error words = {0};
+    status = edt_coco_stream_add(*stream, batch, &words);
+    batch = NULL;
+    if (status == EDT_ERR_INVALID) {
+        edt_coco_stream_destroy(*stream);
+        *stream = NULL;
+        status = EDT_OK;
+    } else if (status != EDT_OK) {
+        status = edt_error_set(err, status, "%s", words.text);
+    }
+fail:
+    edt_coco_dt_destroy(batch);
+    return status;
+}
+
 // Pictures are counted as a single rank would count them: those of all ranks.
 static edt_status run_loader(edt_predictor *predictor, edt_loader *loader, int64_t n_wanted,
-                             int world_size, edt_found *found, edt_error *err)
+                             int world_size, edt_found *found, edt_coco_stream **stream,
+                             edt_error *err)
 {
     edt_progress progress;
     edt_progress_begin(&progress, &(edt_progress_spec){
@@ -166,9 +207,13 @@ static edt_status run_loader(edt_predictor *predictor, edt_loader *loader, int64
         if (batch->n_valid > 0) {
             status = edt_predictor_run(predictor, batch, err, &rows, &n_valid);
         }
+        const size_t begin = found->n_bytes;
         if (status == EDT_OK) {
             status = edt_found_write(found, batch, rows,
                                      edt_predictor_max_detections(predictor), err);
+        }
+        if (status == EDT_OK && *stream != NULL) {
+            status = stream_batch(stream, found, begin, err);
         }
         n_images += world_size == 1 ? batch->n_valid : batch->batch_size * world_size;
         edt_loader_release(loader, batch);
@@ -185,9 +230,10 @@ static edt_status run_loader(edt_predictor *predictor, edt_loader *loader, int64
 }
 
 // Detections and, without a JSON, ground truth of what all ranks found; metrics from both.
+// `stream`: what has been matched already, or NULL.
 static edt_status finish(const edt_hparams *hp, const edt_comm_parts *parts, int world_size,
-                         int64_t n_wanted, bool from_records, int n_threads, edt_error *err,
-                         edt_evaluation *e)
+                         int64_t n_wanted, bool from_records, int n_threads,
+                         edt_coco_stream *stream, edt_error *err, edt_evaluation *e)
 {
     record_truth truth = {0};
     edt_status status = EDT_OK;
@@ -197,14 +243,28 @@ static edt_status finish(const edt_hparams *hp, const edt_comm_parts *parts, int
     if (from_records) {
         EDT_TRY_GOTO(truth_to_gt(hp, &truth, err, &e->gt));
     }
-    const edt_coco_params params = {
-        .n_threads = n_threads,
-        .only_images_with_detections = true,
-    };
-    status = edt_coco_evaluate(e->gt, e->detections, &params, err, &e->result);
+    if (stream != NULL) {
+        EDT_TRY_GOTO(edt_coco_stream_finish(stream, err, &e->result));
+    } else if (e->gt != NULL) {
+        edt_coco_params params = evaluation_params;
+        params.n_threads = n_threads;
+        EDT_TRY_GOTO(edt_coco_evaluate(e->gt, e->detections, &params, err, &e->result));
+    }
 fail:
     edt_mem_free(truth.objects);
     edt_mem_free(truth.images);
+    return status;
+}
+
+static edt_status write_test_dev(const edt_evaluation *e, const char *dir, edt_error *err)
+{
+    edt_arena arena;
+    edt_arena_init(&arena, EDT_MEM_EVAL, 0);
+    const char *path = edt_path_join(&arena, dir, EDT_EVALUATE_TEST_DEV_FILE);
+    const edt_status status =
+        path != NULL ? edt_coco_dt_write_test_dev(e->detections, path, err)
+                     : edt_error_set(err, EDT_ERR_NOMEM, "no memory for a file name");
+    edt_arena_deinit(&arena);
     return status;
 }
 
@@ -219,17 +279,22 @@ edt_status edt_evaluate(const edt_hparams *hp, edt_predictor *predictor, int64_t
     edt_status status = EDT_OK;
     const int world_size = edt_comm_world_size(options->comm);
     const int rank = edt_comm_rank(options->comm);
-    const bool from_records =
-        options->val_json_file == NULL || options->val_json_file[0] == '\0';
+    edt_coco_stream *stream = NULL;
+    const bool is_test_dev = is_given(options->testdev_dir);
+    const bool has_json = !is_test_dev && is_given(options->val_json_file);
+    const bool from_records = !is_test_dev && !has_json;
     const double start = edt_clock_now_s();
-    if (options->val_file_pattern == NULL || options->val_file_pattern[0] == '\0') {
+    if (!is_given(options->val_file_pattern)) {
         EDT_FAIL(err, EDT_ERR_USAGE,
                  "evaluation needs --val_file_pattern (the shards to evaluate)");
     }
     // Read the ground truth first: a wrong path must not cost a pass over the pictures.
-    if (!from_records && rank == 0) {
+    if (has_json && rank == 0) {
         EDT_TRY_GOTO(
             edt_coco_gt_open(options->val_json_file, &(edt_coco_gt_options){0}, err, &e.gt));
+    }
+    if (has_json && world_size == 1) {
+        EDT_TRY_GOTO(edt_coco_stream_create(e.gt, &evaluation_params, err, &stream));
     }
     const edt_loader_options lo = {
         .file_pattern = options->val_file_pattern,
@@ -246,21 +311,26 @@ edt_status edt_evaluate(const edt_hparams *hp, edt_predictor *predictor, int64_t
     if (options->eval_samples > 0 && options->eval_samples < wanted) {
         wanted = options->eval_samples;
     }
-    EDT_TRY_GOTO(run_loader(predictor, loader, wanted, world_size, &found, err));
+    EDT_TRY_GOTO(run_loader(predictor, loader, wanted, world_size, &found, &stream, err));
     EDT_TRY_GOTO(
         edt_comm_gather(options->comm, false, found.bytes, found.n_bytes, err, &parts));
     if (rank == 0) {
-        EDT_TRY_GOTO(
-            finish(hp, &parts, world_size, wanted, from_records, options->n_threads, err, &e));
+        EDT_TRY_GOTO(finish(hp, &parts, world_size, wanted, from_records, options->n_threads,
+                            stream, err, &e));
+    }
+    if (rank == 0 && is_test_dev) {
+        EDT_TRY_GOTO(write_test_dev(&e, options->testdev_dir, err));
     }
     e.seconds = edt_clock_now_s() - start;
     edt_loader_log_bad(loader);
+    edt_coco_stream_destroy(stream);
     edt_loader_destroy(loader);
     edt_found_deinit(&found);
     edt_comm_parts_deinit(&parts);
     *out_evaluation = e;
     return EDT_OK;
 fail:
+    edt_coco_stream_destroy(stream);
     edt_loader_destroy(loader);
     edt_found_deinit(&found);
     edt_comm_parts_deinit(&parts);
@@ -282,7 +352,7 @@ edt_status edt_evaluate_batch(const edt_hparams *hp, edt_predictor *predictor,
     EDT_TRY_GOTO(
         edt_found_write(&found, batch, rows, edt_predictor_max_detections(predictor), err));
     EDT_TRY_GOTO(edt_comm_gather(NULL, false, found.bytes, found.n_bytes, err, &parts));
-    EDT_TRY_GOTO(finish(hp, &parts, 1, batch->n_valid, true, 0, err, &e));
+    EDT_TRY_GOTO(finish(hp, &parts, 1, batch->n_valid, true, 0, NULL, err, &e));
     *out_evaluation = e;
 fail:
     edt_found_deinit(&found);

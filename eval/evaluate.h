@@ -9,11 +9,17 @@
 #include "eval/coco_eval.h"
 #include "eval/predict.h"
 
+#define EDT_EVALUATE_TEST_DEV_FILE "detections_test-dev2017_test_results.json"
+
 typedef struct edt_evaluation_options {
     const char *val_file_pattern; // shards
     const char *val_json_file;    // COCO ground truth, or NULL: from the records
-    int64_t eval_samples;         // at most this many pictures; 0: all
-    int n_threads;                // loader workers; 0: all cores
+    // A directory, or NULL. Then there is no ground truth and no result: rank 0 writes the
+    // detections of all pictures, padding rows (category 0) included, into
+    // EDT_EVALUATE_TEST_DEV_FILE there (spec/eval_infer_export.md 2.5).
+    const char *testdev_dir;
+    int64_t eval_samples; // at most this many pictures; 0: all
+    int n_threads;        // loader workers; 0: all cores
     // Ranks that share the pictures and call edt_evaluate together; NULL: one.
     edt_comm *comm;
 } edt_evaluation_options;
@@ -23,8 +29,8 @@ typedef struct edt_evaluation_options {
 // owns.
 void edt_evaluation_settings(edt_hparams *hp);
 
-// Raw detections and the metrics, on rank 0; other ranks have n_images and seconds only.
-// Destroy with edt_evaluation_deinit.
+// Raw detections and the metrics (none for test-dev), on rank 0; other ranks have n_images and
+// seconds only. Destroy with edt_evaluation_deinit.
 typedef struct edt_evaluation {
     edt_coco_dt *detections;
     edt_coco_gt *gt;

@@ -77,14 +77,17 @@ void edt_eval_loop_destroy(edt_eval_loop *l)
 static edt_status write_metrics(edt_metrics *metrics, int64_t step, const edt_evaluation *e,
                                 edt_error *err)
 {
-    const double *stats = edt_coco_result_stats(e->result);
     edt_metric rows[EDT_COCO_N_STATS + 2];
-    for (int i = 0; i < EDT_COCO_N_STATS; ++i) {
-        rows[i] = (edt_metric){edt_coco_stat_names[i], stats[i]};
+    int n = 0;
+    if (e->result == NULL) {
+        rows[n++] = (edt_metric){edt_coco_stat_names[0], -1}; // test-dev has no ground truth
     }
-    rows[EDT_COCO_N_STATS] = (edt_metric){"eval_images", (double)e->n_images};
-    rows[EDT_COCO_N_STATS + 1] = (edt_metric){"eval_seconds", e->seconds};
-    return edt_metrics_write(metrics, step, rows, EDT_COCO_N_STATS + 2, err);
+    for (int i = 0; e->result != NULL && i < EDT_COCO_N_STATS; ++i) {
+        rows[n++] = (edt_metric){edt_coco_stat_names[i], edt_coco_result_stats(e->result)[i]};
+    }
+    rows[n++] = (edt_metric){"eval_images", (double)e->n_images};
+    rows[n++] = (edt_metric){"eval_seconds", e->seconds};
+    return edt_metrics_write(metrics, step, rows, n, err);
 }
 
 edt_status edt_eval_loop_once(edt_eval_loop *l, int64_t step, const char *prefix,
@@ -94,6 +97,7 @@ edt_status edt_eval_loop_once(edt_eval_loop *l, int64_t step, const char *prefix
     const edt_evaluation_options eo = {
         .val_file_pattern = o->val_file_pattern,
         .val_json_file = o->val_json_file,
+        .testdev_dir = o->testdev_dir,
         .eval_samples = o->eval_samples,
         .n_threads = l->n_threads,
         .comm = o->comm,
@@ -106,13 +110,18 @@ edt_status edt_eval_loop_once(edt_eval_loop *l, int64_t step, const char *prefix
     }
     EDT_INFO("evaluated %" PRId64 " images in %.1f s (%.1f images/s), step %" PRId64,
              e.n_images, e.seconds, (double)e.n_images / e.seconds, step);
-    edt_coco_print_summary(e.result, stdout);
-    (void)fflush(stdout);
+    if (e.result != NULL) {
+        edt_coco_print_summary(e.result, stdout);
+        (void)fflush(stdout);
+    } else {
+        EDT_INFO("%" PRId64 " detections in %s/%s", edt_coco_dt_count(e.detections),
+                 o->testdev_dir, EDT_EVALUATE_TEST_DEV_FILE);
+    }
     edt_status status = EDT_OK;
     if (metrics != NULL) {
         status = write_metrics(metrics, step, &e, err);
     }
-    if (status == EDT_OK && prefix != NULL) {
+    if (status == EDT_OK && prefix != NULL && e.result != NULL) {
         status =
             edt_archive_best(o->model_dir, prefix, edt_coco_result_stats(e.result)[0], err);
     }

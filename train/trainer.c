@@ -224,6 +224,12 @@ edt_status edt_train_check_options(const edt_train_options *o, edt_error *err)
         (o->val_file_pattern == NULL || o->val_file_pattern[0] == '\0')) {
         EDT_FAIL(err, EDT_ERR_USAGE, "--val_file_pattern is missing: the shards to evaluate");
     }
+    // Nobody should train for days to learn that a name was mistyped.
+    if (evaluates && !plans && o->testdev_dir != NULL && o->testdev_dir[0] != '\0' &&
+        !edt_path_is_dir(o->testdev_dir)) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "--testdev_dir=%s is no directory; create it first",
+                 o->testdev_dir);
+    }
     if (o->overfit_one_batch && edt_comm_world_size(o->comm) > 1) {
         EDT_FAIL(err, EDT_ERR_USAGE, "--overfit_one_batch is done by one rank, not by %d",
                  edt_comm_world_size(o->comm));

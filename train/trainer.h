@@ -18,6 +18,7 @@ typedef struct edt_train_options {
     edt_train_mode mode;
     const char *model_dir;
     const char *train_file_pattern, *val_file_pattern, *val_json_file;
+    const char *testdev_dir; // an existing directory: see edt_evaluation_options
     const char *ckpt, *backbone_ckpt;
     int64_t train_batch_size, eval_batch_size;
     int64_t eval_samples;

@@ -181,6 +181,8 @@ def draw_params(rng, gt, params, flags):
         params.areaRngLbl = [r[0] for r in ranges]
         params.areaRng = [list(r[1:]) for r in ranges]
         flags.append("--area_ranges=" + ",".join("%s:%r:%r" % r for r in ranges))
+    if "--lenient" in flags:
+        return  # what it does with duplicates then depends on which lists it went through
     if rng.random() < 0.2:
         ids = [image["id"] for image in gt["images"]]
         params.imgIds = rng.sample(ids, rng.randint(1, len(ids)))

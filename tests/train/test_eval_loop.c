@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/file.h"
+#include "core/mem.h"
 #include "tests/support/test_dirs.h"
 #include "tests/support/test_training.h"
 
@@ -94,6 +96,29 @@ Test(eval_loop, every_epoch_is_evaluated_and_the_best_archived)
     expect_run("num_epochs=2", &o, 0);
     eval_line(3, line[0], sizeof line[0]);
     cr_expect_not_null(strstr(line[0], "\"eval_images\": 4"), "%s", line[0]);
+}
+
+Test(eval_loop, test_dev_results_are_written_instead_of_metrics)
+{
+    edt_train_options o = options(EDT_TRAIN_MODE_TRAIN);
+    o.eval_after_train = true;
+    o.testdev_dir = "/nowhere";
+    expect_run("", &o, EDT_ERR_USAGE);
+    o.testdev_dir = root;
+    expect_run("", &o, 0);
+    char line[2048];
+    eval_line(0, line, sizeof line);
+    cr_expect_not_null(strstr(line, "\"AP\": -1, \"eval_images\": 7"), "%s", line);
+    char *text;
+    size_t n, n_rows = 0;
+    edt_error err = {0};
+    const char *path = edt_test_path(root, "detections_test-dev2017_test_results.json");
+    cr_assert_eq(edt_file_read(path, 1 << 22, &err, &text, &n), EDT_OK, "%s", err.text);
+    for (const char *at = text; (at = strstr(at, "{\"image_id\": ")) != NULL; ++at) {
+        ++n_rows;
+    }
+    cr_expect_eq(n_rows, (size_t)N_PICTURES * 100);
+    edt_mem_free(text);
 }
 
 Test(eval_loop, train_can_end_with_one_evaluation)

@@ -159,3 +159,23 @@ Test(coco_dt, written_lists_read_back_equal, .timeout = 30)
     (void)remove(path);
     (void)remove(folder);
 }
+
+Test(coco_dt, test_dev_rows_are_rounded_as_the_reference_rounds, .timeout = 30)
+{
+    edt_coco_dt *dt;
+    const char *folder = edt_test_temp_dir();
+    const char *path = edt_test_path(folder, "dt.json");
+    cr_assert_eq(edt_coco_dt_create(&err, &dt), EDT_OK);
+    const float box[4] = {0.125F, 2.5F, 100.0049F, -3.375F};
+    cr_assert_eq(edt_coco_dt_add_f32(dt, 9, 5, box, 0.90249F, &err), EDT_OK);
+    cr_assert_eq(edt_coco_dt_write_test_dev(dt, path, &err), EDT_OK, "%s", err.text);
+    char *text;
+    size_t n;
+    cr_assert_eq(edt_file_read(path, 1 << 20, &err, &text, &n), EDT_OK, "%s", err.text);
+    cr_assert_str_eq(text, "[{\"image_id\": 9, \"category_id\": 5, \"bbox\": [0.12, 2.5, "
+                           "100.0, -3.38], \"score\": 0.9020000100135803}]\n");
+    edt_mem_free(text);
+    edt_coco_dt_destroy(dt);
+    (void)remove(path);
+    (void)remove(folder);
+}
