@@ -10,6 +10,7 @@
 
 #include "core/log.h"
 #include "core/mem.h"
+#include "dataio/jpeg_probe.h"
 
 static const char *base_name(const char *path)
 {
@@ -35,10 +36,10 @@ static bool is_picture(const char *path)
     if (edt_mapped_file_open(path, &ignored, &file) != EDT_OK) {
         return false;
     }
-    const bool is_jpeg =
-        file.span.n_bytes > 3 && memcmp(file.span.data, "\xff\xd8\xff", 3) == 0;
+    // The two letters of a BMP begin many a text.
+    const edt_image_format format = edt_image_format_of(file.span);
     edt_mapped_file_close(&file);
-    return is_jpeg;
+    return format != EDT_IMAGE_UNKNOWN && format != EDT_IMAGE_BMP;
 }
 
 edt_status edt_image_files_list(const char *input, edt_arena *arena, edt_error *err,

@@ -50,6 +50,20 @@ cp -r "$val" "$tmp/bad" && echo "no JPEG" >"$tmp/bad/000002.jpg"
 expect 1 "000002.jpg is left out" --input_image="$tmp/bad" --output_json="$tmp/bad_dt.json"
 grep -q '"image_id": *3[,}]' "$tmp/bad_dt.json" || fail "the files behind a bad one are lost"
 
+# PNG, BMP and GIF, the names of two of them without an ending.
+formats=${EDT_GOLDEN_DIR:-${EDT_SOURCE_DIR:?}/../shared/golden}/data/decode/formats
+if [ -d "$formats" ]; then
+  mkdir "$tmp/formats"
+  cp "$formats/rgb24.bmp" "$tmp/formats/1.bmp"
+  cp "$formats/rgba16.png" "$tmp/formats/2"
+  cp "$formats/one_frame.gif" "$tmp/formats/3"
+  cp "$formats/rgb8_bad_crc.png" "$tmp/formats/4.png"
+  expect 1 "4.png is left out" --input_image="$tmp/formats" --output_json="$tmp/formats_dt.json" --min_score_thresh=0
+  for id in 1 2 3; do
+    grep -q "\"image_id\": *$id[,}]" "$tmp/formats_dt.json" || fail "no rows of format $id"
+  done
+fi
+
 expect 2 "could replace them" --input_image="$val" --output_image_dir="$val/"
 expect 2 "nothing to write" --input_image="$val"
 expect 2 "--input_image" --output_json="$tmp/x.json"
