@@ -10,6 +10,7 @@
 
 #include "augment/resize_kernels.h"
 #include "augment/vector.h"
+#include "core/fill.h"
 #include "core/mem.h"
 
 enum { STREAM_BYTES = 512 * 1024 };    // canvases from here on are written past the caches
@@ -180,7 +181,7 @@ static void make_line(edt_resizer *r, const band *rows, int64_t at, float *out_l
     } else {
         const uint8_t *levels = rows->image->data + at * rows->image->stride;
         const int64_t skip = r->ratio_y < 2.0f ? 2 : (int64_t)r->ratio_y;
-        const int64_t ahead = at + skip < rows->h ? skip * rows->image->stride : 0;
+        const int64_t ahead = skip * rows->image->stride; // may lie in the next band
         if (r->grouped && r->normalize == NULL) {
             r->kernels->line_raw(c, levels, ahead, out_line);
             return;
@@ -228,28 +229,13 @@ int64_t edt_resize_rows_needed(const edt_scale_params *params, int64_t src_h)
 static void pad(const edt_resizer *r, int64_t first, int64_t n)
 {
     if (r->out_u8 != NULL) {
-        memset(r->out_u8 + first, 0, (size_t)n);
+        edt_fill_words(r->out_u8 + first, 0, (size_t)n);
         return;
     }
     const float padding = r->normalize != NULL ? edt_normalize_padding(r->normalize) : 0.0f;
-    for (int64_t i = 0; i < n; ++i) {
-        r->out_f32[first + i] = padding;
-    }
-}
-
-// The rows below the picture.
-static void pad_bottom(const edt_resizer *r)
-{
-    const int64_t first = 3 * r->valid_h * r->params.out_w;
-    const int64_t n = 3 * (r->params.out_h - r->valid_h) * r->params.out_w;
-    if (!r->stream) {
-        pad(r, first, n);
-    } else if (r->out_u8 != NULL) {
-        // Rows are whole cache lines; four zeroed levels are a zero of f32.
-        r->kernels->fill_streamed(0.0f, n / 4, (void *)(r->out_u8 + first));
-    } else {
-        r->kernels->fill_streamed(edt_normalize_padding(r->normalize), n, r->out_f32 + first);
-    }
+    uint32_t word;
+    memcpy(&word, &padding, sizeof word);
+    edt_fill_words(r->out_f32 + first, word, (size_t)n * sizeof padding);
 }
 
 static void blend_row(const edt_resizer *r, int64_t y, const float *top, const float *bottom,
@@ -274,7 +260,7 @@ static bool streams(const edt_resizer *r)
     const size_t row_bytes = (size_t)r->params.out_w * 3 * value_bytes;
     const uintptr_t at = r->out_u8 != NULL ? (uintptr_t)r->out_u8 : (uintptr_t)r->out_f32;
     const bool reread = r->normalize == NULL ? r->out_u8 == NULL : r->normalize->scale_range;
-    return r->kernels->fill_streamed != NULL && !reread && at % EDT_MEM_ALIGN == 0 &&
+    return r->kernels->end_stream != NULL && !reread && at % EDT_MEM_ALIGN == 0 &&
            row_bytes % EDT_MEM_ALIGN == 0 &&
            row_bytes * (size_t)r->params.out_h >= STREAM_BYTES;
 }
@@ -364,7 +350,8 @@ edt_status edt_resize_end(edt_resizer *resizer, edt_error *err)
                  r->next_y, r->valid_h);
     }
     r->begun = false;
-    pad_bottom(r);
+    pad(r, 3 * r->valid_h * r->params.out_w,
+        3 * (r->params.out_h - r->valid_h) * r->params.out_w);
     if (r->stream) {
         r->kernels->end_stream();
     }

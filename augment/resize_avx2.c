@@ -171,17 +171,6 @@ AVX2 static void blend_f32(const float *top, const float *bottom, float t, int64
     }
 }
 
-AVX2 static void fill_streamed(float value, int64_t n, float *out_values)
-{
-    int64_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        _mm256_stream_ps(out_values + i, _mm256_set1_ps(value));
-    }
-    for (; i < n; ++i) {
-        out_values[i] = value;
-    }
-}
-
 static void end_stream(void)
 {
     _mm_sfence();
@@ -195,7 +184,6 @@ const edt_resize_kernels edt_resize_kernels_avx2 = {
     .normalise = normalise,
     .blend_u8 = blend_u8,
     .blend_f32 = blend_f32,
-    .fill_streamed = fill_streamed,
     .end_stream = end_stream,
 };
 

@@ -163,17 +163,6 @@ AVX512 static void blend_f32(const float *top, const float *bottom, float t, int
     }
 }
 
-AVX512 static void fill_streamed(float value, int64_t n, float *out_values)
-{
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        _mm512_stream_ps(out_values + i, _mm512_set1_ps(value));
-    }
-    for (; i < n; ++i) {
-        out_values[i] = value;
-    }
-}
-
 static void end_stream(void)
 {
     _mm_sfence();
@@ -187,7 +176,6 @@ const edt_resize_kernels edt_resize_kernels_avx512 = {
     .normalise = normalise,
     .blend_u8 = blend_u8,
     .blend_f32 = blend_f32,
-    .fill_streamed = fill_streamed,
     .end_stream = end_stream,
 };
 

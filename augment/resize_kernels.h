@@ -33,9 +33,7 @@ typedef struct edt_resize_kernels {
                      uint8_t *out_row);
     void (*blend_f32)(const float *top, const float *bottom, float t, int64_t n, bool stream,
                       float *out_row);
-    // n times `value`, past the caches; out_values as above. NULL: never stream.
-    void (*fill_streamed)(float value, int64_t n, float *out_values);
-    // After the last streamed row and before anybody else may look at it.
+    // After the last streamed row and before anybody else may look at it. NULL: never stream.
     void (*end_stream)(void);
 } edt_resize_kernels;
 

@@ -7,8 +7,8 @@
 #include "model/assign.h"
 
 #include <math.h>
-#include <string.h>
 
+#include "core/fill.h"
 #include "core/mem.h"
 #include "model/box_coder.h"
 
@@ -20,8 +20,23 @@ static const double BOUND_SLACK = 0.98;
 // bounds.
 static const double MIN_BOUND_AREA = 1e-20;
 
+// The rows or columns of a grid of equal intervals.
+typedef struct axis {
+    double start, step, size; // first centre, distance of centres, length of the anchor
+    int64_t n;
+} axis;
+
+// The anchors of one level and shape (scale and aspect).
+typedef struct grid {
+    axis y, x;
+    int64_t first;              // index of the anchor in row 0, column 0
+    int64_t row_step, col_step; // of the index
+} grid;
+
 struct edt_assigner {
     const edt_anchors *anchors; // borrowed
+    grid *grids;
+    int64_t n_grids;
     bool reference_defects;
     int32_t *match;   // [T] box index or -1; all -1 between calls
     float *match_iou; // [T] valid where match >= 0
@@ -32,15 +47,29 @@ struct edt_assigner {
     int64_t cap_boxes;
 };
 
-// The rows or columns of a grid of equal intervals.
-typedef struct axis {
-    double start, step, size; // first centre, distance of centres, length of the anchor
-    int64_t n;
-} axis;
-
 typedef struct range {
     int64_t from, to; // to is past the last
 } range;
+
+// Sizes come from the table itself.
+static grid grid_of(const edt_anchors *anchors, int level, int64_t k)
+{
+    const int64_t first = anchors->level_offset[level] + k;
+    const float *box = anchors->boxes + 4 * first;
+    const double stride_y = (double)anchors->image_h / (double)anchors->level_h[level];
+    const double stride_x = (double)anchors->image_w / (double)anchors->level_w[level];
+    return (grid){
+        .y = {stride_y / 2, stride_y, (double)box[2] - box[0], anchors->level_h[level]},
+        .x = {stride_x / 2, stride_x, (double)box[3] - box[1], anchors->level_w[level]},
+        .first = first,
+        .row_step = anchors->level_w[level] * anchors->per_cell,
+        .col_step = anchors->per_cell};
+}
+
+static inline int64_t anchor_at(const grid *g, int64_t y, int64_t x)
+{
+    return g->first + y * g->row_step + x * g->col_step;
+}
 
 edt_status edt_assigner_create(const edt_anchors *anchors, bool reference_defects,
                                edt_error *err, edt_assigner **out_assigner)
@@ -55,12 +84,21 @@ edt_status edt_assigner_create(const edt_anchors *anchors, bool reference_defect
     assigner->match = edt_mem_alloc(EDT_MEM_MISC, n * sizeof *assigner->match);
     assigner->match_iou = edt_mem_alloc(EDT_MEM_MISC, n * sizeof *assigner->match_iou);
     assigner->touched = edt_mem_alloc(EDT_MEM_MISC, n * sizeof *assigner->touched);
-    if (assigner->match == NULL || assigner->match_iou == NULL || assigner->touched == NULL) {
+    const int n_levels = anchors->max_level - anchors->min_level + 1;
+    assigner->n_grids = n_levels * anchors->per_cell;
+    assigner->grids =
+        edt_mem_alloc(EDT_MEM_MISC, (size_t)assigner->n_grids * sizeof *assigner->grids);
+    if (assigner->match == NULL || assigner->match_iou == NULL || assigner->touched == NULL ||
+        assigner->grids == NULL) {
         edt_assigner_destroy(assigner);
         EDT_FAIL(err, EDT_ERR_NOMEM, "anchor assignment: out of memory for %zu anchors", n);
     }
     for (size_t i = 0; i < n; ++i) {
         assigner->match[i] = -1;
+    }
+    for (int64_t i = 0; i < assigner->n_grids; ++i) {
+        assigner->grids[i] = grid_of(anchors, anchors->min_level + (int)(i / anchors->per_cell),
+                                     i % anchors->per_cell);
     }
     *out_assigner = assigner;
     return EDT_OK;
@@ -71,6 +109,7 @@ void edt_assigner_destroy(edt_assigner *assigner)
     if (assigner == NULL) {
         return;
     }
+    edt_mem_free(assigner->grids);
     edt_mem_free(assigner->match);
     edt_mem_free(assigner->match_iou);
     edt_mem_free(assigner->touched);
@@ -151,39 +190,16 @@ static range reaching(const axis *a, double low, double high, double overlap)
     return r;
 }
 
-// Geometry of shape k (scale and aspect) of a level, from the table itself.
-static void grid_of(const edt_anchors *anchors, int level, int64_t k, axis *out_y, axis *out_x)
-{
-    const float *first = anchors->boxes + 4 * (anchors->level_offset[level] + k);
-    const double stride_y = (double)anchors->image_h / (double)anchors->level_h[level];
-    const double stride_x = (double)anchors->image_w / (double)anchors->level_w[level];
-    *out_y =
-        (axis){stride_y / 2, stride_y, (double)first[2] - first[0], anchors->level_h[level]};
-    *out_x =
-        (axis){stride_x / 2, stride_x, (double)first[3] - first[1], anchors->level_w[level]};
-}
-
-static inline int64_t anchor_index(const edt_anchors *anchors, int level, int64_t y, int64_t x,
-                                   int64_t k)
-{
-    return anchors->level_offset[level] +
-           (y * anchors->level_w[level] + x) * anchors->per_cell + k;
-}
-
 // The best IoU among the anchors next to the box's centre, one per level and shape: a first
 // lower bound that prunes most of the rest.
-static float first_guess(const edt_anchors *anchors, const float box[4])
+static float first_guess(const edt_assigner *assigner, const float box[4])
 {
     const double cy = ((double)box[0] + box[2]) / 2, cx = ((double)box[1] + box[3]) / 2;
     float best = 0.0f;
-    for (int level = anchors->min_level; level <= anchors->max_level; ++level) {
-        for (int64_t k = 0; k < anchors->per_cell; ++k) {
-            axis ay, ax;
-            grid_of(anchors, level, k, &ay, &ax);
-            const int64_t i =
-                anchor_index(anchors, level, nearest(&ay, cy), nearest(&ax, cx), k);
-            best = max_f32(best, iou_f32(box, anchors->boxes + 4 * i));
-        }
+    for (int64_t i = 0; i < assigner->n_grids; ++i) {
+        const grid *g = &assigner->grids[i];
+        const int64_t i_anchor = anchor_at(g, nearest(&g->y, cy), nearest(&g->x, cx));
+        best = max_f32(best, iou_f32(box, assigner->anchors->boxes + 4 * i_anchor));
     }
     return best;
 }
@@ -210,7 +226,6 @@ static void visit(edt_assigner *assigner, int32_t i_box, const float box[4], int
 
 static void match_box(edt_assigner *assigner, int32_t i_box, const float box[4])
 {
-    const edt_anchors *anchors = assigner->anchors;
     // Anchor 0 with IoU 0 is what a box without any overlap gets.
     assigner->best_anchor[i_box] = 0;
     assigner->best_iou[i_box] = 0.0f;
@@ -220,25 +235,23 @@ static void match_box(edt_assigner *assigner, int32_t i_box, const float box[4])
     }
     double floor_iou = 0.0;
     if (h * w > MIN_BOUND_AREA) {
-        floor_iou = BOUND_SLACK * (double)min_f32(MATCH_IOU, first_guess(anchors, box));
+        floor_iou = BOUND_SLACK * (double)min_f32(MATCH_IOU, first_guess(assigner, box));
     }
     const double share = floor_iou / (1.0 + floor_iou);
-    for (int level = anchors->min_level; level <= anchors->max_level; ++level) {
-        for (int64_t k = 0; k < anchors->per_cell; ++k) {
-            axis ay, ax;
-            grid_of(anchors, level, k, &ay, &ax);
-            const double most_h = fmin(h, ay.size), most_w = fmin(w, ax.size);
-            // IoU >= t means intersection >= t/(1+t) * (sum of areas).
-            const double inter = share * (h * w + ay.size * ax.size);
-            if (inter > most_h * most_w) {
-                continue;
-            }
-            const range ry = reaching(&ay, box[0], box[2], inter / most_w);
-            const range rx = reaching(&ax, box[1], box[3], inter / most_h);
-            for (int64_t y = ry.from; y < ry.to; ++y) {
-                for (int64_t x = rx.from; x < rx.to; ++x) {
-                    visit(assigner, i_box, box, (int32_t)anchor_index(anchors, level, y, x, k));
-                }
+    for (int64_t i = 0; i < assigner->n_grids; ++i) {
+        const grid *g = &assigner->grids[i];
+        const double most_h = h < g->y.size ? h : g->y.size;
+        const double most_w = w < g->x.size ? w : g->x.size;
+        // IoU >= t means intersection >= t/(1+t) * (sum of areas).
+        const double inter = share * (h * w + g->y.size * g->x.size);
+        if (inter > most_h * most_w) {
+            continue;
+        }
+        const range ry = reaching(&g->y, box[0], box[2], inter / most_w);
+        const range rx = reaching(&g->x, box[1], box[3], inter / most_h);
+        for (int64_t y = ry.from; y < ry.to; ++y) {
+            for (int64_t x = rx.from; x < rx.to; ++x) {
+                visit(assigner, i_box, box, (int32_t)anchor_at(g, y, x));
             }
         }
     }
@@ -288,8 +301,13 @@ edt_status edt_assign(edt_assigner *assigner, const float *boxes, const int64_t 
     }
     force_matches(assigner, n_boxes);
 
-    memset(out_cls, 0xff, (size_t)anchors->n * sizeof *out_cls); // -1
-    memset(out_box, 0, (size_t)anchors->n * 4 * sizeof *out_box);
+    edt_fill_words(out_cls, 0xffffffff, (size_t)anchors->n * sizeof *out_cls); // -1
+    edt_fill_words(out_box, 0, (size_t)anchors->n * 4 * sizeof *out_box);
+    // The filled lines are out of the caches: ask for all that will be written at once.
+    for (int64_t i = 0; i < assigner->n_touched; ++i) {
+        __builtin_prefetch(out_cls + assigner->touched[i], 1);
+        __builtin_prefetch(out_box + 4 * (int64_t)assigner->touched[i], 1);
+    }
     for (int64_t i = 0; i < assigner->n_touched; ++i) {
         const int64_t a = assigner->touched[i];
         const int64_t b = assigner->match[a];
