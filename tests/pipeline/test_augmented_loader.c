@@ -449,3 +449,60 @@ Test(augmented_loader, exif_orientation_is_applied_on_request, .timeout = 60)
     edt_mem_free((void *)jpeg.data);
     edt_test_remove_tree(dir);
 }
+
+// Corners far outside, inverted, without area and, where the reference's defects are kept, no
+// numbers: nothing may go wrong with them, above all not in the integer arithmetic of boxes.
+Test(augmented_loader, wild_boxes_do_no_harm, .timeout = 120)
+{
+    EDT_TEST_NEEDS_DIR(edt_test_data_dir());
+    static const float corners[] = {0.0f,   1.0f,  0.5f,   0.25f, -0.3f,  1.7f,   -5.0f,   1e9f,
+                                    -1e10f, 1e30f, -3e38f, 3e38f, 1e-30f, 0.999f, 1.0001f, NAN};
+    enum { N_CORNERS = sizeof corners / sizeof corners[0], N_BOXES = 40 };
+    const char *dir = edt_test_temp_dir();
+    const edt_span jpeg =
+        edt_test_read_file(edt_test_path(edt_test_data_dir(), "jpeg-corpus/baseline_420.jpg"));
+    for (int has_nan = 0; has_nan < 2; ++has_nan) {
+        const char *path = edt_test_path(dir, "wild%d-00000-of-00001.tfrecord", has_nan);
+        edt_span payloads[6];
+        unsigned state = 1;
+        for (int i = 0; i < 6; ++i) {
+            float boxes[4 * N_BOXES];
+            int64_t labels[N_BOXES];
+            for (int k = 0; k < 4 * N_BOXES; ++k) {
+                state = state * 1664525u + 1013904223u;
+                boxes[k] = corners[(state >> 16) % (unsigned)(N_CORNERS - 1 + has_nan)];
+                labels[k / 4] = 1 + k % 90;
+            }
+            payloads[i] = edt_test_make_example(jpeg, "1", boxes, labels, N_BOXES);
+        }
+        edt_test_write_shard(path, payloads, 6);
+        for (int i = 0; i < 6; ++i) {
+            edt_mem_free((void *)payloads[i].data);
+        }
+        for (int i = 0; i < N_MODES; ++i) {
+            char hparams[256];
+            (void)snprintf(hparams, sizeof hparams, "%s%s", mode(i),
+                           has_nan ? ",reference_defects=true" : "");
+            edt_hparams hp = edt_test_loader_hparams(hparams);
+            edt_loader_options options = edt_test_train_options(path);
+            options.batch_size = 6;
+            options.n_threads = 2;
+            edt_loader *loader = edt_test_open_loader(&hp, &options);
+            for (int q = 0; q < 12; ++q) {
+                const edt_batch *batch;
+                edt_error err = {0};
+                // A full table of ground truth is refused in the reference.
+                const edt_status status = edt_loader_next(loader, &err, &batch);
+                if (has_nan && status == EDT_ERR_INVALID) {
+                    break;
+                }
+                cr_assert_eq(status, EDT_OK, "%s: %s", hparams, err.text);
+                edt_loader_release(loader, batch);
+            }
+            edt_loader_destroy(loader);
+            edt_hparams_deinit(&hp);
+        }
+    }
+    edt_mem_free((void *)jpeg.data);
+    edt_test_remove_tree(dir);
+}
