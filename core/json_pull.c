@@ -428,6 +428,21 @@ void edt_json_pull_end_array_at(edt_json_pull *pull, size_t offset)
     close_frame(pull);
 }
 
+edt_span edt_json_pull_ahead(const edt_json_pull *pull)
+{
+    return (edt_span){pull->p, (size_t)(pull->end - pull->p)};
+}
+
+void edt_json_pull_end_value(edt_json_pull *pull, size_t n_bytes)
+{
+    if (pull->depth > 0) {
+        ++pull->frames[pull->depth - 1].index;
+    }
+    pull->value = pull->p;
+    pull->p += n_bytes;
+    pull->state = pull->depth > 0 ? EDT_JSON_STATE_AFTER_VALUE : EDT_JSON_STATE_DONE;
+}
+
 static edt_status read_special_number(edt_json_pull *pull, edt_error *err)
 {
     if (pull->allow_nan) {

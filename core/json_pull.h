@@ -75,6 +75,12 @@ size_t edt_json_pull_tell(const edt_json_pull *pull);
 // `offset` being the byte behind it.
 void edt_json_pull_end_array_at(edt_json_pull *pull, size_t offset);
 
+// For whoever can read some values by other means: the text from the value that comes next
+// (after edt_json_pull_next_item), and going on behind it as if it had been read, `n_bytes` of
+// it.
+edt_span edt_json_pull_ahead(const edt_json_pull *pull);
+void edt_json_pull_end_value(edt_json_pull *pull, size_t n_bytes);
+
 // EDT_ERR_FORMAT names line, column and path; the parser must not be used after an error.
 edt_status edt_json_pull_next(edt_json_pull *pull, edt_error *err, edt_json_event *out_event);
 

@@ -3,24 +3,20 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "core/json_number.h"
 #include "core/json_pull.h"
 
 edt_status edt_json_pull_get_f64(const edt_json_pull *pull, edt_error *err, double *out_value)
 {
-    static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                  1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                  1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-    const int64_t e = pull->exponent;
     if (pull->n_digits < 0) {
         const double x = edt_text_is(pull->text, "NaN") ? (double)NAN : (double)INFINITY;
         *out_value = pull->negative ? -x : x;
         return EDT_OK;
     }
-    // Clinger: both operands are exact, so the one rounding of the operation is the right one.
-    if (pull->n_digits <= 19 && pull->mantissa <= (UINT64_C(1) << 53) && e >= -22 && e <= 22) {
-        const double m = (double)pull->mantissa;
-        const double x = e < 0 ? m / tens[-e] : m * tens[e];
-        *out_value = pull->negative ? -x : x;
+    double magnitude;
+    if (pull->n_digits <= 19 &&
+        edt_json_number_to_f64(pull->mantissa, pull->exponent, &magnitude)) {
+        *out_value = pull->negative ? -magnitude : magnitude;
         return EDT_OK;
     }
     char local[64];

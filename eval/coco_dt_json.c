@@ -5,11 +5,13 @@
 #include "core/file.h"
 #include "eval/coco_items.h"
 #include "eval/coco_priv.h"
+#include "eval/coco_row_form.h"
 
 typedef struct reader {
     const edt_coco_gt *gt;
     edt_coco_dt *dt;
-    bool is_mask_file; // no bbox in the first row
+    bool is_mask_file;      // no bbox in the first row
+    edt_coco_row_form form; // of the first row, where it is made of numbers alone
 } reader;
 
 enum { HAS_IMAGE = 1, HAS_CATEGORY = 2, HAS_SCORE = 4, HAS_BBOX = 8, HAS_MASK = 16 };
@@ -87,6 +89,14 @@ static edt_status make_mask(const reader *r, edt_coco_dt *dt, const row *d, edt_
                                         size[1], err, out_mask);
 }
 
+// The bytes of a row that has the form of the first one and a known image, or 0.
+static size_t read_by_form(const reader *r, edt_span text, edt_coco_detection *out_det)
+{
+    const size_t n_bytes = edt_coco_row_form_read(&r->form, text, out_det);
+    return n_bytes > 0 && edt_coco_id_map_find(&r->gt->images, out_det->image_id) >= 0 ? n_bytes
+                                                                                       : 0;
+}
+
 static edt_status read_detection(void *ctx, void *sink, edt_json_pull *pull, edt_error *err)
 {
     static const char *const names[] = {"image_id", "category_id", "score", "bbox",
@@ -94,6 +104,16 @@ static edt_status read_detection(void *ctx, void *sink, edt_json_pull *pull, edt
     const reader *r = ctx;
     edt_coco_dt *dt = sink;
     row d;
+    const size_t n_bytes = read_by_form(r, edt_json_pull_ahead(pull), &d.det);
+    if (n_bytes > 0) {
+        edt_coco_detection *det = edt_coco_dt_append(dt, EDT_COCO_AREA_F64, NULL);
+        if (det == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for detections");
+        }
+        *det = d.det;
+        edt_json_pull_end_value(pull, n_bytes);
+        return EDT_OK;
+    }
     EDT_TRY(read_keys(r, pull, &d, err));
     const unsigned needed = HAS_IMAGE | HAS_CATEGORY | HAS_SCORE |
                             (r->is_mask_file ? (unsigned)HAS_MASK : (unsigned)HAS_BBOX);
@@ -148,9 +168,13 @@ static void find_kind(reader *r, const edt_json_pull *pull, edt_span text)
     row d = {0};
     edt_json_pull_init_items(&ahead, (edt_span){text.data + at, text.n_bytes - at},
                              (edt_json_pull_options){.allow_nan = true});
-    if (edt_json_pull_next_item(&ahead, NULL, &more) == EDT_OK && more &&
-        read_keys(r, &ahead, &d, NULL) == EDT_OK) {
-        r->is_mask_file = (d.has & (HAS_BBOX | HAS_MASK)) == HAS_MASK;
+    if (edt_json_pull_next_item(&ahead, NULL, &more) == EDT_OK && more) {
+        if (r->gt->iou_type == EDT_COCO_BBOX) {
+            edt_coco_row_form_learn(&r->form, edt_json_pull_ahead(&ahead));
+        }
+        if (read_keys(r, &ahead, &d, NULL) == EDT_OK) {
+            r->is_mask_file = (d.has & (HAS_BBOX | HAS_MASK)) == HAS_MASK;
+        }
     }
     edt_json_pull_deinit(&ahead);
 }
