@@ -3,7 +3,11 @@
 
 #include <string.h>
 
-enum { MOST_EXACT = 22, MOST_DIVISOR = 19, MANTISSA_BITS = 53 };
+enum { MOST_DIVISOR = 19, MANTISSA_BITS = 53 };
+
+const double edt_json_tens[23] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                  1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                  1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
 // m / 10^k by one division of integers: the quotient has 64 bits, and whether there is a
 // remainder is all that rounding needs to know beyond them.
@@ -49,18 +53,8 @@ static double divide(uint64_t m, int k)
     return (double)kept * power;
 }
 
-bool edt_json_number_to_f64(uint64_t mantissa, int64_t exponent, double *out_value)
+bool edt_json_long_number_to_f64(uint64_t mantissa, int64_t exponent, double *out_value)
 {
-    static const double tens[MOST_EXACT + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                                1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                                1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-    // Clinger: both operands are exact, so the one rounding of the operation is the right one.
-    if (mantissa <= UINT64_C(1) << MANTISSA_BITS && exponent >= -MOST_EXACT &&
-        exponent <= MOST_EXACT) {
-        const double m = (double)mantissa;
-        *out_value = exponent < 0 ? m / tens[-exponent] : m * tens[exponent];
-        return true;
-    }
     if (mantissa == 0 || exponent > 0 || exponent < -MOST_DIVISOR) {
         return false;
     }

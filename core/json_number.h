@@ -7,8 +7,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
+extern const double edt_json_tens[23]; // 10^0 to 10^22, exact
+
+// The same for mantissas beyond 2^53.
+bool edt_json_long_number_to_f64(uint64_t mantissa, int64_t exponent, double *out_value);
+
 // mantissa * 10^exponent, equal to what strtod gives; false where this function does not know.
-bool edt_json_number_to_f64(uint64_t mantissa, int64_t exponent, double *out_value);
+static inline bool edt_json_number_to_f64(uint64_t mantissa, int64_t exponent,
+                                          double *out_value)
+{
+    // Clinger: both operands are exact, so the one rounding of the operation is the right one.
+    if (mantissa <= UINT64_C(1) << 53 && exponent >= -22 && exponent <= 22) {
+        const double m = (double)(int64_t)mantissa;
+        *out_value = exponent < 0 ? m / edt_json_tens[-exponent] : m * edt_json_tens[exponent];
+        return true;
+    }
+    return edt_json_long_number_to_f64(mantissa, exponent, out_value);
+}
 
 typedef struct edt_json_decimal {
     uint64_t mantissa; // digits without sign and point

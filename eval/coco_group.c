@@ -136,36 +136,87 @@ static int64_t find_best(const edt_coco_group *s, const edt_coco_candidate *begi
     return match;
 }
 
+static void record(const edt_coco_group *s, const edt_coco_pass *pass, int i_area, int t,
+                   int64_t i_dt, int64_t n_dt, int64_t match)
+{
+    if (s->matched != NULL) {
+        s->matched[(i_area * pass->n_thresholds + t) * n_dt + i_dt] = (int32_t)match;
+    }
+}
+
+// The thresholds at which detection i_dt is matched, and in *out_ignored those of them at which
+// it is matched to an ignored object.
+static unsigned match_one(edt_coco_group *s, const edt_coco_pass *pass, int i_area,
+                          const edt_coco_candidate *begin, const edt_coco_candidate *end,
+                          const uint8_t *is_crowd, int64_t i_dt, int64_t n_dt,
+                          unsigned *out_ignored)
+{
+    unsigned matched = 0;
+    *out_ignored = 0;
+    for (int t = 0; t < pass->n_thresholds; ++t) {
+        const int64_t match =
+            find_best(s, begin, end, is_crowd, i_area, t, pass->thresholds[t]);
+        if (match >= 0) {
+            s->taken[match] = (uint16_t)(s->taken[match] | 1u << t);
+            matched |= 1u << t;
+            *out_ignored |= ((unsigned)s->ignored[match] >> i_area & 1u) << t;
+        }
+        record(s, pass, i_area, t, i_dt, n_dt, match);
+    }
+    return matched;
+}
+
+// The same where there is but one object to choose, at all thresholds at once. Most detections
+// that overlap anything are of this kind.
+static unsigned match_only(edt_coco_group *s, const edt_coco_pass *pass, int i_area,
+                           const edt_coco_candidate *only, const uint8_t *is_crowd,
+                           int64_t i_dt, int64_t n_dt, unsigned *out_ignored)
+{
+    const uint32_t g = only->i_gt;
+    const unsigned matched = only->reached & ~(is_crowd[g] ? 0u : (unsigned)s->taken[g]);
+    s->taken[g] = (uint16_t)(s->taken[g] | matched);
+    *out_ignored = ((unsigned)s->ignored[g] >> i_area & 1u) != 0 ? matched : 0;
+    for (int t = 0; s->matched != NULL && t < pass->n_thresholds; ++t) {
+        record(s, pass, i_area, t, i_dt, n_dt, (matched >> t & 1u) != 0 ? (int64_t)g : -1);
+    }
+    return matched;
+}
+
 // One area range of a group: adds its row to `tp` and `fp` of the detections with candidates.
 static void match_area(edt_coco_group *s, const edt_coco_pass *pass, int i_area,
                        const edt_coco_scored *items, const uint8_t *is_crowd, int64_t n_gt,
                        edt_coco_match_row *out, int64_t n_dt)
 {
+    const unsigned all = (1u << pass->n_thresholds) - 1;
     memset(s->taken, 0, (size_t)n_gt * sizeof *s->taken);
     int64_t begin = 0;
     for (int64_t i = 0; i < n_dt; ++i) {
         const int64_t end = s->candidate_end[i];
         if (begin < end) {
-            const bool outside = edt_coco_is_outside(pass, items[i].area, i_area);
-            unsigned tp = 0, fp = 0;
-            for (int t = 0; t < pass->n_thresholds; ++t) {
-                const int64_t match = find_best(s, s->candidates + begin, s->candidates + end,
-                                                is_crowd, i_area, t, pass->thresholds[t]);
-                if (match >= 0) {
-                    s->taken[match] = (uint16_t)(s->taken[match] | 1u << t);
-                    tp |= ((unsigned)s->ignored[match] >> i_area & 1u) != 0 ? 0u : 1u << t;
-                } else {
-                    fp |= outside ? 0u : 1u << t;
-                }
-                if (s->matched != NULL) {
-                    s->matched[(i_area * pass->n_thresholds + t) * n_dt + i] = (int32_t)match;
-                }
-            }
-            out[i].tp |= (uint64_t)tp << (16 * i_area);
-            out[i].fp |= (uint64_t)fp << (16 * i_area);
+            const edt_coco_candidate *first = s->candidates + begin;
+            unsigned ignored;
+            const unsigned matched =
+                end - begin == 1
+                    ? match_only(s, pass, i_area, first, is_crowd, i, n_dt, &ignored)
+                    : match_one(s, pass, i_area, first, s->candidates + end, is_crowd, i, n_dt,
+                                &ignored);
+            const unsigned missed =
+                edt_coco_is_outside(pass, items[i].area, i_area) ? 0 : all & ~matched;
+            out[i].tp |= (uint64_t)(matched & ~ignored) << (16 * i_area);
+            out[i].fp |= (uint64_t)missed << (16 * i_area);
         }
         begin = end;
     }
+}
+
+// A NaN is below nothing.
+static uint32_t reached_by(const edt_coco_pass *pass, double iou)
+{
+    uint32_t reached = 0;
+    for (int t = 0; t < pass->n_thresholds; ++t) {
+        reached |= (uint32_t) !(iou < pass->thresholds[t]) << t;
+    }
+    return reached;
 }
 
 // Contents need not be kept.
@@ -276,7 +327,8 @@ edt_status edt_coco_group_match(edt_coco_group *group, const edt_coco_work *work
         for (int64_t g = 0; g < n_gt; ++g) {
             // A NaN that is taken for a match lets every later overlap replace it.
             if ((has_nan || s->iou[g] >= pass->lowest) && !is_excluded(work, gt_begin + g)) {
-                s->candidates[n_candidates++] = (edt_coco_candidate){s->iou[g], (uint32_t)g};
+                s->candidates[n_candidates++] =
+                    (edt_coco_candidate){s->iou[g], (uint32_t)g, reached_by(pass, s->iou[g])};
             }
         }
         s->candidate_end[i] = n_candidates;

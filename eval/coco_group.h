@@ -15,7 +15,8 @@ typedef struct edt_coco_scored {
 
 typedef struct edt_coco_candidate {
     double iou;
-    uint32_t i_gt; // in the group
+    uint32_t i_gt;    // in the group
+    uint32_t reached; // bit t: the overlap is not below threshold t
 } edt_coco_candidate;
 
 // Zero-initialised is empty.

@@ -71,6 +71,55 @@ Test(coco_dt, pieces_give_the_same_list_even_where_cuts_are_wrong, .timeout = 60
     cr_assert_eq(edt_mem_get_total().n_live, 0);
 }
 
+// Rows that all have the form of the first are read by it; with a text in each (last) they are
+// parsed. In the middle some rows are written otherwise.
+Test(coco_dt, rows_of_one_form_are_read_as_the_parser_reads_them, .timeout = 60)
+{
+    static const char *const forms[] = {
+        "{\"image_id\": %d, \"category_id\": 5, \"bbox\": [%d, 0.25, %s, 10], \"score\": %s}",
+        "{\"id\": 7, \"score\":%4$s,\"bbox\":[%2$d,0.25,%3$s,10],\n "
+        "\"category_id\":5,\"image_id\":%1$d}",
+        "{\"image_id\": %d, \"category_id\": 5, \"bbox\": [%d, 0.25, %s, 10], \"score\": %s, "
+        "\"note\": \"\"}"};
+    static const char *const numbers[] = {"1",
+                                          "0.5",
+                                          "-0.0",
+                                          "12.345678901234567",
+                                          "0.90200001001358032123",
+                                          "1e-3",
+                                          "-17.25",
+                                          "1.0000000116860974e-07",
+                                          "NaN",
+                                          "123456789012345678"};
+    enum { N = 500, N_NUMBERS = sizeof numbers / sizeof numbers[0] };
+    edt_coco_gt *gt = make_gt(1);
+    edt_coco_dt *lists[3];
+    for (int k = 0; k < 3; ++k) {
+        edt_strbuf text = {0};
+        edt_strbuf_puts(&text, "[");
+        for (int i = 0; i < N; ++i) {
+            char row[256];
+            // The format is one of the three above.
+            (void)snprintf(row, sizeof row, forms[i % 50 == 49 ? 2 - k : k], 1 + i % 2, i,
+                           numbers[i % N_NUMBERS], numbers[i / N_NUMBERS % N_NUMBERS]);
+            edt_strbuf_printf(&text, "%s%s", i > 0 ? ", " : "", row);
+        }
+        edt_strbuf_puts(&text, "]");
+        cr_assert_eq(edt_coco_dt_parse("dt", span_of(text.text), false, gt, &err, &lists[k]),
+                     EDT_OK, "%s", err.text);
+        cr_assert_eq(edt_coco_dt_count(lists[k]), N);
+        edt_strbuf_deinit(&text);
+        cr_expect_eq(memcmp(lists[k]->first->items, lists[0]->first->items,
+                            N * sizeof(edt_coco_detection)),
+                     0);
+    }
+    cr_expect_eq(lists[0]->first->items[3].bbox[2], 12.345678901234567);
+    for (int k = 0; k < 3; ++k) {
+        edt_coco_dt_destroy(lists[k]);
+    }
+    edt_coco_gt_destroy(gt);
+}
+
 Test(coco_dt, an_error_in_a_late_piece_names_its_row, .timeout = 60)
 {
     enum { N = 40000 };
