@@ -85,9 +85,13 @@ static bool open_next_batch(edt_loader *loader)
 static void wait_for_slot(edt_loader *loader)
 {
     const double t0 = edt_clock_now_s();
+    ++loader->n_idle;
+    loader->idle_since_sum += t0;
     edt_trace_begin("wait_for_slot");
     (void)pthread_cond_wait(&loader->work, &loader->mutex);
     edt_trace_end();
+    --loader->n_idle;
+    loader->idle_since_sum -= t0;
     loader->stats.idle_seconds += edt_clock_now_s() - t0;
 }
 
@@ -430,6 +434,8 @@ edt_loader_stats edt_loader_get_stats(const edt_loader *loader)
     edt_loader *l = (edt_loader *)loader;
     (void)pthread_mutex_lock(&l->mutex);
     edt_loader_stats stats = l->stats;
+    // Those that wait now count up to now.
+    stats.idle_seconds += l->n_idle * edt_clock_now_s() - l->idle_since_sum;
     (void)pthread_mutex_unlock(&l->mutex);
     if (l->quarantine != NULL) {
         stats.n_bad_records = edt_quarantine_count(l->quarantine).n_records;

@@ -72,6 +72,8 @@ struct edt_loader {
     int64_t n_delivered;
     edt_cursor cursor;
     bool stop;
+    int n_idle; // workers that wait for a slot, and the sum of the times since when
+    double idle_since_sum;
     edt_loader_stats stats;
 };
 
