@@ -13,4 +13,9 @@ typedef struct edt_image {
     int64_t stride; // bytes, at least 3*w
 } edt_image;
 
+// A part of a picture: rows [y, y + h), columns [x, x + w).
+typedef struct edt_image_window {
+    int64_t y, x, h, w;
+} edt_image_window;
+
 #endif

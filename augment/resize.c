@@ -225,6 +225,21 @@ int64_t edt_resize_rows_needed(const edt_scale_params *params, int64_t src_h)
            1;
 }
 
+edt_image_window edt_resize_window(const edt_scale_params *params, int64_t src_h, int64_t src_w,
+                                   bool flip)
+{
+    const float ratio_y = (float)src_h / (float)params->scaled_h;
+    const float ratio_x = (float)src_w / (float)params->scaled_w;
+    const int64_t last = params->offset_x + edt_scale_valid_w(params) - 1;
+    const int64_t top = edt_resize_tap_at(params->offset_y, ratio_y, src_h).lo;
+    const int64_t left = edt_resize_tap_at(params->offset_x, ratio_x, src_w).lo;
+    const int64_t right = edt_resize_tap_at(last, ratio_x, src_w).hi;
+    return (edt_image_window){.y = top,
+                              .x = flip ? src_w - 1 - right : left,
+                              .h = edt_resize_rows_needed(params, src_h) - top,
+                              .w = right - left + 1};
+}
+
 // Fills the canvas' values [first, first + n).
 static void pad(const edt_resizer *r, int64_t first, int64_t n)
 {

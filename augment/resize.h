@@ -20,6 +20,10 @@ void edt_resizer_destroy(edt_resizer *resizer);
 // Source rows [0, result) suffice for the window of `params` in a picture of src_h rows.
 int64_t edt_resize_rows_needed(const edt_scale_params *params, int64_t src_h);
 
+// The part of a picture of src_h x src_w that is looked at; levels outside may be anything.
+edt_image_window edt_resize_window(const edt_scale_params *params, int64_t src_h, int64_t src_w,
+                                   bool flip);
+
 // The resize as a stream: begin, the source's rows in bands of any size from the top, end. Each
 // band is used while it is in the cache and need not be kept. The bytes do not depend on the
 // bands and equal those of edt_resize_u8 and edt_resize_f32.

@@ -158,6 +158,13 @@ edt_status edt_image_decode(edt_image_decoder *decoder, int64_t n_rows, edt_erro
     return decode_stored(decoder, n_rows, NULL, err, out_image);
 }
 
+void edt_image_focus(edt_image_decoder *decoder, const edt_image_window *window)
+{
+    if (decoder->format == EDT_IMAGE_JPEG && decoder->orientation == 1) {
+        edt_jpeg_focus(decoder->jpeg, window);
+    }
+}
+
 edt_status edt_image_decode_rows(edt_image_decoder *decoder, int64_t n_rows,
                                  const edt_row_sink *sink, edt_error *err)
 {

@@ -38,6 +38,10 @@ edt_status edt_image_open(edt_image_decoder *decoder, edt_span bytes, edt_error 
 edt_status edt_image_decode(edt_image_decoder *decoder, int64_t n_rows, edt_error *err,
                             edt_image *out_image);
 
+// Of the picture opened last only the levels in `window` will be looked at. The next
+// edt_image_decode_rows may leave out bands above it, and levels outside it are undefined.
+void edt_image_focus(edt_image_decoder *decoder, const edt_image_window *window);
+
 // As edt_image_decode, but hands rows 0, 1, ... to `sink` in bands as the decoder yields them,
 // at least the first n_rows of them and never past the end, without keeping the picture.
 // Interlaced PNGs, GIFs and turned pictures come as one band. Damage may show after some bands.

@@ -27,7 +27,8 @@ struct edt_jpeg_decoder {
     jmp_buf jump;
     char message[JMSG_LENGTH_MAX];
     edt_span bytes;
-    bool open;
+    bool open, focused; // focused: `focus` is of the open picture
+    edt_image_window focus;
     edt_row_buffer pixels, cmyk;
     edt_row_band band;
 };
@@ -152,6 +153,7 @@ edt_status edt_jpeg_open(edt_jpeg_decoder *decoder, edt_span bytes, edt_error *e
                  bytes.n_bytes, w, h);
     }
     decoder->open = true;
+    decoder->focused = false;
     *out_h = h;
     *out_w = w;
     return EDT_OK;
@@ -169,6 +171,32 @@ static void row_from_cmyk(const uint8_t *cmyk, int64_t n_pixels, bool adobe, uin
     }
 }
 
+// Leaves out what lies outside the focus: whole bands of rows at the top, and columns of whole
+// MCUs. Fancy upsampling looks at neighbouring samples, hence the margins. *out_x: the column
+// that rows begin with. Only for pictures in one pass of coefficients, whose blocks do not
+// depend on their neighbours otherwise.
+static void leave_out(edt_jpeg_decoder *d, int64_t *out_x)
+{
+    enum { MARGIN_COLUMNS = 8, MARGIN_ROWS = EDT_ROW_BAND_ROWS };
+    struct jpeg_decompress_struct *info = &d->info;
+    const edt_image_window *f = &d->focus;
+    *out_x = 0;
+    if (!d->focused || info->progressive_mode || jpeg_has_multiple_scans(info) ||
+        info->num_components > 3) {
+        return;
+    }
+    const int64_t end = f->x + f->w + MARGIN_COLUMNS;
+    JDIMENSION x = (JDIMENSION)(f->x > MARGIN_COLUMNS ? f->x - MARGIN_COLUMNS : 0);
+    JDIMENSION w = (JDIMENSION)(end < d->band.w ? end : d->band.w) - x;
+    jpeg_crop_scanline(info, &x, &w);
+    *out_x = x;
+    const int64_t above = (f->y - MARGIN_ROWS) / EDT_ROW_BAND_ROWS * EDT_ROW_BAND_ROWS;
+    if (above > 0) {
+        (void)jpeg_skip_scanlines(info, (JDIMENSION)above);
+        d->band.begin = above;
+    }
+}
+
 // Decodes rows [0, n_decode), of which the band takes those it wants. EDT_ERR_FORMAT without
 // words when libjpeg gave up (d->message), or what the sink said.
 static edt_status read_rows(edt_jpeg_decoder *d, int64_t n_decode, bool is_cmyk, edt_error *err)
@@ -182,6 +210,8 @@ static edt_status read_rows(edt_jpeg_decoder *d, int64_t n_decode, bool is_cmyk,
     info->do_fancy_upsampling = TRUE;
     info->dct_method = JDCT_IFAST;
     (void)jpeg_start_decompress(info);
+    int64_t x;
+    leave_out(d, &x);
     while (info->output_scanline < n_decode) {
         JSAMPROW rows[EDT_ROW_BAND_ROWS];
         const int64_t y = info->output_scanline;
@@ -192,7 +222,7 @@ static edt_status read_rows(edt_jpeg_decoder *d, int64_t n_decode, bool is_cmyk,
         const JDIMENSION n = (JDIMENSION)(left < EDT_ROW_BAND_ROWS ? left : EDT_ROW_BAND_ROWS);
         for (JDIMENSION i = 0; i < n; ++i) {
             rows[i] = is_cmyk  ? d->cmyk.data + (size_t)i * 4 * (size_t)d->band.w
-                      : wanted ? edt_row_band_at(&d->band, y + i)
+                      : wanted ? edt_row_band_at(&d->band, y + i) + 3 * x
                                : d->pixels.data;
         }
         const JDIMENSION n_read = jpeg_read_scanlines(info, rows, n);
@@ -236,12 +266,19 @@ static edt_status run(edt_jpeg_decoder *d, int64_t n_rows, const edt_row_sink *s
         EDT_TRY(edt_row_buffer_reserve(&d->cmyk, (size_t)w * 4 * EDT_ROW_BAND_ROWS, err));
     }
     d->message[0] = '\0';
+    d->focused = d->focused && sink != NULL;
     const edt_status status = read_rows(d, closed ? d->band.n_rows : h, is_cmyk, err);
     if (status == EDT_ERR_FORMAT && d->message[0] != '\0') {
         EDT_FAIL(err, EDT_ERR_FORMAT, "corrupt JPEG of %" PRId64 "x%" PRId64 " pixels: %s", w,
                  h, d->message);
     }
     return status;
+}
+
+void edt_jpeg_focus(edt_jpeg_decoder *decoder, const edt_image_window *window)
+{
+    decoder->focus = *window;
+    decoder->focused = true;
 }
 
 edt_status edt_jpeg_decode(edt_jpeg_decoder *decoder, int64_t n_rows, edt_error *err,

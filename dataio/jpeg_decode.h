@@ -29,6 +29,11 @@ edt_status edt_jpeg_open(edt_jpeg_decoder *decoder, edt_span bytes, edt_error *e
 edt_status edt_jpeg_decode(edt_jpeg_decoder *decoder, int64_t n_rows, edt_error *err,
                            edt_image *out_image);
 
+// Of the picture opened last only the levels in `window` will be looked at: the next
+// edt_jpeg_decode_rows may leave out rows above it and levels beside it (their entropy coding
+// is read all the same, so that corrupt data are found as ever).
+void edt_jpeg_focus(edt_jpeg_decoder *decoder, const edt_image_window *window);
+
 // As edt_jpeg_decode, but hands rows 0, 1, ... to `sink` in bands of EDT_ROW_BAND_ROWS without
 // keeping the picture: the first n_rows of them, or all. The sink is never called from inside
 // libjpeg, whose errors longjmp: it may hold locks and memory.

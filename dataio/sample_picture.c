@@ -182,7 +182,8 @@ static edt_status take_timed(void *ctx, int64_t y, const edt_image *rows, edt_er
 }
 
 edt_status edt_sample_picture_stream(edt_sample_picture *picture, int64_t n_rows, bool writable,
-                                     const edt_row_sink *sink, edt_error *err)
+                                     const edt_image_window *window, const edt_row_sink *sink,
+                                     edt_error *err)
 {
     edt_sample_picture *p = picture;
     if (p->is_cached) {
@@ -193,6 +194,9 @@ edt_status edt_sample_picture_stream(edt_sample_picture *picture, int64_t n_rows
         edt_image image;
         EDT_TRY(edt_sample_picture_decode(p, n_rows, writable, err, &image));
         return edt_sample_picture_feed(&image, n_rows, NULL, sink, err);
+    }
+    if (window != NULL) {
+        edt_image_focus(p->decoder, window);
     }
     const edt_row_sink timed = {.take = take_timed, .ctx = p};
     const double t0 = edt_clock_now_s();

@@ -28,9 +28,12 @@ edt_status edt_sample_picture_open(edt_sample_picture *picture, edt_span encoded
 // lasts until the picture's next call. Only with `writable` may it be written to.
 edt_status edt_sample_picture_decode(edt_sample_picture *picture, int64_t n_rows, bool writable,
                                      edt_error *err, edt_image *out_image);
-// The same in bands (edt_row_sink), which only with `writable` may be written to.
+// The same in bands (edt_row_sink), which only with `writable` may be written to. With a
+// `window` (else NULL) the sink looks at its levels only: others are undefined, and bands above
+// it may be left out.
 edt_status edt_sample_picture_stream(edt_sample_picture *picture, int64_t n_rows, bool writable,
-                                     const edt_row_sink *sink, edt_error *err);
+                                     const edt_image_window *window, const edt_row_sink *sink,
+                                     edt_error *err);
 // Hands the first n_rows rows of `image` to `sink` in bands; with `buffer`, unless NULL, as
 // copies in it. EDT_ERR_NOMEM and the sink's errors.
 edt_status edt_sample_picture_feed(const edt_image *image, int64_t n_rows,

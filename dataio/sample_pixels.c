@@ -10,9 +10,9 @@
 // A path at work.
 typedef struct pixel_run {
     const edt_pixel_path *path;
-    edt_pixel_op *ops; // [plan->n_ops], those for a part of the picture
-    int64_t n_rows;    // that the window needs, from the top
-    int64_t first_row; // rows above are not needed either
+    edt_pixel_op *ops;       // [plan->n_ops], those for a part of the picture
+    edt_image_window window; // that the resize looks at
+    int64_t n_rows;          // down to its end
     double resize_seconds;
 } pixel_run;
 
@@ -28,7 +28,7 @@ static edt_status take_band(void *ctx, int64_t y, const edt_image *rows, edt_err
 {
     pixel_run *run = ctx;
     const edt_pixel_path *path = run->path;
-    if (y + rows->h <= run->first_row) {
+    if (y + rows->h <= run->window.y) {
         return EDT_OK;
     }
     edt_image image = *rows;
@@ -37,15 +37,6 @@ static edt_status take_band(void *ctx, int64_t y, const edt_image *rows, edt_err
         EDT_TRY(edt_pixel_ops_run(path->scratch, rows, run->ops, n, err, &image));
     }
     return resize_rows(run, y, &image, err);
-}
-
-// A row at or above the first one that the window needs: half a pixel and the tap before it,
-// and one for the rounding.
-static int64_t first_row_needed(const edt_pixel_path *path)
-{
-    const double ratio = (double)path->h / (double)path->scale->scaled_h;
-    const double row = floor((double)path->scale->offset_y * ratio) - 3.0;
-    return row > 0.0 ? (int64_t)row : 0;
 }
 
 // The rows whose levels the first n_rows rows after `op` depend on: that many from the top.
@@ -142,7 +133,8 @@ static edt_status run_bands(pixel_run *run, edt_error *err)
         path->mixed != NULL
             ? edt_sample_picture_feed(path->mixed, run->n_rows, NULL, &sink, err)
             : edt_sample_picture_stream(path->picture, run->n_rows, path->plan->n_ops > 0,
-                                        &sink, err);
+                                        path->plan->n_ops > 0 ? NULL : &run->window, &sink,
+                                        err);
     edt_trace_end();
     return status;
 }
@@ -151,8 +143,8 @@ edt_status edt_sample_pixels_run(const edt_pixel_path *path, edt_arena *arena, e
                                  void *out_canvas, double *out_resize_seconds)
 {
     pixel_run run = {.path = path,
-                     .n_rows = edt_resize_rows_needed(path->scale, path->h),
-                     .first_row = first_row_needed(path)};
+                     .window = edt_resize_window(path->scale, path->h, path->w, path->flip)};
+    run.n_rows = run.window.y + run.window.h;
     EDT_TRY(reserve_ops(path->plan, arena, err, &run.ops));
     const double t0 = edt_clock_now_s();
     EDT_TRY(edt_resize_begin(path->resizer, path->h, path->w, path->scale, path->flip,

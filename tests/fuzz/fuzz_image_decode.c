@@ -1,7 +1,8 @@
 // Pictures of every format out of arbitrary bytes: no overrun, no hang, an error with words or
 // a picture; the same one from a decoder that has seen other data, in bands, and (turned) with
 // the EXIF orientation applied. PNGs run once more with their CRCs set right, so that the bytes
-// behind them are reached.
+// behind them are reached. A window of the picture has the same levels when no others are
+// asked for.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +82,58 @@ static edt_status decode(edt_image_decoder *decoder, edt_span bytes, int64_t n_r
     return status;
 }
 
+// The levels of one window, of the whole picture or with the decoder's attention on it.
+typedef struct window_sum {
+    edt_image_window window;
+    int64_t sum, n_rows;
+} window_sum;
+
+static edt_status take_window(void *ctx, int64_t y, const edt_image *rows, edt_error *err)
+{
+    window_sum *s = ctx;
+    (void)err;
+    for (int64_t i = 0; i < rows->h; ++i) {
+        const int64_t row = y + i - s->window.y;
+        if (row < 0 || row >= s->window.h) {
+            continue;
+        }
+        if (row != s->n_rows++) {
+            fail("rows of the window out of order");
+        }
+        for (int64_t x = 3 * s->window.x; x < 3 * (s->window.x + s->window.w); ++x) {
+            s->sum += (row + 1) * rows->data[i * rows->stride + x];
+        }
+    }
+    return EDT_OK;
+}
+
+static void look_at_window(edt_image_decoder *decoder, edt_span bytes, edt_status want)
+{
+    window_sum of[2];
+    for (int focused = 0; focused < 2; ++focused) {
+        window_sum *s = &of[focused];
+        const edt_row_sink sink = {take_window, s};
+        edt_error err = {0};
+        int64_t h, w;
+        *s = (window_sum){0};
+        edt_status status = edt_image_open(decoder, bytes, &err, &h, &w);
+        if (status == EDT_OK) {
+            s->window = (edt_image_window){.y = h - 1 - h / 9, .x = w / 2, .h = 1 + h / 9};
+            s->window.w = 1 + w / 9;
+            if (focused == 1) {
+                edt_image_focus(decoder, &s->window);
+            }
+            status = edt_image_decode_rows(decoder, 0, &sink, &err);
+        }
+        if (status != want || (status == EDT_OK && s->n_rows != s->window.h)) {
+            fail("a window ends in another way than the picture");
+        }
+    }
+    if (want == EDT_OK && of[0].sum != of[1].sum) {
+        fail("a window of the picture has other levels");
+    }
+}
+
 static void run(edt_span bytes)
 {
     static edt_image_decoder *used, *turning;
@@ -106,6 +159,7 @@ static void run(edt_span bytes)
             (status == EDT_OK && got.all != want.all)) {
             fail("turning changed more than the places of pixels");
         }
+        look_at_window(used, bytes, status);
         for (int bands = 0; bands < 2; ++bands) {
             const edt_status part = decode(used, bytes, 3, bands == 1, &got);
             const bool may_differ = edt_image_format_of(bytes) == EDT_IMAGE_JPEG;
@@ -249,10 +303,10 @@ static size_t make_gif(bool interlaced, uint8_t *out)
 
 static size_t make_jpeg(int i, uint8_t *out, size_t cap)
 {
-    static const int sizes[][2] = {{8, 8}, {17, 33}, {40, 24}, {1, 50}};
+    static const int sizes[][2] = {{8, 8}, {17, 33}, {56, 48}, {1, 50}};
     static const uint8_t exif[] = "\xff\xe1\0\x22"
                                   "Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0";
-    uint8_t pixels[40 * 50 * 3];
+    uint8_t pixels[56 * 48 * 3];
     const edt_image image = {.data = pixels,
                              .h = sizes[i % 4][0],
                              .w = sizes[i % 4][1],

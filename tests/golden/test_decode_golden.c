@@ -146,6 +146,94 @@ Test(decode_golden, all_formats_bit_for_bit, .timeout = 60)
     cr_assert_eq(n_checked, 34);
 }
 
+// Compares what comes of a window with the whole picture.
+typedef struct looked_at {
+    const edt_image *whole;
+    edt_image_window window;
+    int64_t next_y; // rows before it have come or may be left out
+} looked_at;
+
+static edt_status compare_window(void *ctx, int64_t y, const edt_image *rows, edt_error *err)
+{
+    looked_at *l = ctx;
+    const edt_image_window *window = &l->window;
+    const int64_t end = y + rows->h;
+    if (rows->w != l->whole->w || y > l->next_y) {
+        EDT_FAIL(err, EDT_ERR_INTERNAL, "a band at %d, expected %d", (int)y, (int)l->next_y);
+    }
+    for (int64_t i = y < window->y ? window->y : y; i < end && i < window->y + window->h; ++i) {
+        if (memcmp(rows->data + rows->stride * (i - y) + 3 * window->x,
+                   l->whole->data + l->whole->stride * i + 3 * window->x,
+                   (size_t)(3 * window->w)) != 0) {
+            EDT_FAIL(err, EDT_ERR_MISMATCH, "row %d of the window %d+%d, %d+%d differs", (int)i,
+                     (int)window->x, (int)window->w, (int)window->y, (int)window->h);
+        }
+    }
+    l->next_y = end > l->next_y ? end : l->next_y;
+    return EDT_OK;
+}
+
+// Four random windows of one picture.
+static edt_status look_at_windows(edt_image_decoder *decoder, edt_span bytes,
+                                  const edt_image *whole, uint32_t *seed, edt_error *err)
+{
+    for (int i = 0; i < 4; ++i) {
+        int64_t h, w;
+        uint32_t n[4];
+        for (int k = 0; k < 4; ++k) {
+            *seed = *seed * 1664525u + 1013904223u;
+            n[k] = *seed >> 8;
+        }
+        EDT_TRY(edt_image_open(decoder, bytes, err, &h, &w));
+        looked_at l = {.whole = whole, .window = {.y = n[0] % h, .x = n[1] % w}};
+        l.window.h = 1 + n[2] % (h - l.window.y);
+        l.window.w = 1 + n[3] % (w - l.window.x);
+        l.next_y = l.window.y;
+        const edt_row_sink sink = {.take = compare_window, .ctx = &l};
+        edt_image_focus(decoder, &l.window);
+        EDT_TRY(edt_image_decode_rows(decoder, l.window.y + l.window.h, &sink, err));
+        cr_assert_geq(l.next_y, l.window.y + l.window.h);
+    }
+    return EDT_OK;
+}
+
+Test(decode_golden, windows_of_all_pictures_bit_for_bit, .timeout = 120)
+{
+    EDT_TEST_NEEDS_DIR(edt_test_data_dir());
+    FILE *table = fopen(edt_test_path(edt_test_golden_dir(), "data/decode/decode.tsv"), "r");
+    cr_assert_not_null(table);
+    edt_image_decoder *whole = NULL, *part = NULL;
+    cr_assert_eq(edt_image_decoder_create(NULL, NULL, &whole), EDT_OK);
+    cr_assert_eq(edt_image_decoder_create(NULL, NULL, &part), EDT_OK);
+    char line[1024];
+    uint32_t seed = 1;
+    int n_checked = 0;
+    cr_assert_not_null(fgets(line, sizeof line, table));
+    while (fgets(line, sizeof line, table) != NULL) {
+        char *rest = line, *cell[3] = {0};
+        for (int i = 0; i < 3; ++i) {
+            cell[i] = strsep(&rest, "\t\n");
+        }
+        const edt_span bytes = edt_test_read_file(
+            edt_test_path(edt_test_data_dir(), "%s/%s", folder_of(cell[0]), cell[1]));
+        int64_t h, w;
+        edt_image image = {0};
+        edt_error err = {0};
+        edt_status want = edt_image_open(whole, bytes, NULL, &h, &w);
+        want = want == EDT_OK ? edt_image_decode(whole, 0, NULL, &image) : want;
+        if (want == EDT_OK) {
+            cr_assert_eq(look_at_windows(part, bytes, &image, &seed, &err), EDT_OK, "%s: %s",
+                         cell[1], err.text);
+            ++n_checked;
+        }
+        edt_mem_free((void *)bytes.data);
+    }
+    (void)fclose(table);
+    edt_image_decoder_destroy(whole);
+    edt_image_decoder_destroy(part);
+    cr_assert_gt(n_checked, 190);
+}
+
 Test(decode_golden, a_partial_decode_gives_the_same_first_rows, .timeout = 60)
 {
     EDT_TEST_NEEDS_DIR(edt_test_data_dir());
@@ -180,6 +268,13 @@ Test(decode_golden, a_partial_decode_gives_the_same_first_rows, .timeout = 60)
         const edt_span cut = {.data = bytes.data, .n_bytes = bytes.n_bytes - 40};
         cr_assert_eq(edt_image_open(part, cut, NULL, &h, &w), EDT_OK);
         cr_assert_eq(edt_image_decode(part, 1, NULL, &b), EDT_ERR_FORMAT, "%s", names[i]);
+        looked_at l = {.whole = &a, .window = {.y = h / 2, .x = w / 2, .h = 1, .w = 1}};
+        l.next_y = h / 2;
+        const edt_row_sink sink = {.take = compare_window, .ctx = &l};
+        cr_assert_eq(edt_image_open(part, cut, NULL, &h, &w), EDT_OK);
+        edt_image_focus(part, &l.window);
+        cr_assert_eq(edt_image_decode_rows(part, h / 2 + 1, &sink, NULL), EDT_ERR_FORMAT, "%s",
+                     names[i]);
         edt_mem_free((void *)bytes.data);
     }
     edt_image_decoder_destroy(whole);
