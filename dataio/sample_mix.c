@@ -131,8 +131,10 @@ static edt_status with_partner(mixing *m, int slot, unsigned what, use_partner *
             return EDT_OK;
         }
         const bool is_last = i_try + 1 == EDT_SAMPLE_MAX_PARTNER_TRIES;
-        if (source->reject(source->ctx, index, status, &reason) != EDT_OK || is_last) {
-            return edt_error_set(err, status, "mixed with %s", reason.text);
+        const edt_status verdict = source->reject(source->ctx, index, status, &reason);
+        if (verdict != EDT_OK || is_last) {
+            return edt_error_set(err, verdict != EDT_OK ? verdict : status, "mixed with %s",
+                                 reason.text);
         }
     }
     return status;

@@ -1,6 +1,7 @@
 // Images per second of decoding alone, on 1, 2, 4, ... threads: what bounds the loader that
 // reads the same shards (bench_loader.c).
 #include <stdatomic.h>
+#include <stdio.h>
 
 #include "core/clock.h"
 #include "core/parallel.h"
@@ -110,10 +111,16 @@ static edt_status decode_passes(const edt_bench *b, const edt_record_index *inde
     }
     for (int k = 0; k < threads->n; ++k) {
         edt_bench with = *b;
+        char at[32] = "", name[64];
         with.n_threads = threads->count[k];
-        EDT_TRY(edt_bench_put_rate(&with, "decode", &images[k], err));
-        EDT_TRY(edt_bench_put(&with, "decode pixels", edt_bench_median(&pixels[k]),
-                              "megapixels/s", err));
+        if (k + 1 < threads->n) {
+            (void)snprintf(at, sizeof at, "%d thread%s: ", with.n_threads,
+                           with.n_threads > 1 ? "s" : "");
+        }
+        (void)snprintf(name, sizeof name, "%sdecode", at);
+        EDT_TRY(edt_bench_put_rate(&with, name, &images[k], err));
+        (void)snprintf(name, sizeof name, "%sdecode pixels", at);
+        EDT_TRY(edt_bench_put(&with, name, edt_bench_median(&pixels[k]), "megapixels/s", err));
     }
     return EDT_OK;
 }

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/file.h"
@@ -356,6 +357,28 @@ Test(loader_bad, a_shard_that_shrinks_ends_the_loader_under_every_policy)
         tear_down();
         set_up();
     }
+}
+
+// As after a kill: nobody closes the loader.
+Test(loader_bad, a_process_that_dies_leaves_a_whole_report)
+{
+    const pid_t child = fork();
+    cr_assert_geq(child, 0);
+    if (child == 0) {
+        edt_hparams hp = edt_test_loader_hparams("on_bad_sample=skip");
+        edt_loader_options options = options_for(2);
+        edt_loader *loader = edt_test_open_loader(&hp, &options);
+        take(loader, 10, NULL);
+        _exit(0);
+    }
+    int status = -1;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert_eq(status, 0);
+    report r = read_report();
+    const int n = (int)number(r.root, "bad_records");
+    cr_expect(n >= 1 && n <= N_BAD, "%d", n);
+    cr_expect_eq(edt_json_get(r.root, "records")->n, n);
+    edt_arena_deinit(&r.arena);
 }
 
 Test(loader_bad, a_report_that_cannot_be_written_stops_nobody)

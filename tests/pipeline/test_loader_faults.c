@@ -172,6 +172,7 @@ static const scenario scenarios[] = {
     {"negatives_ratio=0.5", false, false},
     {"on_bad_sample=skip", true, false},
     {"on_bad_sample=substitute,mixup_prob=0.5", false, true},
+    {"on_bad_sample=skip,mosaic_prob=1", false, true},
 };
 enum { N_SCENARIOS = sizeof scenarios / sizeof scenarios[0] };
 
