@@ -93,7 +93,8 @@ static const struct {
                           "the picture does not decode: convert it again, or train with "
                           "--hparams=on_bad_sample=skip"},
     [EDT_VERIFY_SIZE] = {"size", "stored size and picture differ: were boxes made for another "
-                                 "version of the picture, or for one turned by EXIF?"},
+                                 "version of the picture, or for one turned by EXIF "
+                                 "(then train with --hparams=exif_rotate=true)?"},
     [EDT_VERIFY_BOX_RANGE] = {"box_range",
                               "boxes reach beyond the picture: training cuts them; "
                               "convert with --clip_boxes to mend them"},
