@@ -157,6 +157,8 @@ static edt_status detect(edt_shard_file *file, int fd, edt_error *err)
     edt_status status = EDT_OK;
     if (n < 0) {
         status = fail_system(err, "read", file->path);
+    } else if ((size_t)n < wanted && (uint64_t)n < file->n_bytes) {
+        status = fail_changed(file, err);
     } else {
         file->format = edt_shard_detect_format((edt_span){head, (size_t)n});
     }

@@ -89,6 +89,12 @@ static edt_status get_input(edt_shard_reader *reader, edt_error *err, edt_span *
             return edt_error_set_errno(err, EDT_ERR_IO, errno, "cannot read '%s'",
                                        reader->path);
         }
+        if (n == 0 && left > 0) {
+            EDT_FAIL(err, EDT_ERR_MISMATCH,
+                     "'%s' ends at byte %zu, but had %zu bytes when it was opened; restore it "
+                     "and start again",
+                     reader->path, reader->consumed, (size_t)reader->file_bytes);
+        }
         reader->chunk_offset = reader->consumed;
         reader->bytes = (edt_span){reader->chunk, (size_t)n};
         used = 0;
@@ -251,12 +257,13 @@ edt_status edt_shard_reader_open(const char *path, const edt_shard_reader_option
                                  edt_error *err, edt_shard_reader **out_reader)
 {
     edt_mapped_file file = {0};
+    edt_shard_reader *reader = NULL;
     EDT_TRY(edt_mapped_file_open(path, err, &file));
-    EDT_TRY(create(file.span, &file, path, options, err, out_reader));
+    EDT_TRY(create(file.span, &file, path, options, err, &reader));
     // Without it the size is not watched, which is all.
-    edt_shard_reader *reader = *out_reader;
     reader->fd = open(path, O_RDONLY | O_CLOEXEC);
     if (reader->fd < 0 || reader->format == EDT_SHARD_PLAIN) {
+        *out_reader = reader;
         return EDT_OK;
     }
     // A stream needs no mapping, whose missing pages could end the process.
@@ -267,6 +274,7 @@ edt_status edt_shard_reader_open(const char *path, const edt_shard_reader_option
     }
     edt_mapped_file_close(&reader->file);
     reader->bytes = (edt_span){reader->chunk, 0};
+    *out_reader = reader;
     return EDT_OK;
 }
 

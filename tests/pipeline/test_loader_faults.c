@@ -12,6 +12,7 @@
 
 #include "core/log.h"
 #include "core/mem.h"
+#include "dataio/shard_writer.h"
 #include "tests/support/test_batches.h"
 #include "tests/support/test_dirs.h"
 #include "tests/support/test_records.h"
@@ -124,7 +125,27 @@ ssize_t __wrap_pread(int fd, void *out, size_t n_bytes, off_t offset)
 
 enum { N_RECORDS = 7, N_BATCHES = 4 };
 
-static char root[256], shard[300], report[300], cache[300];
+static char root[256], shard[300], stream[320], report[300], cache[300];
+
+// The same records as one gzip stream, which is read in order only.
+static void write_stream(const edt_span *payloads)
+{
+    edt_error err = {0};
+    char prefix[280];
+    edt_shard_writer *writer = NULL;
+    (void)snprintf(prefix, sizeof prefix, "%s/stream", root);
+    (void)snprintf(stream, sizeof stream, "%s-00000-of-00001%s", prefix,
+                   edt_shard_compression_suffix(EDT_SHARD_COMPRESS_GZIP));
+    const edt_shard_writer_options options = {
+        .prefix = prefix, .n_shards = 1, .compression = EDT_SHARD_COMPRESS_GZIP};
+    cr_assert_eq(edt_shard_writer_open(&options, &err, &writer), EDT_OK, "%s", err.text);
+    for (int i = 0; i < N_RECORDS; ++i) {
+        const uint64_t at = edt_shard_writer_reserve(writer, 0, payloads[i].n_bytes);
+        cr_assert_eq(edt_shard_writer_put(writer, 0, at, &payloads[i], 1, &err), EDT_OK);
+    }
+    cr_assert_eq(edt_shard_writer_commit(writer, &err), EDT_OK, "%s", err.text);
+    edt_shard_writer_close(writer);
+}
 
 static void set_up(void)
 {
@@ -146,6 +167,7 @@ static void set_up(void)
         payloads[i] = edt_test_make_example(jpeg, id, boxes, labels, i % 3 == 2 ? 0 : 2);
     }
     edt_test_write_shard(shard, payloads, N_RECORDS);
+    write_stream(payloads);
     for (int i = 0; i < N_RECORDS; ++i) {
         edt_mem_free((void *)payloads[i].data);
     }
@@ -161,18 +183,19 @@ TestSuite(loader_faults, .init = set_up, .fini = tear_down, .timeout = 300);
 
 typedef struct scenario {
     const char *hparams; // beside image_size and classes
-    bool has_cache, has_bad;
+    bool has_cache, has_bad, is_stream;
 } scenario;
 
 static const scenario scenarios[] = {
-    {"on_bad_sample=fail", false, false},
-    {"autoaugment_policy=v1,grid_mask=true,on_bad_sample=skip", false, false},
-    {"shuffle=window,shuffle_window=3,on_bad_sample=substitute", false, false},
-    {"mosaic_prob=0.7,mixup_prob=0.7,copy_paste_prob=0.7,on_bad_sample=skip", false, false},
-    {"negatives_ratio=0.5", false, false},
-    {"on_bad_sample=skip", true, false},
-    {"on_bad_sample=substitute,mixup_prob=0.5", false, true},
-    {"on_bad_sample=skip,mosaic_prob=1", false, true},
+    {.hparams = "on_bad_sample=fail"},
+    {.hparams = "autoaugment_policy=v1,grid_mask=true,on_bad_sample=skip"},
+    {.hparams = "shuffle=window,shuffle_window=3,on_bad_sample=substitute"},
+    {.hparams = "mosaic_prob=0.7,mixup_prob=0.7,copy_paste_prob=0.7,on_bad_sample=skip"},
+    {.hparams = "negatives_ratio=0.5"},
+    {.hparams = "on_bad_sample=skip", .has_cache = true},
+    {.hparams = "on_bad_sample=substitute,mixup_prob=0.5", .has_bad = true},
+    {.hparams = "on_bad_sample=skip,mosaic_prob=1", .has_bad = true},
+    {.hparams = "shuffle=window,shuffle_window=3,on_bad_sample=skip", .is_stream = true},
 };
 enum { N_SCENARIOS = sizeof scenarios / sizeof scenarios[0] };
 
@@ -197,7 +220,7 @@ static outcome run(const edt_hparams *hp, const scenario *s, fault *f, long long
                    bool for_good)
 {
     outcome o = {.status = EDT_OK};
-    edt_loader_options options = edt_test_train_options(shard);
+    edt_loader_options options = edt_test_train_options(s->is_stream ? stream : shard);
     options.batch_size = 3;
     options.quarantine_path = s->has_bad ? report : NULL;
     edt_loader *loader = NULL;
