@@ -61,6 +61,20 @@ void edt_strbuf_printf(edt_strbuf *buf, const char *fmt, ...)
     va_end(again);
 }
 
+void edt_strbuf_put_html(edt_strbuf *buf, const char *text)
+{
+    for (; *text != '\0'; ++text) {
+        switch (*text) {
+        case '<': edt_strbuf_puts(buf, "&lt;"); break;
+        case '>': edt_strbuf_puts(buf, "&gt;"); break;
+        case '&': edt_strbuf_puts(buf, "&amp;"); break;
+        case '"': edt_strbuf_puts(buf, "&quot;"); break;
+        case '\'': edt_strbuf_puts(buf, "&#39;"); break;
+        default: edt_strbuf_append(buf, text, 1); break;
+        }
+    }
+}
+
 void edt_strbuf_clear(edt_strbuf *buf)
 {
     buf->n_bytes = 0;

@@ -18,6 +18,8 @@ typedef struct edt_strbuf {
 void edt_strbuf_append(edt_strbuf *buf, const char *bytes, size_t n_bytes);
 void edt_strbuf_puts(edt_strbuf *buf, const char *text);
 void edt_strbuf_printf(edt_strbuf *buf, const char *fmt, ...) EDT_PRINTF(2, 3);
+// With <, >, & and quotes as HTML writes them, for contents and values of attributes.
+void edt_strbuf_put_html(edt_strbuf *buf, const char *text);
 // Forgets the text, keeps the memory and clears `failed`.
 void edt_strbuf_clear(edt_strbuf *buf);
 void edt_strbuf_deinit(edt_strbuf *buf);

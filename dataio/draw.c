@@ -8,8 +8,6 @@
 
 #include "core/mem.h"
 
-enum { MAX_TEXT_BYTES = 120 };
-
 // CSS colours in the reference's order: AliceBlue, Chartreuse, Aqua, ..., YellowGreen.
 static const uint32_t palette[EDT_DRAW_N_COLORS] = {
     0xf0f8ff, 0x7fff00, 0x00ffff, 0x7fffd4, 0xf0ffff, 0xf5f5dc, 0xffe4c4, 0xffebcd, 0x8a2be2,
@@ -62,8 +60,7 @@ static size_t utf8_length(const unsigned char *text)
     return n;
 }
 
-// A clean copy: malformed bytes and control characters become '?', long texts are cut.
-static void copy_text(const char *text, char out[static MAX_TEXT_BYTES])
+void edt_draw_clean_text(const char *text, char out[static EDT_DRAW_TEXT_BYTES])
 {
     size_t used = 0;
     const unsigned char *at = (const unsigned char *)text;
@@ -71,7 +68,7 @@ static void copy_text(const char *text, char out[static MAX_TEXT_BYTES])
         const size_t n = utf8_length(at);
         const bool drawable = n > 0 && *at >= 0x20 && *at != 0x7f;
         const size_t n_in = n > 0 ? n : 1, n_out = drawable ? n : 1;
-        if (used + n_out + 1 > MAX_TEXT_BYTES) {
+        if (used + n_out + 1 > EDT_DRAW_TEXT_BYTES) {
             break;
         }
         if (drawable) {
@@ -108,10 +105,10 @@ typedef struct label_size {
 
 static label_size measure(cairo_t *cr, const char *text)
 {
-    char clean[MAX_TEXT_BYTES];
+    char clean[EDT_DRAW_TEXT_BYTES];
     cairo_text_extents_t extents;
     cairo_font_extents_t font;
-    copy_text(text, clean);
+    edt_draw_clean_text(text, clean);
     cairo_text_extents(cr, clean, &extents);
     cairo_font_extents(cr, &font);
     const double h = font.ascent + font.descent;
@@ -122,8 +119,8 @@ static label_size measure(cairo_t *cr, const char *text)
 static double draw_label(cairo_t *cr, const edt_draw_box *box, double left, double bottom,
                          int64_t color_class)
 {
-    char clean[MAX_TEXT_BYTES];
-    copy_text(box->text, clean);
+    char clean[EDT_DRAW_TEXT_BYTES];
+    edt_draw_clean_text(box->text, clean);
     const label_size size = measure(cr, box->text);
     cairo_font_extents_t font;
     cairo_font_extents(cr, &font);
@@ -260,9 +257,9 @@ edt_status edt_draw_boxes(const edt_image *image, const edt_draw_box *boxes, int
 edt_status edt_draw_text(const edt_image *image, const char *text, double x, double baseline,
                          double size, const uint8_t rgb[static 3], edt_error *err)
 {
-    char clean[MAX_TEXT_BYTES];
+    char clean[EDT_DRAW_TEXT_BYTES];
     canvas c;
-    copy_text(text, clean);
+    edt_draw_clean_text(text, clean);
     EDT_TRY(open_canvas(image, err, &c));
     cairo_set_font_size(c.cr, size);
     cairo_set_source_rgb(c.cr, rgb[0] / 255.0, rgb[1] / 255.0, rgb[2] / 255.0);

@@ -6,10 +6,14 @@
 #include "augment/image.h"
 #include "core/error.h"
 
-enum { EDT_DRAW_N_COLORS = 126 };
+enum { EDT_DRAW_N_COLORS = 126, EDT_DRAW_TEXT_BYTES = 120 };
 
 // R,G,B of a class: the palette of 126 CSS colours by class modulo 126.
 void edt_draw_class_color(int64_t class_id, uint8_t out_rgb[static 3]);
+
+// A copy that cairo can draw: malformed UTF-8 and control characters become '?', long texts are
+// cut.
+void edt_draw_clean_text(const char *text, char out[static EDT_DRAW_TEXT_BYTES]);
 
 typedef struct edt_draw_box {
     float box[4];     // ymin,xmin,ymax,xmax in pixels of the picture

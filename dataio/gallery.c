@@ -67,19 +67,6 @@ static const char style[] =
     "td:first-child,th:first-child{text-align:left}"
     "footer{padding-top:20px;padding-bottom:36px;color:var(--dim)}";
 
-static void put_escaped(edt_strbuf *page, const char *text)
-{
-    for (; *text != '\0'; ++text) {
-        switch (*text) {
-        case '<': edt_strbuf_puts(page, "&lt;"); break;
-        case '>': edt_strbuf_puts(page, "&gt;"); break;
-        case '&': edt_strbuf_puts(page, "&amp;"); break;
-        case '"': edt_strbuf_puts(page, "&quot;"); break;
-        default: edt_strbuf_append(page, text, 1); break;
-        }
-    }
-}
-
 edt_status edt_gallery_create(const edt_gallery_info *info, edt_error *err,
                               edt_gallery **out_gallery)
 {
@@ -210,7 +197,7 @@ static void put_chip(edt_strbuf *page, int64_t class_id, const char *name, int64
     const bool bright = 299 * rgb[0] + 587 * rgb[1] + 114 * rgb[2] > 128 * 1000;
     edt_strbuf_printf(page, "<span class=\"chip\" style=\"background:#%02x%02x%02x;color:%s\">",
                       rgb[0], rgb[1], rgb[2], bright ? "#111" : "#fff");
-    put_escaped(page, name);
+    edt_strbuf_put_html(page, name);
     if (n > 1) {
         edt_strbuf_printf(page, " ×%" PRId64, n);
     }
@@ -250,7 +237,7 @@ static void put_boxes(edt_strbuf *page, const edt_gallery_picture *p)
     for (int64_t i = 0; i < p->n_boxes; ++i) {
         const float *b = p->boxes[i].box;
         edt_strbuf_puts(page, "<tr><td>");
-        put_escaped(page, p->boxes[i].text != NULL ? p->boxes[i].text : "");
+        edt_strbuf_put_html(page, p->boxes[i].text != NULL ? p->boxes[i].text : "");
         edt_strbuf_printf(page, " <span class=\"dim\">%" PRId64 "</span></td>",
                           p->boxes[i].class_id);
         const double values[4] = {(double)b[1], (double)b[0], (double)b[3] - (double)b[1],
@@ -266,14 +253,14 @@ static void put_boxes(edt_strbuf *page, const edt_gallery_picture *p)
 static void put_card(edt_strbuf *page, const edt_gallery_picture *p)
 {
     edt_strbuf_puts(page, "<figure><a href=\"");
-    put_escaped(page, p->file_name);
+    edt_strbuf_put_html(page, p->file_name);
     edt_strbuf_puts(page, "\"><img loading=\"lazy\" src=\"");
-    put_escaped(page, p->file_name);
+    edt_strbuf_put_html(page, p->file_name);
     edt_strbuf_printf(page, "\" width=\"%" PRId64 "\" height=\"%" PRId64 "\" alt=\"",
                       p->image->w, p->image->h);
-    put_escaped(page, p->id);
+    edt_strbuf_put_html(page, p->id);
     edt_strbuf_puts(page, "\"></a><figcaption><b>");
-    put_escaped(page, p->id[0] != '\0' ? p->id : "(no id)");
+    edt_strbuf_put_html(page, p->id[0] != '\0' ? p->id : "(no id)");
     edt_strbuf_puts(page, "</b> <span class=\"dim\">");
     if (p->width > 0) {
         edt_strbuf_printf(page, "%" PRId64 " × %" PRId64 " → ", p->width, p->height);
@@ -284,9 +271,9 @@ static void put_card(edt_strbuf *page, const edt_gallery_picture *p)
     }
     put_chips(page, p);
     edt_strbuf_puts(page, "<div class=\"mono\">");
-    put_escaped(page, p->name);
+    edt_strbuf_put_html(page, p->name);
     edt_strbuf_puts(page, p->name[0] != '\0' ? "<br>" : "");
-    put_escaped(page, p->shard);
+    edt_strbuf_put_html(page, p->shard);
     edt_strbuf_printf(page, " · record %" PRId64 "</div>", p->i_record);
     put_boxes(page, p);
     edt_strbuf_puts(page, "</figcaption></figure>\n");
@@ -315,11 +302,11 @@ static void put_page(edt_gallery *gallery, const char *closing, edt_strbuf *page
 {
     edt_strbuf_puts(page, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
                           "<meta name=\"viewport\" content=\"width=device-width\"><title>");
-    put_escaped(page, gallery->title);
+    edt_strbuf_put_html(page, gallery->title);
     edt_strbuf_printf(page, "</title><style>%s</style></head>\n<body><header><h1>", style);
-    put_escaped(page, gallery->title);
+    edt_strbuf_put_html(page, gallery->title);
     edt_strbuf_puts(page, "</h1><p>");
-    put_escaped(page, gallery->details);
+    edt_strbuf_put_html(page, gallery->details);
     edt_strbuf_printf(page,
                       "<br>%" PRId64 " pictures, %" PRId64 " boxes of %" PRId64
                       " classes; boxes are in pixels of the network's input. "
@@ -337,7 +324,7 @@ static void put_page(edt_gallery *gallery, const char *closing, edt_strbuf *page
     edt_strbuf_puts(page, "</div></header>\n<main class=\"grid\">\n");
     edt_strbuf_append(page, gallery->cards.text, gallery->cards.n_bytes);
     edt_strbuf_puts(page, "</main><footer>");
-    put_escaped(page, closing != NULL ? closing : "");
+    edt_strbuf_put_html(page, closing != NULL ? closing : "");
     edt_strbuf_puts(page, "</footer></body></html>\n");
 }
 
