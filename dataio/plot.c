@@ -192,15 +192,27 @@ static double nice_step(double range, int n)
     return power * (lead <= 1.0001 ? 1 : lead <= 2.0001 ? 2 : lead <= 5.0001 ? 5 : 10);
 }
 
+// Powers of ten, with 2 and 5 times these where they are few.
+static void make_log_ticks(edt_plot_scale *scale)
+{
+    const bool is_short = scale->high < 2000;
+    for (double power = 1; power <= scale->high; power *= 10) {
+        for (int i = 0; i < (is_short ? 3 : 1); ++i) {
+            const double tick = power * (i == 0 ? 1 : i == 1 ? 2 : 5);
+            if (tick <= scale->high && scale->n_ticks < EDT_PLOT_MOST_TICKS) {
+                scale->ticks[scale->n_ticks++] = tick;
+            }
+        }
+    }
+}
+
 edt_plot_scale edt_plot_scale_make(const edt_plot_axis *axis, double least, double most)
 {
     edt_plot_scale scale = {.low = axis->low, .high = axis->high, .is_log = axis->is_log};
     if (axis->is_log) {
         scale.low = 0.8;
-        scale.high = pow(10, ceil(log10(fmax(most, 10)) * 1.0001));
-        for (double tick = 1; tick <= scale.high * 1.0001 && scale.n_ticks < 20; tick *= 10) {
-            scale.ticks[scale.n_ticks++] = tick;
-        }
+        scale.high = fmax(most, 10) * 1.4;
+        make_log_ticks(&scale);
         return scale;
     }
     if (!(axis->low < axis->high)) {

@@ -32,7 +32,7 @@ typedef struct edt_plot_head {
 typedef struct edt_plot_axis {
     const char *label;
     double low, high; // equal: fits the data, from 0
-    bool is_log;      // in powers of ten from 0.8; smaller values lie on the edge
+    bool is_log;      // logarithms from 0.8, low and high do not matter; below: on the edge
 } edt_plot_axis;
 
 typedef struct edt_plot_line {
@@ -92,6 +92,7 @@ typedef struct edt_plot_heat {
     const char *const *row_names, *const *column_names;
     int64_t n_rows, n_columns; // at least 1, at most 400
     const double *values;      // [n_rows][n_columns]; NaN: an empty cell
+    bool is_last_apart;        // the last row and column are no classes like the others
 } edt_plot_heat;
 
 edt_status edt_plot_write_heat(const edt_plot_heat *heat, const char *path, edt_error *err);

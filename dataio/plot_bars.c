@@ -75,6 +75,10 @@ edt_status edt_plot_write_bars(const edt_plot_bars *bars, const char *path, edt_
         cairo_rectangle(cr, l.left, middle - 0.38 * l.row, end - l.left, 0.76 * l.row);
         cairo_fill(cr);
         edt_plot_put_text(cr, bar->name, l.left - 8, middle, &l.name);
+        const double text_width = edt_plot_text_width(cr, bar->text, &l.text);
+        edt_plot_set_color(cr, 0xffffff, 1); // lines of the grid end at texts
+        cairo_rectangle(cr, end + 3, middle - 0.45 * l.row, text_width + 6, 0.9 * l.row);
+        cairo_fill(cr);
         edt_plot_put_text(cr, bar->text, end + 6, middle, &l.text);
     }
     edt_plot_set_color(cr, EDT_PLOT_FRAME, 1);

@@ -34,7 +34,7 @@ static void get_range(const edt_plot_chart *chart, bool of_y, double *out_least,
 
 static double legend_width(cairo_t *cr, const edt_plot_chart *chart)
 {
-    double widest = edt_plot_text_width(cr, chart->legend_title, &legend_style) - SWATCH - 6;
+    double widest = edt_plot_text_width(cr, chart->legend_title, &legend_style);
     bool has_names = false;
     for (int64_t i = 0; i < chart->n_lines; ++i) {
         if (chart->lines[i].name != NULL) {
@@ -99,7 +99,7 @@ static void draw_frame(cairo_t *cr, const area *a)
     cairo_stroke(cr);
 }
 
-static void draw_columns(cairo_t *cr, const edt_plot_line *line, const edt_plot_scale *x,
+static void fill_columns(cairo_t *cr, const edt_plot_line *line, const edt_plot_scale *x,
                          const edt_plot_scale *y)
 {
     for (int64_t i = 0; i < line->n; ++i) {
@@ -108,15 +108,20 @@ static void draw_columns(cairo_t *cr, const edt_plot_line *line, const edt_plot_
         const double top = edt_plot_place(y, line->y[i]);
         cairo_rectangle(cr, left, top, right - left, y->from - top);
     }
-    edt_plot_set_color(cr, line->rgb, 0.35);
+    edt_plot_set_color(cr, line->rgb, 0.28);
     cairo_fill(cr);
+}
+
+static void outline_columns(cairo_t *cr, const edt_plot_line *line, const edt_plot_scale *x,
+                            const edt_plot_scale *y)
+{
     for (int64_t i = 0; i < line->n; ++i) {
         const double top = edt_plot_place(y, line->y[i]);
         cairo_line_to(cr, edt_plot_place(x, line->x[i]), top);
         cairo_line_to(cr, edt_plot_place(x, line->x[i + 1]), top);
     }
     edt_plot_set_color(cr, line->rgb, 1);
-    cairo_set_line_width(cr, line->width > 0 ? line->width : 1.3);
+    cairo_set_line_width(cr, line->width > 0 ? line->width : 1.5);
     cairo_stroke(cr);
 }
 
@@ -180,7 +185,7 @@ static void draw_legend(cairo_t *cr, const edt_plot_chart *chart, double left, d
     if (chart->legend_title != NULL) {
         edt_plot_style style = legend_style;
         style.rgb = EDT_PLOT_DIM;
-        edt_plot_put_text(cr, chart->legend_title, left, y, &style);
+        edt_plot_put_text(cr, chart->legend_title, left + SWATCH + 6, y, &style);
         y += LEGEND_LINE;
     }
     for (int64_t i = 0; i < chart->n_lines; ++i) {
@@ -190,7 +195,7 @@ static void draw_legend(cairo_t *cr, const edt_plot_chart *chart, double left, d
         }
         if (line->is_steps) {
             cairo_rectangle(cr, left, y - 5, SWATCH, 10);
-            edt_plot_set_color(cr, line->rgb, 0.35);
+            edt_plot_set_color(cr, line->rgb, 0.28);
             cairo_fill_preserve(cr);
         } else {
             cairo_move_to(cr, left, y);
@@ -233,9 +238,15 @@ edt_status edt_plot_write_chart(const edt_plot_chart *chart, const char *path, e
     EDT_TRY(edt_plot_canvas_open(&canvas, path, width, height, err));
     edt_plot_put_head(canvas.cr, &chart->head, EDT_PLOT_MARGIN);
     draw_axes(canvas.cr, chart, &x, &y, &a, EDT_PLOT_MARGIN + 6);
+    // Outlines come last, so that columns in front of others do not hide their colour.
     for (int64_t i = 0; i < chart->n_lines; ++i) {
         if (chart->lines[i].is_steps) {
-            draw_columns(canvas.cr, &chart->lines[i], &x, &y);
+            fill_columns(canvas.cr, &chart->lines[i], &x, &y);
+        }
+    }
+    for (int64_t i = 0; i < chart->n_lines; ++i) {
+        if (chart->lines[i].is_steps) {
+            outline_columns(canvas.cr, &chart->lines[i], &x, &y);
         } else {
             draw_line(canvas.cr, &chart->lines[i], &x, &y);
         }

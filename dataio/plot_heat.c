@@ -116,6 +116,13 @@ static void draw_grid(cairo_t *cr, const edt_plot_heat *heat, const layout *l)
     }
     edt_plot_set_color(cr, EDT_PLOT_FRAME, 1);
     cairo_set_line_width(cr, 1);
+    if (heat->is_last_apart) {
+        cairo_move_to(cr, l->left, l->bottom - l->cell);
+        cairo_line_to(cr, l->right, l->bottom - l->cell);
+        cairo_move_to(cr, l->right - l->cell, l->top);
+        cairo_line_to(cr, l->right - l->cell, l->bottom);
+        cairo_stroke(cr);
+    }
     cairo_rectangle(cr, l->left, l->top, l->right - l->left, l->bottom - l->top);
     cairo_stroke(cr);
 }

@@ -55,6 +55,9 @@ typedef struct edt_coco_gt_options {
     // EDT_COCO_SEGM: masks are read as well, here and by edt_coco_dt_open; each annotation
     // needs one, and may lack a bbox.
     edt_coco_iou_type iou_type;
+    // For VOC: objects with `difficult` or `ignore` set (records: image/object/difficult) count
+    // as crowds.
+    bool difficult_as_crowd;
 } edt_coco_gt_options;
 
 // From a COCO instances JSON. Duplicate ids, annotations of unknown images or categories, zero

@@ -36,7 +36,7 @@ typedef struct reader {
     int64_t *image_ids; // in the order of the file, for `by_id`
     edt_coco_id_map by_id;
     edt_arena arena;
-    bool lenient, with_masks;
+    bool lenient, with_masks, difficult_as_crowd;
     bool has_images, has_categories, has_objects;
 } reader;
 
@@ -185,19 +185,20 @@ static edt_status read_items(reader *r, edt_json_pull *pull, edt_error *err,
 }
 
 // 0, 1, true or false; pycocotools takes any other number for true as well.
-static edt_status read_crowd(edt_json_pull *pull, edt_error *err, bool *out_crowd)
+static edt_status read_flag(edt_json_pull *pull, const char *name, edt_error *err,
+                            bool *out_flag)
 {
     edt_json_event event;
     EDT_TRY(edt_json_pull_next(pull, err, &event));
     if (event == EDT_JSON_NUMBER) {
         int64_t value;
         EDT_TRY(edt_json_pull_get_i64(pull, err, &value));
-        *out_crowd = value != 0;
+        *out_flag = value != 0;
     } else if (event == EDT_JSON_TRUE || event == EDT_JSON_FALSE) {
-        *out_crowd = event == EDT_JSON_TRUE;
+        *out_flag = event == EDT_JSON_TRUE;
     } else {
-        return edt_json_pull_fail(pull, EDT_ERR_FORMAT, err, "iscrowd must be 0 or 1, found %s",
-                                  edt_json_event_name(event));
+        return edt_json_pull_fail(pull, EDT_ERR_FORMAT, err, "%s must be 0 or 1, found %s",
+                                  name, edt_json_event_name(event));
     }
     return EDT_OK;
 }
@@ -215,10 +216,11 @@ typedef struct annotation {
     edt_coco_object object;
     edt_span mask; // the text of `segmentation`
     unsigned has;
+    bool is_difficult;
 } annotation;
 
-static edt_status read_object_key(edt_json_pull *pull, edt_text key, annotation *a,
-                                  edt_error *err)
+static edt_status read_object_key(edt_json_pull *pull, edt_text key, bool difficult_as_crowd,
+                                  annotation *a, edt_error *err)
 {
     edt_coco_object *object = &a->object;
     if (edt_text_is(key, "id")) {
@@ -242,7 +244,13 @@ static edt_status read_object_key(edt_json_pull *pull, edt_text key, annotation 
         return edt_json_pull_expect_f64(pull, err, &object->area);
     }
     if (edt_text_is(key, "iscrowd")) {
-        return read_crowd(pull, err, &object->is_crowd);
+        return read_flag(pull, "iscrowd", err, &object->is_crowd);
+    }
+    if (difficult_as_crowd && (edt_text_is(key, "difficult") || edt_text_is(key, "ignore"))) {
+        bool flag = false;
+        EDT_TRY(read_flag(pull, "difficult and ignore", err, &flag));
+        a->is_difficult |= flag;
+        return EDT_OK;
     }
     if (edt_text_is(key, "segmentation")) {
         a->has |= HAS_MASK;
@@ -291,8 +299,9 @@ static edt_status read_object(void *ctx, void *piece, edt_json_pull *pull, edt_e
         if (!more) {
             break;
         }
-        EDT_TRY(read_object_key(pull, key, &a, err));
+        EDT_TRY(read_object_key(pull, key, r->difficult_as_crowd, &a, err));
     }
+    a.object.is_crowd |= a.is_difficult;
     if (r->lenient && (a.has & (HAS_AREA | HAS_BBOX)) == HAS_BBOX) {
         a.object.area = a.object.bbox[2] * a.object.bbox[3];
         a.has |= HAS_AREA;
@@ -452,7 +461,9 @@ edt_status edt_coco_gt_parse(const char *source, edt_span text, bool is_mapped,
                              const edt_coco_gt_options *options, edt_error *err,
                              edt_coco_gt **out_gt)
 {
-    reader r = {.lenient = options->lenient, .with_masks = options->iou_type == EDT_COCO_SEGM};
+    reader r = {.lenient = options->lenient,
+                .with_masks = options->iou_type == EDT_COCO_SEGM,
+                .difficult_as_crowd = options->difficult_as_crowd};
     edt_arena_init(&r.arena, EDT_MEM_EVAL, 4096);
     edt_status status =
         read_all(&r, text, is_mapped,

@@ -4,6 +4,7 @@
 
 #include <limits.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "eval/coco_table.h"
@@ -71,6 +72,16 @@ static edt_status overlaps(pairer *p, const edt_coco_scored *items, int64_t n_dt
     return EDT_OK;
 }
 
+// The walk puts equal scores in the order of classes; here the order of the list counts.
+static int compare_items(const void *a, const void *b)
+{
+    const edt_coco_scored *x = a, *y = b;
+    if (x->score != y->score) {
+        return x->score > y->score ? -1 : 1;
+    }
+    return x->slot < y->slot ? -1 : x->slot > y->slot;
+}
+
 static edt_status pair_image(void *ctx, edt_coco_walker *walker,
                              const edt_coco_pairing *pairing, edt_error *err)
 {
@@ -79,10 +90,19 @@ static edt_status pair_image(void *ctx, edt_coco_walker *walker,
     const edt_coco_gt *gt = p->work.gt;
     const int64_t n_all = pairing->gt_end - pairing->gt_begin;
     int64_t n_dt = 0, n_gt = 0;
-    while (n_dt < pairing->n_kept && pairing->items[n_dt].score >= p->options->min_score) {
-        ++n_dt;
+    while (n_dt < pairing->n_dt && pairing->items[n_dt].score >= p->options->min_score) {
+        ++n_dt; // stops at NaN, which comes last
     }
     edt_arena_reset(&p->arena);
+    edt_coco_scored *items = edt_arena_calloc(&p->arena, (size_t)n_dt, sizeof *items);
+    if (items == NULL) {
+        return no_memory(err);
+    }
+    memcpy(items, pairing->items, (size_t)n_dt * sizeof *items);
+    qsort(items, (size_t)n_dt, sizeof *items, compare_items);
+    if (p->options->max_dets > 0 && n_dt > p->options->max_dets) {
+        n_dt = p->options->max_dets;
+    }
     int64_t *objects = edt_arena_calloc(&p->arena, (size_t)n_all, sizeof *objects);
     int32_t *gt_class = edt_arena_calloc(&p->arena, (size_t)n_all, sizeof *gt_class);
     uint8_t *is_crowd = edt_arena_calloc(&p->arena, (size_t)n_all, 1);
@@ -102,10 +122,10 @@ static edt_status pair_image(void *ctx, edt_coco_walker *walker,
         }
     }
     for (int64_t i = 0; i < n_dt; ++i) {
-        dt_class[i] = p->class_of[pairing->items[i].category];
-        dt_score[i] = pairing->items[i].score;
+        dt_class[i] = p->class_of[items[i].category];
+        dt_score[i] = items[i].score;
     }
-    EDT_TRY(overlaps(p, pairing->items, n_dt, objects, n_gt, is_crowd, iou, err));
+    EDT_TRY(overlaps(p, items, n_dt, objects, n_gt, is_crowd, iou, err));
     const edt_coco_pairs pairs = {.image_id = gt->image_ids[pairing->i_image],
                                   .n_dt = n_dt,
                                   .n_gt = n_gt,
@@ -128,9 +148,8 @@ edt_status edt_coco_pairs_walk(const edt_coco_gt *gt, const edt_coco_dt *dt,
     edt_coco_params params = *options->params;
     int32_t *class_of = NULL;
     pairer p = {.options = options, .fn = fn, .ctx = ctx};
-    const bool is_limited = options->max_dets > 0 && options->max_dets < INT_MAX;
     memset(params.max_dets, 0, sizeof params.max_dets);
-    params.max_dets[0] = is_limited ? (int)options->max_dets : INT_MAX;
+    params.max_dets[0] = INT_MAX;
     edt_arena_init(&p.arena, EDT_MEM_EVAL, 0);
     // Classes are numbered with categories; the walk goes without.
     params.ignore_categories = false;

@@ -10,7 +10,7 @@ typedef struct edt_coco_pairs_options {
     // matter, nor does ignore_categories.
     const edt_coco_params *params;
     int64_t max_dets; // best detections of an image, over all classes; 0: all
-    double min_score; // detections below are left out; -INFINITY: none
+    double min_score; // detections below are left out, those with NaN always
 } edt_coco_pairs_options;
 
 // Classes are positions in the list of evaluated categories (edt_coco_result_categories).
@@ -18,7 +18,7 @@ typedef struct edt_coco_pairs_options {
 typedef struct edt_coco_pairs {
     int64_t image_id;
     int64_t n_dt, n_gt;
-    const double *dt_score; // best first (stable)
+    const double *dt_score; // best first, of equal ones the first in the list
     const int32_t *dt_class;
     const int32_t *gt_class; // by rising class, within in the order of the ground truth
     const uint8_t *gt_is_crowd;

@@ -37,7 +37,7 @@ static void *grow(list *l, size_t item_bytes, int64_t n_more)
 }
 
 typedef struct reader {
-    bool with_masks;
+    bool with_masks, difficult_as_crowd;
     list images, categories, objects, masks;
     edt_coco_mask_pool mask_pool;
     edt_arena names, scratch;
@@ -151,7 +151,9 @@ static edt_status decode_record(void *ctx, int worker, edt_scan_item *item, edt_
             .category_id = example.labels[i],
             .bbox = {xmin, ymin, (double)box[3] * w - xmin, (double)box[2] * h - ymin},
             .area = (double)example.area[i] * unit,
-            .is_crowd = example.is_crowd[i],
+            .is_crowd =
+                example.is_crowd[i] ||
+                (r->difficult_as_crowd && example.difficult != NULL && example.difficult[i]),
         };
         if (example.n_texts > 0) {
             to->names[i] =
@@ -265,7 +267,8 @@ edt_status edt_coco_gt_open_records(const char *pattern, const edt_coco_gt_optio
                                     edt_error *err, edt_coco_gt **out_gt)
 {
     edt_status status = EDT_OK;
-    reader r = {.with_masks = options->iou_type == EDT_COCO_SEGM};
+    reader r = {.with_masks = options->iou_type == EDT_COCO_SEGM,
+                .difficult_as_crowd = options->difficult_as_crowd};
     edt_arena_init(&r.names, EDT_MEM_EVAL, 0);
     edt_arena_init(&r.scratch, EDT_MEM_EVAL, 0);
     EDT_TRY_GOTO(scan(&r, pattern, options, err));

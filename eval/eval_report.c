@@ -215,9 +215,13 @@ static edt_status put_page(const edt_report *r, edt_strbuf *page, edt_error *err
     put_figure(page, "scores",
                "How well scores tell right from wrong. <a href=\"scores.csv\">CSV</a>");
     if (r->errors != NULL) {
-        put_figure(page, "errors",
-                   "In the manner of TIDE. Gains do not add up: AP is not linear. "
-                   "<a href=\"numbers.json\">JSON</a>");
+        put_figure(
+            page, "errors",
+            "In the manner of TIDE. Class: right place, wrong class; location: right "
+            "class, IoU 0.1 to 0.5; both: neither; duplicate: of an object that a better "
+            "detection has; background: IoU below 0.1; missed: objects without a "
+            "detection. Gains do not add up, as AP is no sum. "
+            "<a href=\"numbers.json\">JSON</a>");
     }
     edt_strbuf_puts(page, "</div>\n<h2>Classes compared</h2>\n<div class=\"grid\">\n");
     put_figure(page, "ap_per_class", "<a href=\"classes.csv\">CSV</a>");

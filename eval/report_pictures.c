@@ -284,7 +284,8 @@ static edt_status draw_confusion(const edt_report *r, edt_error *err)
                                 .column_names = columns,
                                 .n_rows = n + 1,
                                 .n_columns = n + 1,
-                                .values = values};
+                                .values = values,
+                                .is_last_apart = true};
     const char *png = picture_path(r, "confusion", "png");
     const char *svg = picture_path(r, "confusion", "svg");
     if (heat.head.subtitle == NULL || png == NULL || svg == NULL) {
@@ -342,10 +343,12 @@ static edt_status draw_thresholds(const edt_report *r, edt_error *err)
     const edt_coco_curves *c = r->curves;
     const edt_coco_operating_point *best = &c->whole.best;
     double *xy = edt_arena_calloc(r->arena, 4 * (size_t)N, sizeof *xy);
-    const char *text =
-        edt_arena_printf(r->arena, "best F1 %.3f at score %.3f (precision %.3f, recall %.3f)",
-                         best->f1, best->score, best->precision, best->recall);
-    if (xy == NULL || text == NULL) {
+    const char *text = edt_arena_printf(r->arena, "F1 %.3f at %.3f", best->f1, best->score);
+    const char *note = edt_arena_printf(
+        r->arena,
+        "IoU 0.50, all classes · best F1 %.3f at score %.3f: precision %.3f, recall %.3f",
+        best->f1, best->score, best->precision, best->recall);
+    if (xy == NULL || text == NULL || note == NULL) {
         return no_memory(err);
     }
     for (int i = 0; i < N; ++i) {
@@ -361,9 +364,10 @@ static edt_status draw_thresholds(const edt_report *r, edt_error *err)
     const edt_plot_mark mark = {best->score, best->f1, text, EDT_PLOT_GREEN};
     const edt_plot_chart chart = {
         .head = {.title = "Precision, recall and F1 against the score threshold",
-                 .subtitle = "IoU 0.50, all classes together; detections below the threshold "
-                             "are left out"},
-        .x = {.label = "score threshold", .low = c->score_low, .high = c->score_high},
+                 .subtitle = isnan(best->f1) ? "IoU 0.50, all classes; nothing to find" : note},
+        .x = {.label = "score from which detections are kept",
+              .low = c->score_low,
+              .high = c->score_high},
         .y = {.low = 0, .high = 1},
         .lines = lines,
         .n_lines = 3,

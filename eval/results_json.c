@@ -62,10 +62,8 @@ static void put_classes(const edt_coco_result *result, edt_json_writer *out)
     edt_json_end_array(out);
 }
 
-void edt_coco_result_put_json(const edt_coco_result *result, double load_s,
-                              edt_json_writer *out)
+static void put_members(const edt_coco_result *result, double load_s, edt_json_writer *out)
 {
-    edt_json_begin_object(out);
     edt_json_key(out, "stats");
     edt_json_begin_array(out);
     for (int i = 0; i < EDT_COCO_N_STATS; ++i) {
@@ -88,15 +86,35 @@ void edt_coco_result_put_json(const edt_coco_result *result, double load_s,
     edt_json_put_f64(out, "match", result->match_s);
     edt_json_put_f64(out, "accumulate", result->accumulate_s);
     edt_json_end_object(out);
+}
+
+void edt_coco_result_put_json(const edt_coco_result *result, double load_s,
+                              edt_json_writer *out)
+{
+    edt_json_begin_object(out);
+    put_members(result, load_s, out);
     edt_json_end_object(out);
 }
 
 edt_status edt_coco_result_write_json(const edt_coco_result *result, double load_s,
                                       const char *path, edt_error *err)
 {
+    return edt_coco_result_write_json_with(result, NULL, load_s, path, err);
+}
+
+edt_status edt_coco_result_write_json_with(const edt_coco_result *result,
+                                           const edt_error_breakdown *errors, double load_s,
+                                           const char *path, edt_error *err)
+{
     edt_json_writer out = {.indent = 1};
     edt_text text;
-    edt_coco_result_put_json(result, load_s, &out);
+    edt_json_begin_object(&out);
+    put_members(result, load_s, &out);
+    if (errors != NULL) {
+        edt_json_key(&out, "errors");
+        edt_error_breakdown_put_json(errors, &out);
+    }
+    edt_json_end_object(&out);
     edt_status status = edt_json_writer_finish(&out, err, &text);
     if (status == EDT_OK) {
         status = edt_file_write(path, text.data, text.n_bytes, err);

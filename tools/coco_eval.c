@@ -6,13 +6,16 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "eval/coco_eval.h"
+#include "eval/error_breakdown.h"
+#include "eval/eval_report.h"
 #include "eval/results_json.h"
+#include "eval/voc_metric.h"
 
 typedef struct settings {
-    const char *gt, *gt_records, *dt, *json, *arrays, *iou_type;
+    const char *gt, *gt_records, *dt, *json, *arrays, *iou_type, *metric, *curves;
     edt_cli_texts files, max_dets, classes, iou_thresholds, recall_thresholds, area_ranges,
         image_ids;
-    bool per_class, use_cats, lenient;
+    bool per_class, use_cats, lenient, errors;
     int64_t num_threads;
 } settings;
 
@@ -47,10 +50,16 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
          NULL, NULL, 0, 1024, NULL},
         {"iou_type", EDT_CLI_TEXT, "bbox", "what overlaps: bbox, or segm for masks",
          &s->iou_type, NULL, NULL, 0, 0, NULL},
-        {"metric", EDT_CLI_REFUSED, "coco", "this version has the COCO metric only", NULL, NULL,
-         NULL, 0, 0, NULL},
-        {"curves", EDT_CLI_REFUSED, "",
-         "this version draws no curves; --arrays writes the numbers behind them", NULL, NULL,
+        {"metric", EDT_CLI_TEXT, "coco",
+         "coco, or PASCAL VOC's AP per class at one IoU: voc2007 (11 points) or voc2010 (every "
+         "point)",
+         &s->metric, NULL, "coco|voc2007|voc2010", 0, 0, NULL},
+        {"curves", EDT_CLI_TEXT, "",
+         "directory for a page with pictures (precision and recall, AP per class, confusion "
+         "matrix, scores, errors) and their numbers as CSV and JSON",
+         &s->curves, NULL, NULL, 0, 0, NULL},
+        {"errors", EDT_CLI_BOOL, "false",
+         "print what kinds of errors cost how much AP, in the manner of TIDE", &s->errors, NULL,
          NULL, 0, 0, NULL},
         {"gt_records", EDT_CLI_TEXT, "",
          "ground truth from shards instead of --gt: a file name pattern", &s->gt_records, NULL,
@@ -73,9 +82,13 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
         .description =
             "Prints pycocotools' twelve lines. A ground truth with duplicate ids, annotations "
             "of unknown images or categories or images without size is refused with a list of "
-            "all defects. Results do not depend on the number of threads.",
+            "all defects. Results do not depend on the number of threads. For --metric=voc... "
+            "the IoU is 0.5 or what --iou_thresholds says, and objects marked as difficult or "
+            "ignore are left out as the VOC development kit does.",
         .examples = "coco_eval annotations/instances_val2017.json detections.json\n"
-                    "coco_eval --gt=instances.json --dt=detections.json --json=result.json",
+                    "coco_eval --gt=instances.json --dt=detections.json --json=result.json\n"
+                    "coco_eval GT.json DT.json --errors --curves=report\n"
+                    "coco_eval pascal_test.json DT.json --metric=voc2007",
         .options = options,
         .n_options = (int)(sizeof options / sizeof options[0]),
         .arguments = "[GT.json DT.json]",
@@ -241,43 +254,112 @@ static void print_classes(const edt_coco_result *result)
     }
 }
 
-static edt_status run(const settings *s, edt_arena *arena, edt_error *err)
+static edt_status run_voc(const settings *s, const edt_coco_gt *gt, const edt_coco_dt *dt,
+                          const edt_coco_params *params, edt_error *err)
+{
+    const edt_voc_params voc = {
+        .rule = strcmp(s->metric, "voc2007") == 0 ? EDT_VOC_2007 : EDT_VOC_2010,
+        .iou = params->n_iou_thresholds == 1 ? params->iou_thresholds[0] : 0,
+        .coco = params};
+    edt_voc_result *result;
+    edt_status status = EDT_OK;
+    EDT_TRY(edt_voc_evaluate(gt, dt, &voc, err, &result));
+    edt_voc_print(result, stdout);
+    if (fflush(stdout) != 0) {
+        status = edt_error_set(err, EDT_ERR_IO, "writing to stdout failed");
+    }
+    if (status == EDT_OK && s->json[0] != '\0') {
+        status = edt_voc_write_json(result, s->json, err);
+    }
+    edt_voc_result_destroy(result);
+    return status;
+}
+
+static edt_status run_coco(const settings *s, const edt_coco_gt *gt, const edt_coco_dt *dt,
+                           const edt_coco_params *params, double load_s, edt_error *err)
 {
     edt_status status = EDT_OK;
-    edt_coco_gt *gt = NULL;
-    edt_coco_dt *dt = NULL;
     edt_coco_result *result = NULL;
-    edt_coco_params params = {.n_threads = (int)s->num_threads,
-                              .ignore_categories = !s->use_cats};
-    EDT_TRY(parse_iou_type(s, &params, err));
-    EDT_TRY(parse_max_dets(s, &params, err));
-    EDT_TRY(parse_lists(s, arena, &params, err));
-    const double begin_s = edt_clock_now_s();
-    const edt_coco_gt_options options = {
-        .lenient = s->lenient, .n_threads = (int)s->num_threads, .iou_type = params.iou_type};
-    EDT_TRY_GOTO(s->gt_records[0] != '\0'
-                     ? edt_coco_gt_open_records(s->gt_records, &options, err, &gt)
-                     : edt_coco_gt_open(s->gt, &options, err, &gt));
-    EDT_TRY_GOTO(edt_coco_dt_open(s->dt, gt, err, &dt));
-    const double load_s = edt_clock_now_s() - begin_s;
-    EDT_TRY_GOTO(find_classes(s, gt, arena, &params, err));
-    EDT_TRY_GOTO(edt_coco_evaluate(gt, dt, &params, err, &result));
+    edt_error_breakdown errors;
+    EDT_TRY(edt_coco_evaluate(gt, dt, params, err, &result));
     edt_coco_print_summary(result, stdout);
     if (s->per_class && s->use_cats) {
         print_classes(result);
+    }
+    if (s->errors) {
+        EDT_TRY_GOTO(edt_error_breakdown_make(gt, dt, params, NULL, err, &errors));
+        edt_error_breakdown_print(&errors, stdout);
     }
     if (fflush(stdout) != 0) {
         status = edt_error_set(err, EDT_ERR_IO, "writing to stdout failed");
         goto fail;
     }
     if (s->json[0] != '\0') {
-        EDT_TRY_GOTO(edt_coco_result_write_json(result, load_s, s->json, err));
+        EDT_TRY_GOTO(edt_coco_result_write_json_with(result, s->errors ? &errors : NULL, load_s,
+                                                     s->json, err));
     }
     if (s->arrays[0] != '\0') {
         EDT_TRY_GOTO(edt_coco_result_write_arrays(result, s->arrays, err));
     }
+    if (s->curves[0] != '\0') {
+        const edt_eval_report_options options = {.dir = s->curves,
+                                                 .gt_name =
+                                                     s->gt[0] != '\0' ? s->gt : s->gt_records,
+                                                 .dt_name = s->dt};
+        EDT_TRY_GOTO(edt_eval_report_write(gt, dt, result, &options, err));
+    }
 fail:
     edt_coco_result_destroy(result);
+    return status;
+}
+
+// What goes together.
+static edt_status check_metric(const settings *s, const edt_coco_params *params, edt_error *err)
+{
+    if (strcmp(s->metric, "coco") == 0) {
+        if (s->errors && !s->use_cats) {
+            EDT_FAIL(err, EDT_ERR_USAGE,
+                     "--errors tells errors by class; it needs --use_cats=true");
+        }
+        return EDT_OK;
+    }
+    if (s->errors || s->curves[0] != '\0' || s->arrays[0] != '\0') {
+        EDT_FAIL(err, EDT_ERR_USAGE, "--metric=%s goes without --errors, --curves and --arrays",
+                 s->metric);
+    }
+    if (params->iou_type == EDT_COCO_SEGM || params->n_iou_thresholds > 1) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "--metric=%s is for boxes at one of --iou_thresholds",
+                 s->metric);
+    }
+    return EDT_OK;
+}
+
+static edt_status run(const settings *s, edt_arena *arena, edt_error *err)
+{
+    edt_status status = EDT_OK;
+    edt_coco_gt *gt = NULL;
+    edt_coco_dt *dt = NULL;
+    edt_coco_params params = {.n_threads = (int)s->num_threads,
+                              .ignore_categories = !s->use_cats};
+    EDT_TRY(parse_iou_type(s, &params, err));
+    EDT_TRY(parse_max_dets(s, &params, err));
+    EDT_TRY(parse_lists(s, arena, &params, err));
+    EDT_TRY(check_metric(s, &params, err));
+    const bool is_voc = strcmp(s->metric, "coco") != 0;
+    const double begin_s = edt_clock_now_s();
+    const edt_coco_gt_options options = {.lenient = s->lenient,
+                                         .n_threads = (int)s->num_threads,
+                                         .iou_type = params.iou_type,
+                                         .difficult_as_crowd = is_voc};
+    EDT_TRY_GOTO(s->gt_records[0] != '\0'
+                     ? edt_coco_gt_open_records(s->gt_records, &options, err, &gt)
+                     : edt_coco_gt_open(s->gt, &options, err, &gt));
+    EDT_TRY_GOTO(edt_coco_dt_open(s->dt, gt, err, &dt));
+    const double load_s = edt_clock_now_s() - begin_s;
+    EDT_TRY_GOTO(find_classes(s, gt, arena, &params, err));
+    EDT_TRY_GOTO(is_voc ? run_voc(s, gt, dt, &params, err)
+                        : run_coco(s, gt, dt, &params, load_s, err));
+fail:
     edt_coco_dt_destroy(dt);
     edt_coco_gt_destroy(gt);
     return status;
