@@ -1,9 +1,10 @@
-// See coco_mask.h. Text is written by rle_mask.h and therefore known to be sound when it is
-// unpacked again.
+// See coco_mask.h. Text was written or read by rle_mask.h before it is kept, and therefore is
+// known to be sound when it is unpacked again.
 #include "eval/coco_mask.h"
 
 #include <string.h>
 
+#include "core/json_pull.h"
 #include "core/mem.h"
 #include "dataio/coco_segmentation.h"
 
@@ -69,25 +70,67 @@ void edt_coco_mask_pool_deinit(edt_coco_mask_pool *pool)
     pool->last = NULL;
 }
 
-static edt_status keep(edt_coco_mask_pool *pool, edt_arena *scratch, const edt_rle *rle,
-                       edt_error *err, const edt_coco_mask **out_mask)
+// A place in a picture that is passed through column by column.
+typedef struct place {
+    uint32_t x, y;
+} place;
+
+// Goes `n` pixels on. Runs are mostly shorter than a column, and divisions slow.
+static inline place go_on(place at, uint32_t n, uint32_t h)
 {
-    edt_text text;
-    EDT_TRY(edt_rle_to_text(rle, scratch, err, &text));
+    at.y += n;
+    if (at.y >= h) {
+        const uint32_t columns = at.y < 2 * h ? 1 : at.y / h;
+        at.x += columns;
+        at.y -= columns * h;
+    }
+    return at;
+}
+
+// Box and area of the mask, as pycocotools' toBbox and area.
+static void measure(const edt_rle *rle, edt_coco_mask *mask)
+{
+    const uint32_t h = (uint32_t)rle->h;
+    uint32_t left = UINT32_MAX, right = 0, top = UINT32_MAX, bottom = 0, area = 0;
+    place at = {0, 0};
+    for (size_t i = 0; i < rle->n; ++i) {
+        const uint32_t n = rle->counts[i];
+        if (i % 2 == 1 && n > 0) {
+            const place last = go_on(at, n - 1, h);
+            const bool is_one_column = last.x == at.x;
+            const uint32_t first_y = is_one_column ? at.y : 0;
+            const uint32_t last_y = is_one_column ? last.y : h - 1;
+            left = at.x < left ? at.x : left;
+            right = last.x; // rises
+            top = first_y < top ? first_y : top;
+            bottom = last_y > bottom ? last_y : bottom;
+            area += n;
+        }
+        at = go_on(at, n, h);
+    }
+    mask->area = area;
+    if (area > 0) {
+        mask->box[0] = left;
+        mask->box[1] = top;
+        mask->box[2] = right - left + 1;
+        mask->box[3] = bottom - top + 1;
+    }
+}
+
+// `text`: of the mask, or empty: to be made.
+static edt_status keep(edt_coco_mask_pool *pool, edt_arena *scratch, const edt_rle *rle,
+                       edt_text text, edt_error *err, const edt_coco_mask **out_mask)
+{
+    if (text.n_bytes == 0) {
+        EDT_TRY(edt_rle_to_text(rle, scratch, err, &text));
+    }
     edt_coco_mask *mask = take(pool, sizeof *mask + text.n_bytes);
     if (mask == NULL) {
         return no_memory(err);
     }
-    int64_t box[4]; // ymin, xmin, ymax, xmax
-    edt_rle_box(rle, box);
     *mask = (edt_coco_mask){
-        .h = (uint32_t)rle->h,
-        .w = (uint32_t)rle->w,
-        .box = {(uint32_t)box[1], (uint32_t)box[0], (uint32_t)(box[3] - box[1]),
-                (uint32_t)(box[2] - box[0])},
-        .area = (uint32_t)edt_rle_area(rle),
-        .n_bytes = (uint32_t)text.n_bytes,
-    };
+        .h = (uint32_t)rle->h, .w = (uint32_t)rle->w, .n_bytes = (uint32_t)text.n_bytes};
+    measure(rle, mask);
     memcpy(mask->text, text.data, text.n_bytes);
     *out_mask = mask;
     return EDT_OK;
@@ -99,7 +142,43 @@ edt_status edt_coco_mask_add(edt_coco_mask_pool *pool, edt_arena *scratch, const
     edt_rle checked;
     edt_arena_reset(scratch);
     EDT_TRY(edt_rle_from_counts(rle->counts, rle->n, rle->h, rle->w, err, &checked));
-    return keep(pool, scratch, &checked, err, out_mask);
+    return keep(pool, scratch, &checked, (edt_text){0}, err, out_mask);
+}
+
+// {"size": [h, w], "counts": "..."}, the form of result files, whose text can be kept as it is.
+// False for all else, whatever it is.
+static bool read_compressed(edt_span json, edt_arena *scratch, edt_rle *out_rle,
+                            edt_text *out_text)
+{
+    edt_json_pull pull;
+    int64_t size[2] = {0, 0};
+    edt_text text = {0};
+    edt_json_pull_init(&pull, json, (edt_json_pull_options){.arena = scratch});
+    bool ok = json.n_bytes > 0 && json.data[0] == '{' &&
+              edt_json_pull_expect(&pull, EDT_JSON_OBJECT_BEGIN, NULL) == EDT_OK;
+    while (ok) {
+        edt_text key;
+        bool more;
+        ok = edt_json_pull_next_key(&pull, NULL, &key, &more) == EDT_OK;
+        if (!ok || !more) {
+            break;
+        }
+        if (edt_text_is(key, "counts")) {
+            ok = edt_json_pull_expect_text(&pull, NULL, &text) == EDT_OK;
+        } else if (edt_text_is(key, "size")) {
+            ok = edt_json_pull_expect(&pull, EDT_JSON_ARRAY_BEGIN, NULL) == EDT_OK;
+            for (int i = 0; i < 3 && ok; ++i) {
+                ok = edt_json_pull_next_item(&pull, NULL, &more) == EDT_OK && more == (i < 2) &&
+                     (i == 2 || edt_json_pull_expect_i64(&pull, NULL, &size[i]) == EDT_OK);
+            }
+        } else {
+            ok = false;
+        }
+    }
+    edt_json_pull_deinit(&pull);
+    *out_text = text;
+    return ok && text.n_bytes > 0 && text.n_bytes < UINT32_MAX &&
+           edt_rle_from_text(text, size[0], size[1], scratch, NULL, out_rle) == EDT_OK;
 }
 
 edt_status edt_coco_mask_read(edt_coco_mask_pool *pool, edt_arena *scratch, edt_span json,
@@ -107,10 +186,15 @@ edt_status edt_coco_mask_read(edt_coco_mask_pool *pool, edt_arena *scratch, edt_
                               const edt_coco_mask **out_mask)
 {
     edt_rle rle;
+    edt_text text;
+    edt_arena_reset(scratch);
+    if (read_compressed(json, scratch, &rle, &text)) {
+        return keep(pool, scratch, &rle, text, err, out_mask);
+    }
     edt_arena_reset(scratch);
     EDT_TRY(edt_coco_segmentation_read_own((edt_text){(const char *)json.data, json.n_bytes},
                                            height, width, scratch, err, &rle));
-    return keep(pool, scratch, &rle, err, out_mask);
+    return keep(pool, scratch, &rle, (edt_text){0}, err, out_mask);
 }
 
 edt_status edt_coco_mask_from_box(edt_coco_mask_pool *pool, edt_arena *scratch,
@@ -120,7 +204,7 @@ edt_status edt_coco_mask_from_box(edt_coco_mask_pool *pool, edt_arena *scratch,
     edt_rle rle;
     edt_arena_reset(scratch);
     EDT_TRY(edt_rle_from_box(xywh, height, width, scratch, err, &rle));
-    return keep(pool, scratch, &rle, err, out_mask);
+    return keep(pool, scratch, &rle, (edt_text){0}, err, out_mask);
 }
 
 edt_status edt_coco_mask_unpack(const edt_coco_mask *mask, edt_arena *arena, edt_error *err,
@@ -137,18 +221,19 @@ edt_status edt_coco_mask_unpack(const edt_coco_mask *mask, edt_arena *arena, edt
     uint32_t position = 0;
     size_t n = 0;
     while (p < end) {
-        uint32_t x = 0;
+        // A reader allows up to twelve digits of a number.
+        uint64_t wide = 0;
         unsigned shift = 0, c;
         do {
             c = *p++ - 48u;
-            x |= (c & 31u) << shift;
+            wide |= (uint64_t)(c & 31u) << shift;
             shift += 5;
         } while ((c & 32u) != 0);
-        if ((c & 16u) != 0 && shift < 32) {
-            x |= UINT32_MAX << shift;
+        if ((c & 16u) != 0) {
+            wide |= UINT64_MAX << shift;
         }
         // Unsigned arithmetic wraps to the sum, which fits. The first three are no differences.
-        x += n > 2 ? before[n & 1] : 0;
+        const uint32_t x = (uint32_t)wide + (n > 2 ? before[n & 1] : 0);
         before[n & 1] = x;
         position += x;
         at[n++] = position;

@@ -45,6 +45,11 @@ Test(coco_mask, overlaps_equal_counting_pixels, .timeout = 60)
                 edt_coco_mask_add(m == 0 ? &pool : &other, &scratch, &rle, &err, &masks[m]),
                 EDT_OK, "%s", err.text);
             cr_assert_eq(masks[m]->area, area[m]);
+            int64_t box[4]; // ymin, xmin, ymax, xmax
+            edt_rle_box(&rle, box);
+            cr_assert(masks[m]->box[0] == box[1] && masks[m]->box[1] == box[0] &&
+                      masks[m]->box[2] == box[3] - box[1] &&
+                      masks[m]->box[3] == box[2] - box[0]);
         }
         edt_arena_reset(&arena);
         for (int m = 0; m < 2; ++m) {
@@ -107,6 +112,8 @@ Test(coco_mask, forms_of_a_segmentation, .timeout = 30)
         {"{\"size\": [10, 20], \"counts\": [11, 3, 186]}", EDT_OK, 3, 10},
         {"{\"size\": [5, 4], \"counts\": [11, 3, 6]}", EDT_OK, 3, 5}, // of another picture
         {"{\"size\": [10, 20], \"counts\": \";3j5\"}", EDT_OK, 3, 10},
+        {"{\"size\": [10, 20], \"counts\": \"kPPPPPPPPP03j5\"}", EDT_ERR_INVALID, 0, 0},
+        {"{\"size\": [10, 20], \"counts\": \"[PPP03j5\"}", EDT_OK, 3, 10}, // 11 in five digits
         {"{\"size\": [10, 20], \"counts\": [11, 3]}", EDT_ERR_INVALID, 0, 0},
         {"[]", EDT_ERR_INVALID, 0, 0},
         {"7", EDT_ERR_FORMAT, 0, 0},
