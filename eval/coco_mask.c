@@ -8,7 +8,7 @@
 #include "core/mem.h"
 #include "dataio/coco_segmentation.h"
 
-enum { CHUNK_BYTES = 1 << 16, ALIGN = 8 };
+enum { CHUNK_BYTES = 1 << 16, ALIGN = 8, MOST_SIDE = 100000 };
 
 typedef struct edt_coco_mask_chunk {
     struct edt_coco_mask_chunk *next;
@@ -145,6 +145,18 @@ edt_status edt_coco_mask_add(edt_coco_mask_pool *pool, edt_arena *scratch, const
     return keep(pool, scratch, &checked, (edt_text){0}, err, out_mask);
 }
 
+// Drawing takes memory by the column; no picture that is one is larger.
+static edt_status check_size(int64_t height, int64_t width, edt_error *err)
+{
+    if (height > MOST_SIDE || width > MOST_SIDE) {
+        EDT_FAIL(
+            err, EDT_ERR_INVALID,
+            "image of %lld x %lld pixels (height x width): masks are drawn on up to %d x %d",
+            (long long)height, (long long)width, MOST_SIDE, MOST_SIDE);
+    }
+    return EDT_OK;
+}
+
 // {"size": [h, w], "counts": "..."}, the form of result files, whose text can be kept as it is.
 // False for all else, whatever it is.
 static bool read_compressed(edt_span json, edt_arena *scratch, edt_rle *out_rle,
@@ -191,6 +203,7 @@ edt_status edt_coco_mask_read(edt_coco_mask_pool *pool, edt_arena *scratch, edt_
     if (read_compressed(json, scratch, &rle, &text)) {
         return keep(pool, scratch, &rle, text, err, out_mask);
     }
+    EDT_TRY(check_size(height, width, err));
     edt_arena_reset(scratch);
     EDT_TRY(edt_coco_segmentation_read_own((edt_text){(const char *)json.data, json.n_bytes},
                                            height, width, scratch, err, &rle));
@@ -202,6 +215,7 @@ edt_status edt_coco_mask_from_box(edt_coco_mask_pool *pool, edt_arena *scratch,
                                   edt_error *err, const edt_coco_mask **out_mask)
 {
     edt_rle rle;
+    EDT_TRY(check_size(height, width, err));
     edt_arena_reset(scratch);
     EDT_TRY(edt_rle_from_box(xywh, height, width, scratch, err, &rle));
     return keep(pool, scratch, &rle, (edt_text){0}, err, out_mask);
