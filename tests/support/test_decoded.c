@@ -10,7 +10,7 @@
 static uint8_t byte_at(uint32_t *state, int64_t index, int64_t k)
 {
     *state = *state * 1664525u + 1013904223u;
-    return k % 3 == 0 ? (uint8_t)(*state >> 24) : (uint8_t)(index + k / 256);
+    return (uint8_t)(k % 3 == 0 ? (int64_t)(*state >> 24) : index + k / 256);
 }
 
 edt_image edt_test_picture(int64_t index, int64_t stride_extra)
