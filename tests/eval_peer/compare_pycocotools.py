@@ -161,6 +161,17 @@ def add_masks(rng, gt, dt):
             del row["bbox"]
 
 
+def add_odd_numbers(rng, dt):
+    """What a broken detector writes and Python's json reads."""
+    for row in rng.sample(dt, min(len(dt), 5)):
+        odd = rng.choice([float("nan"), float("inf"), -float("inf"), -5.0, 0.0, 1e300, 5e-324])
+        if rng.random() < 0.5:
+            row["score"] = odd
+        else:
+            row["bbox"] = list(row["bbox"])
+            row["bbox"][rng.randrange(4)] = odd
+
+
 def draw_params(rng, gt, params, flags):
     """Changes some of the parameters, for the peer and as flags."""
     def number_list(name, values):
@@ -215,6 +226,8 @@ def run_case(program, folder, seed, big):
     mask_rng = random.Random(seed)
     if iou_type == "segm" or mask_rng.random() < 0.1:
         add_masks(mask_rng, gt, dt)
+    if iou_type == "bbox" and "bbox" in dt[0] and mask_rng.random() < 0.1:
+        add_odd_numbers(mask_rng, dt)
     use_cats = rng.random() < 0.85
     # Without categories pycocotools also finds objects through duplicates of unknown category.
     # For masks it fails on annotations of unknown images.
