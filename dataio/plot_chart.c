@@ -150,7 +150,7 @@ static void draw_line(cairo_t *cr, const edt_plot_line *line, const edt_plot_sca
     cairo_set_dash(cr, NULL, 0, 0);
 }
 
-// The text goes to the side with more room, on a light ground so that lines do not cross it.
+// The text stands at the foot of the line, on a light ground, where curves are rare.
 static void draw_mark(cairo_t *cr, const edt_plot_mark *mark, const edt_plot_scale *x,
                       const edt_plot_scale *y, const area *a)
 {
@@ -169,9 +169,9 @@ static void draw_mark(cairo_t *cr, const edt_plot_mark *mark, const edt_plot_sca
     cairo_stroke(cr);
     edt_plot_style style = {.size = 11, .rgb = EDT_PLOT_INK, .is_bold = true};
     const double w = edt_plot_text_width(cr, mark->text, &style);
-    const bool is_left = px + 12 + w > a->right;
-    const double tx = is_left ? fmax(a->left + 4, px - 12 - w) : px + 12;
-    const double ty = py - 16 < a->top + 8 ? py + 16 : py - 16;
+    const bool is_left = px + 10 + w > a->right;
+    const double tx = is_left ? fmax(a->left + 4, px - 10 - w) : px + 10;
+    const double ty = a->bottom - 14;
     edt_plot_set_color(cr, 0xffffff, 0.85);
     cairo_rectangle(cr, tx - 4, ty - 9, w + 8, 18);
     cairo_fill(cr);

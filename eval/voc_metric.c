@@ -99,12 +99,13 @@ static int compare_rows(const void *a, const void *b)
     return x->slot < y->slot ? -1 : x->slot > y->slot;
 }
 
-// MATLAB's 0:0.1:1 goes from both ends to the middle.
+// Recalls are multiples of 0.1 as the ports of the kit to other languages have them, some of
+// which are not the nearest number: a recall of 3/5 does not reach 6 * 0.1.
 static double ap_11_points(const double *precision, const double *recall, int64_t n)
 {
     double sum = 0;
     for (int i = 0; i <= 10; ++i) {
-        const double at = i <= 5 ? i * 0.1 : 1 - (10 - i) * 0.1;
+        const double at = i * 0.1;
         double best = 0;
         for (int64_t k = 0; k < n; ++k) {
             best = recall[k] >= at ? fmax(best, precision[k]) : best;
