@@ -73,6 +73,7 @@ static bool open_next_batch(edt_loader *loader)
     slot->batch.sequence = loader->n_opened++;
     slot->after = loader->dispatch_cursor;
     slot->n_done = 0;
+    slot->met.n = 0;
     slot->status = EDT_OK;
     slot->state = EDT_SLOT_FILLING;
     loader->open = slot;
@@ -121,13 +122,21 @@ static bool take_row(edt_loader *loader, edt_loader_slot **out_slot, int64_t *ou
     return taken;
 }
 
-static void finish_row(edt_loader *loader, edt_loader_slot *slot, int64_t row,
-                       const edt_row_result *result, const edt_error *err)
+static void finish_row(edt_loader_worker *worker, edt_loader_slot *slot, int64_t row,
+                       edt_row_result *result, edt_error *err)
 {
+    edt_loader *loader = worker->loader;
     (void)pthread_mutex_lock(&loader->mutex);
+    // Of a row that fails as well: it may be bad records that it fails for.
+    edt_error no_room = {0};
+    const edt_status noted =
+        edt_met_records_add(&slot->met, worker->met.indexes, worker->met.n, &no_room);
+    if (result->status == EDT_OK && noted != EDT_OK) {
+        result->status = noted;
+        *err = no_room;
+    }
     edt_loader_stats *stats = &loader->stats;
     ++stats->n_rows;
-    stats->n_bad += result->n_bad;
     stats->read_seconds += result->read_seconds;
     stats->decode_seconds += result->decode_seconds;
     stats->augment_seconds += result->augment_seconds;
@@ -169,12 +178,13 @@ static void run_worker(void *ctx)
     while (take_row(worker->loader, &slot, &row, &is_useless)) {
         edt_error err = {0};
         edt_row_result result = {.status = EDT_OK};
+        worker->met.n = 0;
         if (!is_useless) {
             edt_trace_begin("row");
             result = edt_loader_fill_row(worker, slot, row, &err);
             edt_trace_end();
         }
-        finish_row(worker->loader, slot, row, &result, &err);
+        finish_row(worker, slot, row, &result, &err);
         if (worker->loader->quarantine != NULL) {
             edt_quarantine_save_if_due(worker->loader->quarantine);
         }
@@ -346,6 +356,7 @@ void edt_loader_destroy(edt_loader *loader)
         edt_preprocessor_destroy(loader->workers[i].preprocessor);
         edt_record_scratch_destroy(loader->workers[i].scratch);
         edt_record_scratch_destroy(loader->workers[i].partner_scratch);
+        edt_mem_free(loader->workers[i].met.indexes);
     }
     edt_decoded_cache_close(loader->cache);
     close_quarantine(loader);
@@ -364,6 +375,16 @@ void edt_loader_destroy(edt_loader *loader)
     edt_mixture_destroy(loader->mixture);
     edt_record_index_destroy(loader->index);
     edt_mem_free(loader);
+}
+
+// With the mutex held: what a batch met counts when it is handed over, once.
+static void count_bad(edt_loader *loader, edt_loader_slot *slot)
+{
+    if (slot->met.n > 0) {
+        loader->stats.n_bad += slot->met.n;
+        edt_quarantine_meet(loader->quarantine, slot->met.indexes, slot->met.n);
+        slot->met.n = 0;
+    }
 }
 
 // With the mutex held: waits until the batch in turn is there, has failed or will never come.
@@ -386,6 +407,7 @@ static edt_status wait_for_batch(edt_loader *loader, edt_loader_slot *slot, edt_
         return EDT_END;
     }
     if (slot->status != EDT_OK) {
+        count_bad(loader, slot);
         return edt_error_set(err, slot->status, "%s", slot->error.text);
     }
     return EDT_OK;
@@ -400,6 +422,7 @@ edt_status edt_loader_next(edt_loader *loader, edt_error *err, const edt_batch *
         slot->state = EDT_SLOT_HELD;
         ++loader->n_delivered;
         loader->cursor = slot->after;
+        count_bad(loader, slot);
         *out_batch = &slot->batch;
     }
     (void)pthread_mutex_unlock(&loader->mutex);

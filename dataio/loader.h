@@ -49,9 +49,10 @@ typedef struct edt_loader_stats {
     int64_t n_rows;
     int n_workers;
     double read_seconds, decode_seconds, augment_seconds, resize_seconds, target_seconds;
-    double idle_seconds;   // workers waiting for a slot to be given back
-    int64_t n_bad;         // times a sample or a partner of one was left out or replaced
-    int64_t n_bad_records; // distinct ones, with those of the report that was gone on with
+    double idle_seconds; // workers waiting for a slot to be given back
+    // In the batches handed out: times a sample or a partner of one was left out or replaced,
+    // and distinct records, with those of the report that was gone on with.
+    int64_t n_bad, n_bad_records;
 } edt_loader_stats;
 
 // Opens the data set and starts the workers. Geometry, normalisation and filters from `hp`;

@@ -15,6 +15,12 @@
 
 typedef enum edt_bad_policy { EDT_BAD_FAIL, EDT_BAD_SKIP, EDT_BAD_SUBSTITUTE } edt_bad_policy;
 
+// Bad records that were met, each as often as that.
+typedef struct edt_met_records {
+    int64_t *indexes;
+    int64_t n, capacity;
+} edt_met_records;
+
 typedef enum edt_slot_state {
     EDT_SLOT_FREE,    // may be opened for the next batch
     EDT_SLOT_FILLING, // workers write rows
@@ -30,7 +36,8 @@ typedef struct edt_loader_slot {
     edt_status status;    // of the lowest failing row
     int64_t bad_row;      // that row
     edt_error error;
-    bool *skipped; // [B] rows to leave out; each written by the worker that has the row
+    bool *skipped;       // [B] rows to leave out; each written by the worker that has the row
+    edt_met_records met; // under the mutex
 } edt_loader_slot;
 
 typedef struct edt_loader_worker {
@@ -38,6 +45,7 @@ typedef struct edt_loader_worker {
     edt_preprocessor *preprocessor;
     edt_record_scratch *scratch;         // holds the record at work
     edt_record_scratch *partner_scratch; // and one it is mixed with; NULL without mixing
+    edt_met_records met;                 // while it worked on its row
     edt_thread thread;
 } edt_loader_worker;
 
@@ -77,10 +85,13 @@ struct edt_loader {
     edt_loader_stats stats;
 };
 
+// EDT_ERR_NOMEM.
+edt_status edt_met_records_add(edt_met_records *met, const int64_t *indexes, int64_t n,
+                               edt_error *err);
+
 // What one row cost and how it went.
 typedef struct edt_row_result {
     edt_status status; // a failure ends the stream at this row
-    int64_t n_bad;
     double read_seconds, decode_seconds, augment_seconds, resize_seconds, target_seconds;
 } edt_row_result;
 
@@ -94,7 +105,8 @@ edt_status edt_loader_slot_init(edt_loader *loader, const edt_loader_options *op
                                 edt_error *err, edt_loader_slot *slot);
 void edt_loader_slot_deinit(const edt_loader *loader, edt_loader_slot *slot);
 
-// Fills row `row` of an opened slot according to its plan and the policy for bad samples.
+// Fills row `row` of an opened slot according to its plan and the policy for bad samples; those
+// met are left in worker->met.
 edt_row_result edt_loader_fill_row(edt_loader_worker *worker, edt_loader_slot *slot,
                                    int64_t row, edt_error *err);
 

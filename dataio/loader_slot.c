@@ -110,4 +110,24 @@ void edt_loader_slot_deinit(const edt_loader *loader, edt_loader_slot *slot)
     edt_mem_free(b->num_positives);
     edt_mem_free(b->groundtruth);
     edt_mem_free(slot->skipped);
+    edt_mem_free(slot->met.indexes);
+}
+
+edt_status edt_met_records_add(edt_met_records *met, const int64_t *indexes, int64_t n,
+                               edt_error *err)
+{
+    if (met->n + n > met->capacity) {
+        const int64_t capacity = 2 * (met->n + n);
+        int64_t *grown = edt_mem_realloc(EDT_MEM_MISC, met->indexes,
+                                         (size_t)capacity * sizeof *met->indexes);
+        if (grown == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to note bad records");
+        }
+        met->indexes = grown;
+        met->capacity = capacity;
+    }
+    for (int64_t i = 0; i < n; ++i) {
+        met->indexes[met->n++] = indexes[i];
+    }
+    return EDT_OK;
 }

@@ -30,22 +30,25 @@ static edt_status name_record(const edt_loader *loader, int64_t index, edt_statu
                                  edt_record_index_path(loader->index, ref.i_file), ref.i_local);
 }
 
-// Counts and reports a record that the policy lets the run go on without; `err` is the reason,
+// Reports a record that the policy lets the run go on without; `err` is the reason,
 // and names the record afterwards. EDT_ERR_NOMEM.
-static edt_status note_bad(edt_loader *loader, int64_t index, edt_status reason, bool is_final,
-                           const char *what, edt_row_result *result, edt_error *err)
+static edt_status note_bad(edt_loader_worker *worker, int64_t index, edt_status reason,
+                           bool is_final, const char *what, edt_error *err)
 {
+    edt_loader *loader = worker->loader;
     const edt_bad_record bad = {
         .index = index, .status = reason, .reason = err->text, .is_final = is_final};
     edt_error failure = {0};
     bool is_new;
-    const edt_status status = edt_quarantine_add(loader->quarantine, &bad, &failure, &is_new);
+    edt_status status = edt_quarantine_add(loader->quarantine, &bad, &failure, &is_new);
+    if (status == EDT_OK) {
+        status = edt_met_records_add(&worker->met, &index, 1, &failure);
+    }
     if (status != EDT_OK) {
         *err = failure;
         return status;
     }
     (void)name_record(loader, index, reason, err);
-    ++result->n_bad;
     if (!is_new) {
         return EDT_OK;
     }
@@ -65,7 +68,6 @@ typedef struct partner_context {
     int64_t epoch, position;
     int64_t drawn; // position of the partner drawn last
     bool is_final; // its failure does not depend on what it was drawn for
-    edt_row_result *result;
 } partner_context;
 
 static int64_t draw_partner(void *ctx, const edt_draws *draws)
@@ -104,8 +106,8 @@ static edt_status reject_partner(void *ctx, int64_t index, edt_status reason, ed
     if (!is_bad_sample(reason) || loader->on_bad == EDT_BAD_FAIL) {
         return name_record(loader, index, reason, err);
     }
-    return note_bad(loader, index, reason, p->is_final, "mixed with another instead of",
-                    p->result, err);
+    return note_bad(p->worker, index, reason, p->is_final, "mixed with another instead of",
+                    err);
 }
 
 static edt_status read_record(edt_loader_worker *worker, int64_t epoch, int64_t position,
@@ -142,8 +144,7 @@ static edt_status run_sample(edt_loader_worker *worker, int64_t epoch, int64_t p
     const edt_sample_draws draws = {.geometry = edt_draws_from_rng(&rngs[0]),
                                     .augment = edt_draws_from_rng(&rngs[1]),
                                     .mixing = edt_draws_from_rng(&rngs[2])};
-    partner_context context = {
-        .worker = worker, .epoch = epoch, .position = position, .result = result};
+    partner_context context = {.worker = worker, .epoch = epoch, .position = position};
     const edt_partner_source partners = {
         .draw = draw_partner, .read = read_partner, .reject = reject_partner, .ctx = &context};
     const edt_sample sample = {
@@ -239,8 +240,8 @@ edt_row_result edt_loader_fill_row(edt_loader_worker *worker, edt_loader_slot *s
             (void)name_record(loader, index, result.status, err);
             return result;
         }
-        const edt_status noted = note_bad(loader, index, result.status, is_final,
-                                          substitute ? "replaced" : "left out", &result, err);
+        const edt_status noted = note_bad(worker, index, result.status, is_final,
+                                          substitute ? "replaced" : "left out", err);
         if (noted != EDT_OK) {
             result.status = noted;
             return result;

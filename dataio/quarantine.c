@@ -26,9 +26,9 @@ enum {
 
 typedef struct entry {
     int64_t index;
-    int64_t n_met;
+    int64_t n_met; // 0: only by those who work ahead
     edt_status status;
-    bool is_met; // since the create: not only in an earlier run's report
+    bool is_added; // since the create: not only in an earlier run's report
     bool is_final;
     char *reason;
 } entry;
@@ -43,8 +43,8 @@ struct edt_quarantine {
     bool has_sync;
     entry *entries;
     int64_t n_entries, capacity;
-    int32_t *entry_of; // [n_records] number of the entry + 1; NULL before the first
-    int64_t n_met;
+    int32_t *entry_of;        // [n_records] number of the entry + 1; NULL before the first
+    int64_t n_records, n_met; // of entries that were met
     bool is_saving;
     bool has_warned;
     double next_save_s;
@@ -108,6 +108,13 @@ static edt_status enter(edt_quarantine *q, int64_t index, edt_status status, con
     return EDT_OK;
 }
 
+static void count(edt_quarantine *q, entry *e, int64_t n)
+{
+    q->n_records += e->n_met == 0 && n > 0;
+    e->n_met += n;
+    q->n_met += n;
+}
+
 static edt_status parse_status(const edt_json_node *name)
 {
     for (int i = EDT_OK; i <= EDT_ERR_INTERNAL; ++i) {
@@ -168,8 +175,7 @@ static edt_status read_report(edt_quarantine *q, edt_span text, edt_arena *arena
             entry *e = NULL;
             EDT_TRY(
                 enter(q, index, parse_status(edt_json_get(r, "status")), why->text, err, &e));
-            e->n_met += (int64_t)n->number;
-            q->n_met += (int64_t)n->number;
+            count(q, e, (int64_t)n->number);
         }
     }
     return EDT_OK;
@@ -246,7 +252,7 @@ static edt_status add(edt_quarantine *q, const edt_bad_record *bad, edt_error *e
 {
     entry *e = NULL;
     EDT_TRY(enter(q, bad->index, bad->status, bad->reason, err, &e));
-    if (!e->is_met || (bad->is_final && !e->is_final)) {
+    if (!e->is_added || (bad->is_final && !e->is_final)) {
         // What is wrong now counts, not what an earlier run had against it.
         char *reason = copy_reason(bad->reason);
         if (reason == NULL) {
@@ -256,15 +262,12 @@ static edt_status add(edt_quarantine *q, const edt_bad_record *bad, edt_error *e
         e->reason = reason;
         e->status = bad->status;
     }
-    *out_is_new = !e->is_met;
-    e->is_met = true;
+    *out_is_new = !e->is_added;
+    e->is_added = true;
     e->is_final = e->is_final || bad->is_final;
-    ++e->n_met;
-    ++q->n_met;
     if (e->is_final) {
         atomic_store(&q->has_final, true);
     }
-    atomic_store(&q->is_dirty, true);
     return EDT_OK;
 }
 
@@ -275,6 +278,20 @@ edt_status edt_quarantine_add(edt_quarantine *quarantine, const edt_bad_record *
     const edt_status status = add(quarantine, bad, err, out_is_new);
     (void)pthread_mutex_unlock(&quarantine->mutex);
     return status;
+}
+
+void edt_quarantine_meet(edt_quarantine *quarantine, const int64_t *indexes, int64_t n)
+{
+    edt_quarantine *q = quarantine;
+    (void)pthread_mutex_lock(&q->mutex);
+    for (int64_t i = 0; i < n; ++i) {
+        entry *e = find(q, indexes[i]);
+        if (e != NULL) {
+            count(q, e, 1);
+        }
+    }
+    (void)pthread_mutex_unlock(&q->mutex);
+    atomic_store(&q->is_dirty, true);
 }
 
 edt_status edt_quarantine_check(edt_quarantine *quarantine, int64_t index, edt_error *err)
@@ -320,13 +337,13 @@ static void put_report(const edt_quarantine *q, edt_json_writer *w)
     edt_json_put_text(w, "fingerprint", edt_record_index_fingerprint(q->index));
     edt_json_put_text(w, "on_bad_sample", q->policy);
     edt_json_put_i64(w, "n_samples", n);
-    edt_json_put_i64(w, "bad_records", q->n_entries);
+    edt_json_put_i64(w, "bad_records", q->n_records);
     edt_json_put_i64(w, "times_met", q->n_met);
     edt_json_key(w, "records");
     edt_json_begin_array(w);
     for (int64_t i = 0; i < n && q->entry_of != NULL; ++i) {
         const entry *e = find(q, i);
-        if (e != NULL) {
+        if (e != NULL && e->n_met > 0) {
             put_entry(q, e, w);
         }
     }
@@ -400,7 +417,7 @@ edt_status edt_quarantine_save(edt_quarantine *quarantine, edt_error *err)
 edt_quarantine_counts edt_quarantine_count(edt_quarantine *quarantine)
 {
     (void)pthread_mutex_lock(&quarantine->mutex);
-    const edt_quarantine_counts counts = {quarantine->n_entries, quarantine->n_met};
+    const edt_quarantine_counts counts = {quarantine->n_records, quarantine->n_met};
     (void)pthread_mutex_unlock(&quarantine->mutex);
     return counts;
 }
@@ -428,13 +445,13 @@ void edt_quarantine_log(edt_quarantine *quarantine)
     edt_quarantine *q = quarantine;
     const entry *worst[N_WORST];
     (void)pthread_mutex_lock(&q->mutex);
-    if (q->n_entries > 0) {
+    if (q->n_records > 0) {
         EDT_WARN("on_bad_sample=%s: %" PRId64 " distinct bad records of %" PRId64
                  " were met %" PRId64 " times%s%s; the worst:",
-                 q->policy, q->n_entries, edt_record_index_n_records(q->index), q->n_met,
+                 q->policy, q->n_records, edt_record_index_n_records(q->index), q->n_met,
                  q->path != NULL ? "; all are in " : "", q->path != NULL ? q->path : "");
     }
-    for (int i = 0; i < N_WORST && i < q->n_entries; ++i) {
+    for (int i = 0; i < N_WORST && i < q->n_records; ++i) {
         const entry *e = worst[i] = find_worst(q, worst, i);
         const edt_record_ref ref = edt_record_index_get(q->index, e->index);
         EDT_WARN("  %s: record %" PRIu32 ", %" PRId64 " times: %s",

@@ -24,7 +24,7 @@ edt_status edt_quarantine_create(const edt_quarantine_options *options, edt_erro
 // Does not write. NULL is fine.
 void edt_quarantine_destroy(edt_quarantine *quarantine);
 
-// One meeting with a record that cannot be used.
+// A record that cannot be used.
 typedef struct edt_bad_record {
     int64_t index; // in the data set
     edt_status status;
@@ -34,17 +34,21 @@ typedef struct edt_bad_record {
     bool is_final;
 } edt_bad_record;
 
-// *out_is_new: for the first time since the create. EDT_ERR_NOMEM.
+// Notes it; the report leaves it out until it counts as met. *out_is_new: for the first time
+// since the create. EDT_ERR_NOMEM.
 edt_status edt_quarantine_add(edt_quarantine *quarantine, const edt_bad_record *bad,
                               edt_error *err, bool *out_is_new);
-// The status of a record that was met with is_final since the create, its reason in `err`;
+// Records that were added, each met once more (in the list as often as that). Those who work
+// ahead add, who hands their work over counts: so the report follows what was handed over.
+void edt_quarantine_meet(edt_quarantine *quarantine, const int64_t *indexes, int64_t n);
+// The status of a record that was added with is_final since the create, its reason in `err`;
 // EDT_OK for all others. Costs next to nothing while nothing is bad.
 edt_status edt_quarantine_check(edt_quarantine *quarantine, int64_t index, edt_error *err);
 
-// Writes the report where something was added and the last time is some seconds ago. A failure
-// is warned of once.
+// Writes the report where something was met and the last time is some seconds ago. A failure is
+// warned of once.
 void edt_quarantine_save_if_due(edt_quarantine *quarantine);
-// Writes it where something was added.
+// Writes it where something was met.
 edt_status edt_quarantine_save(edt_quarantine *quarantine, edt_error *err);
 
 typedef struct edt_quarantine_counts {

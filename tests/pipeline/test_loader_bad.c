@@ -3,7 +3,6 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/file.h"
@@ -196,6 +195,42 @@ Test(loader_bad, nothing_is_written_where_nothing_is_bad)
     edt_hparams_deinit(&hp);
 }
 
+// Workers are ahead of the consumer by chance; the report is not.
+Test(loader_bad, the_report_follows_the_batches_handed_over)
+{
+    static const int n_threads[] = {1, 3, 8};
+    static const char *const settings[] = {"on_bad_sample=substitute,mosaic_prob=0.6",
+                                           "on_bad_sample=skip,mixup_prob=0.6"};
+    for (int s = 0; s < 2; ++s) {
+        edt_hparams hp = edt_test_loader_hparams(settings[s]);
+        edt_span first = {0};
+        for (int k = 0; k < 3; ++k) {
+            (void)unlink(report_path);
+            edt_loader_options options = options_for(n_threads[k]);
+            options.prefetch = 2 * k;
+            edt_loader *loader = edt_test_open_loader(&hp, &options);
+            take(loader, 7, NULL);
+            const int64_t n_bad = edt_loader_get_stats(loader).n_bad;
+            edt_loader_destroy(loader);
+            report r = read_report();
+            cr_expect_eq(number(r.root, "times_met"), n_bad);
+            edt_arena_deinit(&r.arena);
+            const edt_span text = edt_test_read_file(report_path);
+            if (k == 0) {
+                first = text;
+                continue;
+            }
+            cr_assert(text.n_bytes == first.n_bytes &&
+                          memcmp(text.data, first.data, first.n_bytes) == 0,
+                      "%d threads: %.*s\n%.*s", n_threads[k], (int)text.n_bytes,
+                      (const char *)text.data, (int)first.n_bytes, (const char *)first.data);
+            edt_mem_free((void *)text.data);
+        }
+        edt_mem_free((void *)first.data);
+        edt_hparams_deinit(&hp);
+    }
+}
+
 // A record that is known to be bad is passed over without a look: that must give the batches of
 // a loader that has not met it yet, which is every one that resumes.
 Test(loader_bad, what_was_met_before_changes_no_batch)
@@ -281,6 +316,10 @@ Test(loader_bad, no_good_sample_at_all_is_an_error_that_says_so)
         cr_assert_eq(edt_loader_next(loader, &err, &b), EDT_ERR_FORMAT);
         cr_expect_not_null(strstr(err.text, "6 bad samples in a row"), "%s", err.text);
         edt_loader_destroy(loader);
+        report r = read_report();
+        cr_expect_eq(number(r.root, "bad_records"), 6);
+        edt_arena_deinit(&r.arena);
+        (void)unlink(report_path);
     }
     edt_hparams_deinit(&hp);
 }
@@ -359,26 +398,24 @@ Test(loader_bad, a_shard_that_shrinks_ends_the_loader_under_every_policy)
     }
 }
 
-// As after a kill: nobody closes the loader.
-Test(loader_bad, a_process_that_dies_leaves_a_whole_report)
+// What a kill would leave: the report as it is while the loader is at work.
+Test(loader_bad, the_report_is_whole_before_the_end)
 {
-    const pid_t child = fork();
-    cr_assert_geq(child, 0);
-    if (child == 0) {
-        edt_hparams hp = edt_test_loader_hparams("on_bad_sample=skip");
-        edt_loader_options options = options_for(2);
-        edt_loader *loader = edt_test_open_loader(&hp, &options);
-        take(loader, 10, NULL);
-        _exit(0);
-    }
-    int status = -1;
-    cr_assert_eq(waitpid(child, &status, 0), child);
-    cr_assert_eq(status, 0);
+    edt_hparams hp = edt_test_loader_hparams("on_bad_sample=skip");
+    // One worker has written before it takes another row.
+    edt_loader_options options = options_for(1);
+    edt_loader *loader = edt_test_open_loader(&hp, &options);
+    take(loader, 10, NULL);
     report r = read_report();
     const int n = (int)number(r.root, "bad_records");
     cr_expect(n >= 1 && n <= N_BAD, "%d", n);
     cr_expect_eq(edt_json_get(r.root, "records")->n, n);
     edt_arena_deinit(&r.arena);
+    edt_loader_destroy(loader);
+    r = read_report();
+    cr_expect_eq(number(r.root, "bad_records"), N_BAD);
+    edt_arena_deinit(&r.arena);
+    edt_hparams_deinit(&hp);
 }
 
 Test(loader_bad, a_report_that_cannot_be_written_stops_nobody)

@@ -1,6 +1,7 @@
 // The trace of a loader at work: a line per worker whose events nest, also where samples fail
 // half-way, and the consumer's waits.
 #include <criterion/criterion.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -104,6 +105,10 @@ Test(loader_trace, events_of_every_stage_nest_on_each_worker, .timeout = 60)
         uint64_t hashes[12];
         cr_assert_eq(edt_trace_start(path, NULL), EDT_OK);
         edt_loader *loader = edt_test_open_loader(&hp, &options);
+        // All slots are full, and the workers wait.
+        while (edt_loader_get_stats(loader).idle_seconds == 0.0) {
+            (void)sched_yield();
+        }
         edt_test_take_batches(loader, 12, hashes);
         edt_loader_destroy(loader);
         cr_assert_eq(edt_trace_stop(NULL), EDT_OK);
