@@ -36,6 +36,19 @@ expect 0 "step 2" --mode=traineval "${lite0[@]}" "${shards[@]}" --model_dir="$tm
   --batch_size=2 --steps_per_execution=1 --hparams=$small
 [ "$(grep -c '"loss"' "$tmp/model/metrics.jsonl")" = 2 ] || fail "not two steps of batch 2"
 [ "$(grep -c '"AP"' "$tmp/model/metrics.jsonl")" = 1 ] || fail "traineval did not evaluate"
+for key in wait_percent loader_{read,decode,augment,resize,target}_ms loader_idle_percent bad_samples; do
+  [ "$(grep -c "\"$key\": [0-9]" "$tmp/model/metrics.jsonl")" = 2 ] || fail "no $key in metrics.jsonl"
+done
+[ ! -e "$tmp/model/quarantine.json" ] || fail "a report of bad records without any"
+expect 2 "on_bad_sample" --on_bad_sample=ignore --model_dir="$tmp/none" "${shards[@]}"
+# A byte of a picture is wrong: the run names the record, or goes on and reports it.
+for shard in "$tmp"/train-*; do cp "$shard" "$tmp/hurt-${shard##*/}"; done
+printf 'x' | dd of="$(ls "$tmp"/hurt-* | head -1)" bs=1 seek=900 conv=notrunc status=none
+expect 1 "CRC" "${lite0[@]}" --train_file_pattern="$tmp/hurt-*" --model_dir="$tmp/hurt" --num_epochs=1 \
+  --batch_size=2 --hparams=$small
+expect 0 "1 distinct bad records" "${lite0[@]}" --train_file_pattern="$tmp/hurt-*" --model_dir="$tmp/hurt" \
+  --num_epochs=1 --batch_size=2 --on_bad_sample=skip --hparams=$small,drop_remainder=false
+grep -q '"bad_records": 1' "$tmp/hurt/quarantine.json" || fail "no report of the bad record"
 expect 0 "" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/second" --num_epochs=1 --batch_size=4 \
   --pretrained_ckpt="$tmp/model" --hparams=$small
 [ -e "$tmp/second/model.ckpt-1.index" ] || fail "pretrained_ckpt: no checkpoint"
