@@ -431,7 +431,7 @@ edt_status edt_coco_accumulate(const edt_coco_work *work, edt_coco_result *resul
                        .pass = pass,
                        .n_recalls = result->params.n_recall_thresholds,
                        .n_rows = pass->n_thresholds * result->params.n_recall_thresholds,
-                       .n_cells = pass->n_areas * result->n_max_dets};
+                       .n_cells = (int64_t)pass->n_areas * result->n_max_dets};
     acc.scratch = edt_mem_calloc(EDT_MEM_EVAL, (size_t)work->n_threads, sizeof *acc.scratch);
     if (acc.scratch == NULL) {
         status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for precision and recall");

@@ -140,7 +140,7 @@ static void record(const edt_coco_group *s, const edt_coco_pass *pass, int i_are
                    int64_t i_dt, int64_t n_dt, int64_t match)
 {
     if (s->matched != NULL) {
-        s->matched[(i_area * pass->n_thresholds + t) * n_dt + i_dt] = (int32_t)match;
+        s->matched[((int64_t)i_area * pass->n_thresholds + t) * n_dt + i_dt] = (int32_t)match;
     }
 }
 
@@ -343,7 +343,8 @@ edt_status edt_coco_group_match(edt_coco_group *group, const edt_coco_work *work
     }
     if (s->matched != NULL) {
         memset(s->matched, 0xFF,
-               (size_t)(pass->n_areas * pass->n_thresholds * n_dt) * sizeof *s->matched);
+               (size_t)((int64_t)pass->n_areas * pass->n_thresholds * n_dt) *
+                   sizeof *s->matched);
     }
     for (int a = 0; a < pass->n_areas && n_candidates > 0; ++a) {
         match_area(s, pass, a, items, is_crowd, n_gt, out, n_dt);

@@ -106,7 +106,8 @@ static void put_pass(const edt_coco_work *work, const edt_coco_pairing *pairing,
             uint8_t *dt_ignore = a->dt_ignore + cell * n_dt;
             memset(gt_match, 0xFF, (size_t)n_gt * sizeof *gt_match);
             for (int64_t i = 0; i < n_dt; ++i) {
-                const int32_t of_image = matched[(i_area * pass->n_thresholds + t) * n_dt + i];
+                const int32_t of_image =
+                    matched[((int64_t)i_area * pass->n_thresholds + t) * n_dt + i];
                 const int32_t match = of_image < 0 ? -1 : (int32_t)gt_rows[of_image];
                 dt_match[i] = match;
                 if (match >= 0) {

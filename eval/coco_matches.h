@@ -31,7 +31,7 @@ typedef struct edt_coco_match_group {
     const uint8_t *gt_ignore; // [A][n_gt]: a crowd, or outside the area range
 } edt_coco_match_group;
 
-// Memory: about 40 bytes per detection and 5 A T per detection and object; ask for no more
+// Memory: about 56 bytes per detection and 5 A T per detection and object; ask for no more
 // thresholds and area ranges than needed.
 edt_status edt_coco_match(const edt_coco_gt *gt, const edt_coco_dt *dt,
                           const edt_coco_params *params, edt_error *err,
