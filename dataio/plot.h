@@ -84,8 +84,9 @@ typedef struct edt_plot_bars {
 
 edt_status edt_plot_write_bars(const edt_plot_bars *bars, const char *path, edt_error *err);
 
-// A matrix of values from 0 to 1 in shades; cells that are large enough carry their value in
-// percent. Names stand at the left and, turned, at the top.
+// A matrix of values from 0 to 1 in shades (of their square root, so that small ones show);
+// cells that are large enough carry their value in percent. Names stand at the left and,
+// turned, at the top.
 typedef struct edt_plot_heat {
     edt_plot_head head;
     const char *row_label, *column_label, *scale_label;

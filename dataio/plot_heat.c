@@ -16,6 +16,12 @@ typedef struct layout {
 static const edt_plot_style label_style = {.size = 12, .rgb = EDT_PLOT_INK, .align = 0.5};
 static const edt_plot_style tick_style = {.size = 10, .rgb = EDT_PLOT_DIM};
 
+// Shades go by the square root, so that small values show.
+static double shade(double value)
+{
+    return sqrt(fmin(1.0, fmax(0.0, value)));
+}
+
 static double widest_name(cairo_t *cr, const char *const *names, int64_t n,
                           const edt_plot_style *style)
 {
@@ -83,13 +89,13 @@ static void draw_cell(cairo_t *cr, const layout *l, int64_t i_row, int64_t i_col
     if (isnan(value) || value <= 0) {
         return;
     }
-    edt_plot_set_color(cr, edt_plot_ramp(value), 1);
+    edt_plot_set_color(cr, edt_plot_ramp(shade(value)), 1);
     cairo_rectangle(cr, x, y, l->cell, l->cell);
     cairo_fill(cr);
     if (l->has_values && value >= 0.005) {
         char text[16];
         edt_plot_style style = l->value;
-        style.rgb = value > 0.55 ? 0xffffff : EDT_PLOT_INK;
+        style.rgb = shade(value) > 0.58 ? 0xffffff : EDT_PLOT_INK;
         (void)snprintf(text, sizeof text, "%.0f", 100 * value);
         edt_plot_put_text(cr, text, x + l->cell / 2, y + l->cell / 2, &style);
     }
@@ -137,11 +143,12 @@ static void draw_scale(cairo_t *cr, const edt_plot_heat *heat, const layout *l)
                         h / BANDS + 0.3);
         cairo_fill(cr);
     }
-    for (int i = 0; i <= 4; ++i) {
+    static const int ticks[] = {0, 1, 5, 10, 25, 50, 75, 100};
+    for (size_t i = 0; i < sizeof ticks / sizeof ticks[0]; ++i) {
         char text[16];
-        (void)snprintf(text, sizeof text, "%d", 25 * i);
+        (void)snprintf(text, sizeof text, "%d", ticks[i]);
         edt_plot_put_text(cr, text, l->scale_left + SCALE_WIDTH + 6,
-                          l->scale_bottom - i * h / 4, &tick_style);
+                          l->scale_bottom - shade(ticks[i] / 100.0) * h, &tick_style);
     }
     edt_plot_style upright = label_style;
     upright.is_upright = true;

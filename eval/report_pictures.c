@@ -252,8 +252,8 @@ static edt_status draw_confusion(const edt_report *r, edt_error *err)
     const char **rows = edt_arena_calloc(r->arena, (size_t)n + 1, sizeof *rows);
     const char **columns = edt_arena_calloc(r->arena, (size_t)n + 1, sizeof *columns);
     const char *which = n < n_all ? edt_arena_printf(r->arena,
-                                                     " · the %" PRId64 " of %" PRId64
-                                                     " classes with the most errors",
+                                                     " · %" PRId64 " of %" PRId64
+                                                     " classes, those with the most errors",
                                                      n, n_all)
                                   : "";
     if (values == NULL || rows == NULL || columns == NULL || which == NULL) {
@@ -271,21 +271,20 @@ static edt_status draw_confusion(const edt_report *r, edt_error *err)
             values[i * (n + 1) + k] = sum > 0 ? (double)counts[classes[k]] / (double)sum : NAN;
         }
     }
-    const edt_plot_heat heat = {.head = {.title = "Confusion matrix",
-                                         .subtitle = edt_arena_printf(
-                                             r->arena,
-                                             "IoU 0.50, detections with score ≥ %.3f; each row "
-                                             "adds up to 100 %%%s",
-                                             c->confusion_score, which)},
-                                .row_label = "class of the object",
-                                .column_label = "class of the detection",
-                                .scale_label = "% of the row",
-                                .row_names = rows,
-                                .column_names = columns,
-                                .n_rows = n + 1,
-                                .n_columns = n + 1,
-                                .values = values,
-                                .is_last_apart = true};
+    const edt_plot_heat heat = {
+        .head = {.title = "Confusion matrix",
+                 .subtitle = edt_arena_printf(r->arena,
+                                              "IoU 0.50, score ≥ %.3f; rows add up to 100 %%%s",
+                                              c->confusion_score, which)},
+        .row_label = "class of the object",
+        .column_label = "class of the detection",
+        .scale_label = "% of the row",
+        .row_names = rows,
+        .column_names = columns,
+        .n_rows = n + 1,
+        .n_columns = n + 1,
+        .values = values,
+        .is_last_apart = true};
     const char *png = picture_path(r, "confusion", "png");
     const char *svg = picture_path(r, "confusion", "svg");
     if (heat.head.subtitle == NULL || png == NULL || svg == NULL) {

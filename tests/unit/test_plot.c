@@ -89,7 +89,7 @@ Test(plot, cells_have_the_shade_of_their_value, .timeout = 30)
     picture p = read_png(path);
     const int64_t cell = 88 * 88; // the number in it takes some
     cr_expect(count_color(&p, edt_plot_ramp(1)) > cell / 2);
-    cr_expect(count_color(&p, edt_plot_ramp(0.5)) > cell / 2);
+    cr_expect(count_color(&p, edt_plot_ramp(sqrt(0.5))) > cell / 2);
     cr_expect(count_color(&p, edt_plot_ramp(0)) < cell / 2);
     edt_mem_free(p.rgb);
     edt_test_remove_tree(dir);
