@@ -92,14 +92,18 @@ double edt_sample_mixer_read_seconds(const edt_sample_mixer *mixer)
     return mixer->read_seconds;
 }
 
-// Its objects and its picture's size.
+// Its objects and its picture's size. What makes a sample bad makes a partner bad, its id too:
+// records that were met as bad samples are passed over unseen, and batches must not depend on
+// what was met before.
 static edt_status open_partner(mixing *m, edt_span record, int64_t index, unsigned what,
                                edt_error *err, partner *p)
 {
+    const edt_preprocess_config *c = m->mixer->config;
     const double t0 = edt_clock_now_s();
+    int64_t unused_id;
     EDT_TRY(edt_example_decode(record, what, m->arena, err, &p->example));
-    EDT_TRY(edt_sample_objects_read(m->mixer->config, &p->example, m->arena, err, &p->objects,
-                                    &p->source));
+    EDT_TRY(edt_sample_source_id(c, &p->example, err, &unused_id));
+    EDT_TRY(edt_sample_objects_read(c, &p->example, m->arena, err, &p->objects, &p->source));
     m->mixer->parse_seconds += edt_clock_now_s() - t0;
     return edt_sample_picture_open(p->picture, p->example.encoded, index, err, &p->h, &p->w);
 }

@@ -17,9 +17,10 @@ enum { N_RECORDS = 12, N_ANCHORS = EDT_TEST_N_ANCHORS };
 
 static char root[256], shard[300], report_path[300];
 
-// What is wrong with a record of the shard: 3 a picture cut in the middle, 5 no Example, 8 a
-// label beyond the classes, 10 a checksum (of the payload, spoilt after the shard is written).
-enum { CUT = 3, NO_EXAMPLE = 5, LABEL = 8, CHECKSUM = 10, N_BAD = 4 };
+// What is wrong with a record of the shard: 1 an id that is no number, 3 a picture cut in the
+// middle, 5 no Example, 8 a label beyond the classes, 10 a checksum (of the payload, spoilt
+// after the shard is written).
+enum { ID = 1, CUT = 3, NO_EXAMPLE = 5, LABEL = 8, CHECKSUM = 10, N_BAD = 5 };
 
 static void spoil(const char *path, const char *mark)
 {
@@ -45,8 +46,10 @@ static void set_up(void)
     const float box[4] = {0.1f, 0.2f, 0.7f, 0.9f};
     edt_span payloads[N_RECORDS];
     for (int i = 0; i < N_RECORDS; ++i) {
-        char id[16];
-        (void)snprintf(id, sizeof id, "%d", 987100 + i);
+        char id[16] = "one";
+        if (i != ID) {
+            (void)snprintf(id, sizeof id, "%d", 987100 + i);
+        }
         const int64_t label = i == LABEL ? 91 : 1 + i;
         const edt_span cut = {.data = jpeg.data, .n_bytes = jpeg.n_bytes / 2};
         payloads[i] = edt_test_make_example(i == CUT ? cut : jpeg, id, box, &label, 1);
@@ -71,7 +74,7 @@ TestSuite(loader_bad, .init = set_up, .fini = tear_down, .timeout = 60);
 
 static bool is_bad(int64_t i)
 {
-    return i == CUT || i == NO_EXAMPLE || i == LABEL || i == CHECKSUM;
+    return i == ID || i == CUT || i == NO_EXAMPLE || i == LABEL || i == CHECKSUM;
 }
 
 static edt_loader_options options_for(int n_threads)
@@ -134,7 +137,11 @@ static void expect_report(int times)
     static const struct {
         int record;
         const char *reason;
-    } want[N_BAD] = {{CUT, "JPEG"}, {NO_EXAMPLE, "xample"}, {LABEL, "91"}, {CHECKSUM, "CRC"}};
+    } want[N_BAD] = {{ID, "source_id"},
+                     {CUT, "JPEG"},
+                     {NO_EXAMPLE, "xample"},
+                     {LABEL, "91"},
+                     {CHECKSUM, "CRC"}};
     report r = read_report();
     cr_expect_eq(number(r.root, "n_samples"), N_RECORDS);
     cr_expect_eq(number(r.root, "bad_records"), N_BAD);
@@ -148,7 +155,7 @@ static void expect_report(int times)
         cr_expect_eq(number(record, "times_met"), times, "record %d: %d times", want[i].record,
                      (int)number(record, "times_met"));
         cr_expect_not_null(strstr(reason, want[i].reason), "%s", reason);
-        if (want[i].record != NO_EXAMPLE && want[i].record != CHECKSUM) {
+        if (want[i].record == CUT || want[i].record == LABEL) {
             cr_expect_eq(number(record, "source_id"), 987100 + want[i].record);
         }
     }
