@@ -220,7 +220,7 @@ Test(loader_bad, the_report_follows_the_batches_handed_over)
             const int64_t n_bad = edt_loader_get_stats(loader).n_bad;
             edt_loader_destroy(loader);
             report r = read_report();
-            cr_expect_eq(number(r.root, "times_met"), n_bad);
+            cr_expect_eq(number(r.root, "times_met"), (double)n_bad);
             edt_arena_deinit(&r.arena);
             const edt_span text = edt_test_read_file(report_path);
             if (k == 0) {
