@@ -55,6 +55,7 @@ edt_status edt_plot_canvas_open(edt_plot_canvas *canvas, const char *path, doubl
     if (canvas->is_svg) {
         canvas->surface =
             cairo_svg_surface_create_for_stream(write_bytes, canvas, width, height);
+        cairo_svg_surface_set_document_unit(canvas->surface, CAIRO_SVG_UNIT_PX);
     } else {
         canvas->scale = path != NULL ? PNG_SCALE : 1;
         canvas->surface =

@@ -278,7 +278,7 @@ static edt_status make_confusion(maker *m, const edt_coco_gt *gt, const edt_coco
     if (options != NULL && options->has_confusion_score) {
         c->confusion_score = options->confusion_score;
     }
-    if (params->ignore_categories) {
+    if (params->ignore_categories || c->n_classes > EDT_COCO_CURVES_MOST_CONFUSED) {
         return EDT_OK;
     }
     int64_t *counts = edt_arena_calloc(&c->arena, side * side, sizeof *counts);

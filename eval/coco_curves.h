@@ -6,7 +6,11 @@
 #include "core/arena.h"
 #include "eval/coco_eval.h"
 
-enum { EDT_COCO_CURVES_BINS = 50, EDT_COCO_CURVES_POINTS = 401 };
+enum {
+    EDT_COCO_CURVES_BINS = 50,
+    EDT_COCO_CURVES_POINTS = 401,
+    EDT_COCO_CURVES_MOST_CONFUSED = 4000, // classes; no matrix of more
+};
 
 // What keeping the detections from a score on gives; F1 = 2 P R / (P + R).
 typedef struct edt_coco_operating_point {
@@ -43,10 +47,10 @@ typedef struct edt_coco_curves {
 
     // Rows: classes of objects, last: detections without an object; columns: classes of
     // detections, last: objects without a detection. [n_classes + 1][n_classes + 1]; NULL
-    // without categories. Detections from `confusion_score` on first take objects of their own
-    // class as in evaluation at IoU 0.5, then those left over take the objects left over that
-    // they overlap by 0.5 or more, greatest overlap first. What lies in a crowd of its class is
-    // not counted.
+    // without categories or with too many. Detections from `confusion_score` on first take
+    // objects of their own class as in evaluation at IoU 0.5, then those left over take the
+    // objects left over that they overlap by 0.5 or more, greatest overlap first. What lies in
+    // a crowd of its class is not counted.
     double confusion_score;
     const int64_t *confusion;
 } edt_coco_curves;

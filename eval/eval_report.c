@@ -11,6 +11,11 @@
 
 enum { MOST_CONFUSIONS = 20 };
 
+// A class that is often taken for another.
+typedef struct confusion {
+    int64_t truth, found, n;
+} confusion;
+
 static const char style[] =
     ":root{--bg:#f4f5f7;--card:#fff;--text:#1d2330;--dim:#667085;--line:#e1e4ea}"
     "*{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--text);"
@@ -81,7 +86,7 @@ static void put_figure(edt_strbuf *page, const char *name, const char *text)
 
 static int compare_confusions(const void *a, const void *b)
 {
-    const edt_report_confusion *x = a, *y = b;
+    const confusion *x = a, *y = b;
     if (x->n != y->n) {
         return x->n < y->n ? 1 : -1;
     }
@@ -93,13 +98,16 @@ static edt_status put_confusions(const edt_report *r, edt_strbuf *page, edt_erro
 {
     const edt_coco_curves *c = r->curves;
     const int64_t k = c->n_classes, side = k + 1;
-    int64_t n = 0;
-    edt_report_confusion *list = edt_arena_calloc(r->arena, (size_t)(k * k), sizeof *list);
+    int64_t n = 0, n_any = 0;
+    for (int64_t i = 0; i < side * side; ++i) {
+        n_any += c->confusion[i] > 0;
+    }
+    confusion *list = edt_arena_calloc(r->arena, (size_t)n_any, sizeof *list);
     if (list == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the page of the evaluation");
     }
     for (int64_t i = 0; i < k * k; ++i) {
-        const edt_report_confusion one = {i / k, i % k, c->confusion[i / k * side + i % k]};
+        const confusion one = {i / k, i % k, c->confusion[i / k * side + i % k]};
         if (one.truth != one.found && one.n > 0) {
             list[n++] = one;
         }
@@ -204,7 +212,8 @@ static void put_head(const edt_report *r, edt_strbuf *page)
 
 static edt_status put_page(const edt_report *r, edt_strbuf *page, edt_error *err)
 {
-    const bool has_classes = r->curves->confusion != NULL;
+    const bool has_classes = !edt_coco_result_params(r->result)->ignore_categories;
+    const bool has_confusion = r->curves->confusion != NULL;
     put_head(r, page);
     put_tiles(r, page);
     edt_strbuf_puts(page, "<h2>Curves</h2>\n<div class=\"grid\">\n");
@@ -226,14 +235,16 @@ static edt_status put_page(const edt_report *r, edt_strbuf *page, edt_error *err
     }
     edt_strbuf_puts(page, "</div>\n<h2>Classes compared</h2>\n<div class=\"grid\">\n");
     put_figure(page, "ap_per_class", "<a href=\"classes.csv\">CSV</a>");
-    if (has_classes) {
+    if (has_confusion) {
         put_figure(page, "confusion",
                    "Bottom row: detections where nothing is; right column: objects that were "
                    "missed. <a href=\"confusion.csv\">CSV</a>");
     }
     edt_strbuf_puts(page, "</div>\n");
-    if (has_classes) {
+    if (has_confusion) {
         EDT_TRY(put_confusions(r, page, err));
+    }
+    if (has_classes) {
         EDT_TRY(put_classes(r, page, err));
     }
     edt_strbuf_puts(page, "</main><footer>All numbers: <a href=\"numbers.json\">numbers.json"

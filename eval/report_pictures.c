@@ -153,7 +153,8 @@ static edt_status draw_ap(const edt_report *r, edt_error *err)
     const int64_t *sorted;
     int64_t n;
     EDT_TRY(edt_report_sort_classes(r, err, &sorted, &n));
-    const int64_t n_bars = n < MOST_BARS ? n : MOST_BARS;
+    // Between the best and the worst of many stands a row of dots.
+    const int64_t n_bars = n <= MOST_BARS ? n : MOST_BARS + 1;
     edt_plot_bar *bars = edt_arena_calloc(r->arena, (size_t)n_bars, sizeof *bars);
     const char *note =
         n <= MOST_BARS
@@ -168,7 +169,12 @@ static edt_status draw_ap(const edt_report *r, edt_error *err)
         return no_memory(err);
     }
     for (int64_t i = 0; i < n_bars; ++i) {
-        const int64_t at = n_bars < n && i >= n_bars / 2 ? n - n_bars + i : i;
+        const bool is_many = n > MOST_BARS;
+        if (is_many && i == MOST_BARS / 2) {
+            bars[i] = (edt_plot_bar){.name = "…", .value = NAN};
+            continue;
+        }
+        const int64_t at = is_many && i > MOST_BARS / 2 ? n - n_bars + i : i;
         const edt_coco_class_numbers *of = &c->classes[sorted[at]];
         bars[i] = (edt_plot_bar){
             .name = of->name,

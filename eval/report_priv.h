@@ -14,11 +14,6 @@ typedef struct edt_report {
     edt_arena *arena;
 } edt_report;
 
-// A class that is often taken for another.
-typedef struct edt_report_confusion {
-    int64_t truth, found, n;
-} edt_report_confusion;
-
 // All pictures but those of single classes, as PNG and SVG.
 edt_status edt_report_write_pictures(const edt_report *report, edt_error *err);
 // classes/<id>.png for all classes with objects.
