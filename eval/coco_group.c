@@ -310,7 +310,7 @@ edt_status edt_coco_group_match(edt_coco_group *group, const edt_coco_work *work
         }
         s->ignored[i] = (uint8_t)ignored;
     }
-    if (work->params->iou_type == EDT_COCO_SEGM) {
+    if (work->params->iou_type == EDT_COCO_SEGM && n_gt > 0) {
         edt_arena_reset(&s->arena);
         memset(s->runs, 0, (size_t)n_gt * sizeof *s->runs);
     }

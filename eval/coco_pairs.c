@@ -98,7 +98,9 @@ static edt_status pair_image(void *ctx, edt_coco_walker *walker,
     if (items == NULL) {
         return no_memory(err);
     }
-    memcpy(items, pairing->items, (size_t)n_dt * sizeof *items);
+    for (int64_t i = 0; i < n_dt; ++i) {
+        items[i] = pairing->items[i];
+    }
     qsort(items, (size_t)n_dt, sizeof *items, compare_items);
     if (p->options->max_dets > 0 && n_dt > p->options->max_dets) {
         n_dt = p->options->max_dets;
