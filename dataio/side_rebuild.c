@@ -4,6 +4,20 @@
 
 #include "dataio/side_index.h"
 
+// A shard that is damaged from some record on: whoever opens it learns what can be done.
+static edt_status end_at_damage(edt_status status, const edt_error *reason, int64_t n_good,
+                                edt_error *err)
+{
+    const bool is_damage = status == EDT_ERR_FORMAT || status == EDT_ERR_CORRUPT;
+    if (is_damage && n_good > 0) {
+        EDT_FAIL(err, status,
+                 "%s; copy the shard again, or save what is whole: inspect_records "
+                 "--repair=OUT SHARD",
+                 reason->text);
+    }
+    return edt_error_set(err, status, "%s", reason->text);
+}
+
 edt_status edt_side_index_rebuild(const char *shard_path,
                                   const edt_shard_reader_options *options, edt_error *err,
                                   edt_side_index **out_index)
@@ -17,13 +31,15 @@ edt_status edt_side_index_rebuild(const char *shard_path,
     edt_side_builder *builder = NULL;
     EDT_TRY_GOTO(edt_shard_reader_open(shard_path, &walk, err, &reader));
     EDT_TRY_GOTO(edt_side_builder_create(err, &builder));
-    for (;;) {
+    for (int64_t n_good = 0;; ++n_good) {
         edt_record record;
-        status = edt_shard_reader_next(reader, err, &record);
+        edt_error reason = {0};
+        status = edt_shard_reader_next(reader, &reason, &record);
         if (status == EDT_END) {
             break;
         }
         if (status != EDT_OK) {
+            status = end_at_damage(status, &reason, n_good, err);
             goto fail;
         }
         edt_arena_reset(&arena);
