@@ -244,13 +244,13 @@ edt_image_window edt_resize_window(const edt_scale_params *params, int64_t src_h
 static void pad(const edt_resizer *r, int64_t first, int64_t n)
 {
     if (r->out_u8 != NULL) {
-        edt_fill_words(r->out_u8 + first, 0, (size_t)n);
+        edt_fill_words_unordered(r->out_u8 + first, 0, (size_t)n);
         return;
     }
     const float padding = r->normalize != NULL ? edt_normalize_padding(r->normalize) : 0.0f;
     uint32_t word;
     memcpy(&word, &padding, sizeof word);
-    edt_fill_words(r->out_f32 + first, word, (size_t)n * sizeof padding);
+    edt_fill_words_unordered(r->out_f32 + first, word, (size_t)n * sizeof padding);
 }
 
 static void blend_row(const edt_resizer *r, int64_t y, const float *top, const float *bottom,
@@ -275,7 +275,7 @@ static bool streams(const edt_resizer *r)
     const size_t row_bytes = (size_t)r->params.out_w * 3 * value_bytes;
     const uintptr_t at = r->out_u8 != NULL ? (uintptr_t)r->out_u8 : (uintptr_t)r->out_f32;
     const bool reread = r->normalize == NULL ? r->out_u8 == NULL : r->normalize->scale_range;
-    return r->kernels->end_stream != NULL && !reread && at % EDT_MEM_ALIGN == 0 &&
+    return r->kernels->streams && !reread && at % EDT_MEM_ALIGN == 0 &&
            row_bytes % EDT_MEM_ALIGN == 0 &&
            row_bytes * (size_t)r->params.out_h >= STREAM_BYTES;
 }
@@ -367,9 +367,7 @@ edt_status edt_resize_end(edt_resizer *resizer, edt_error *err)
     r->begun = false;
     pad(r, 3 * r->valid_h * r->params.out_w,
         3 * (r->params.out_h - r->valid_h) * r->params.out_w);
-    if (r->stream) {
-        r->kernels->end_stream();
-    }
+    edt_fill_order();
     return EDT_OK;
 }
 

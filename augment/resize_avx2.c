@@ -171,11 +171,6 @@ AVX2 static void blend_f32(const float *top, const float *bottom, float t, int64
     }
 }
 
-static void end_stream(void)
-{
-    _mm_sfence();
-}
-
 const edt_resize_kernels edt_resize_kernels_avx2 = {
     .name = "avx2",
     .grouping = {.n_values = 4, .window_bytes = 16},
@@ -184,7 +179,7 @@ const edt_resize_kernels edt_resize_kernels_avx2 = {
     .normalise = normalise,
     .blend_u8 = blend_u8,
     .blend_f32 = blend_f32,
-    .end_stream = end_stream,
+    .streams = true,
 };
 
 #endif

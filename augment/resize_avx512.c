@@ -163,11 +163,6 @@ AVX512 static void blend_f32(const float *top, const float *bottom, float t, int
     }
 }
 
-static void end_stream(void)
-{
-    _mm_sfence();
-}
-
 const edt_resize_kernels edt_resize_kernels_avx512 = {
     .name = "avx512",
     .grouping = {.n_values = 16, .window_bytes = 64},
@@ -176,7 +171,7 @@ const edt_resize_kernels edt_resize_kernels_avx512 = {
     .normalise = normalise,
     .blend_u8 = blend_u8,
     .blend_f32 = blend_f32,
-    .end_stream = end_stream,
+    .streams = true,
 };
 
 #endif

@@ -33,8 +33,7 @@ typedef struct edt_resize_kernels {
                      uint8_t *out_row);
     void (*blend_f32)(const float *top, const float *bottom, float t, int64_t n, bool stream,
                       float *out_row);
-    // After the last streamed row and before anybody else may look at it. NULL: never stream.
-    void (*end_stream)(void);
+    bool streams; // `stream` makes a difference
 } edt_resize_kernels;
 
 extern const edt_resize_kernels edt_resize_kernels_portable;

@@ -49,7 +49,7 @@ static void fill_lines_sse2(uint8_t *lines, uint32_t word, size_t n_lines)
     }
 }
 
-void edt_fill_words(void *block, uint32_t word, size_t n_bytes)
+void edt_fill_words_unordered(void *block, uint32_t word, size_t n_bytes)
 {
     uint8_t *out = block;
     if (n_bytes >= MIN_STREAM_BYTES) {
@@ -64,15 +64,29 @@ void edt_fill_words(void *block, uint32_t word, size_t n_bytes)
         } else {
             fill_lines_sse2(out, word, n_lines);
         }
-        _mm_sfence();
         out += n_lines * LINE_BYTES;
         n_bytes -= n_lines * LINE_BYTES;
     }
     fill_cached(out, word, n_bytes);
 }
+
+void edt_fill_order(void)
+{
+    _mm_sfence();
+}
 #else
-void edt_fill_words(void *block, uint32_t word, size_t n_bytes)
+void edt_fill_words_unordered(void *block, uint32_t word, size_t n_bytes)
 {
     fill_cached(block, word, n_bytes);
 }
+
+void edt_fill_order(void)
+{
+}
 #endif
+
+void edt_fill_words(void *block, uint32_t word, size_t n_bytes)
+{
+    edt_fill_words_unordered(block, word, n_bytes);
+    edt_fill_order();
+}

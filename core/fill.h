@@ -10,4 +10,11 @@
 // small blocks are filled in the cache. Other threads may look after the usual hand-over.
 void edt_fill_words(void *block, uint32_t word, size_t n_bytes);
 
+// For many fills: as edt_fill_words, but other threads may look only after edt_fill_order by
+// this thread.
+void edt_fill_words_unordered(void *block, uint32_t word, size_t n_bytes);
+// Orders streaming stores of this thread (those of others' vector code too) before what it
+// writes from here on.
+void edt_fill_order(void);
+
 #endif

@@ -301,7 +301,7 @@ edt_status edt_assign(edt_assigner *assigner, const float *boxes, const int64_t 
     }
     force_matches(assigner, n_boxes);
 
-    edt_fill_words(out_cls, 0xffffffff, (size_t)anchors->n * sizeof *out_cls); // -1
+    edt_fill_words_unordered(out_cls, 0xffffffff, (size_t)anchors->n * sizeof *out_cls); // -1
     edt_fill_words(out_box, 0, (size_t)anchors->n * 4 * sizeof *out_box);
     // The filled lines are out of the caches: ask for all that will be written at once.
     for (int64_t i = 0; i < assigner->n_touched; ++i) {
