@@ -111,6 +111,23 @@ Test(error_breakdown, the_best_claim_to_an_object_wins, .timeout = 30)
     cr_expect_float_eq(b.gain[EDT_ERRORS_LOCATION], 0, 1e-12);
 }
 
+Test(error_breakdown, missed_objects, .timeout = 30)
+{
+    const edt_coco_object objects[] = {
+        {.id = 1, .image_id = 1, .category_id = 1, .bbox = {0, 0, 10, 10}, .area = 100},
+        {.id = 2, .image_id = 1, .category_id = 1, .bbox = {50, 0, 10, 10}, .area = 100},
+        {.id = 3, .image_id = 2, .category_id = 1, .bbox = {0, 0, 10, 10}, .area = 100}};
+    const edt_coco_detection detections[] = {{1, 1, {0, 0, 10, 10}, 0.9},
+                                             {1, 1, {50, 0, 10, 10}, 0.8}};
+    scene s = make(objects, 3, detections, 2);
+    const edt_error_breakdown b = break_down(&s, NULL);
+    cr_expect_eq(b.count[EDT_ERRORS_MISSED], 1);
+    // Recalls 0 to 0.66 of 101; then all objects are found.
+    cr_expect_float_eq(b.ap, 67.0 / 101, 1e-12);
+    cr_expect_float_eq(b.gain[EDT_ERRORS_MISSED], 34.0 / 101, 1e-12);
+    cr_expect_float_eq(b.gain_false_negatives, 34.0 / 101, 1e-12);
+}
+
 Test(error_breakdown, only_the_best_detections_of_an_image, .timeout = 30)
 {
     const edt_coco_object objects[] = {

@@ -112,6 +112,17 @@ Test(voc_metric, a_detection_looks_at_its_best_object_only, .timeout = 30)
     edt_voc_result_destroy(r);
 }
 
+Test(voc_metric, of_equal_overlaps_the_first_object_counts, .timeout = 30)
+{
+    edt_coco_object twins[] = {objects[0], objects[0]};
+    twins[0].is_crowd = true;
+    twins[1].id = 2;
+    const edt_coco_detection detections[] = {{1, 1, {0, 0, 9, 9}, 0.9}};
+    edt_voc_result *r = evaluate(truth(twins, 2), list(detections, 1), &(edt_voc_params){0});
+    cr_expect(r->classes[0].recall == 0 && r->classes[0].precision == -1);
+    edt_voc_result_destroy(r);
+}
+
 Test(voc_metric, equal_scores_keep_the_order_of_the_list, .timeout = 30)
 {
     const edt_coco_detection wrong_first[] = {
