@@ -9,6 +9,7 @@
 
 // A code of 12 bits stands for 4096 pixels at most; a picture of so few pixels is harmless.
 enum { MAX_PIXELS_PER_BYTE = 4096, HARMLESS_PIXELS = 1 << 24 };
+enum { SCREEN_BYTES = 13 }; // signature and screen descriptor
 
 typedef struct gif_reader {
     edt_span bytes;
@@ -31,6 +32,10 @@ static int read_bytes(GifFileType *file, GifByteType *out, int n_wanted)
 static edt_status fail_gif(const gif_reader *r, int code, edt_error *err)
 {
     const char *words = GifErrorString(code);
+    if (code == D_GIF_ERR_NOT_ENOUGH_MEM) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to decode a GIF of %zu bytes",
+                 r->bytes.n_bytes);
+    }
     EDT_FAIL(err, EDT_ERR_FORMAT, "corrupt GIF of %zu bytes, at byte %zu: %s", r->bytes.n_bytes,
              r->at, words != NULL ? words : "unknown reason");
 }
@@ -40,6 +45,11 @@ static edt_status open_file(gif_reader *r, edt_span bytes, edt_error *err)
     int code = 0;
     *r = (gif_reader){.bytes = bytes};
     r->file = DGifOpen(r, read_bytes, &code);
+    // It says so too when there is no memory for the map of colours, which it would read next.
+    if (r->file == NULL && code == D_GIF_ERR_NO_SCRN_DSCR && r->at == SCREEN_BYTES &&
+        bytes.n_bytes > SCREEN_BYTES) {
+        code = D_GIF_ERR_NOT_ENOUGH_MEM;
+    }
     return r->file != NULL ? EDT_OK : fail_gif(r, code, err);
 }
 
@@ -123,15 +133,17 @@ static edt_status walk(gif_reader *r, edt_error *err, int64_t *out_h, int64_t *o
             return EDT_OK;
         }
         if (!skip_pixels(r)) {
-            return first ? fail_gif(r, r->file->Error, err) : EDT_OK;
+            status = fail_gif(r, r->file->Error, err);
+            break;
         }
         h = frame->Height > h ? frame->Height : h;
         w = frame->Width > w ? frame->Width : w;
         *out_h = h;
         *out_w = w;
-        status = next_frame(r, NULL);
+        status = next_frame(r, err);
     }
-    return h == 0 ? status : EDT_OK;
+    // Damage behind the first frame ends the walk; want of memory must not look like it.
+    return h == 0 || status == EDT_ERR_NOMEM ? status : EDT_OK;
 }
 
 edt_status edt_gif_read_header(edt_span bytes, edt_error *err, int64_t *out_h, int64_t *out_w)

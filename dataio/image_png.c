@@ -17,6 +17,7 @@ typedef struct png_reading {
     edt_span bytes;
     size_t at;
     char words[160];
+    edt_status status; // what the words are about
     jmp_buf jump;
     png_structp png;
     png_infop info;
@@ -80,7 +81,11 @@ static void read_bytes(png_structp png, png_bytep out, size_t n)
 static void on_error(png_structp png, const char *words)
 {
     png_reading *r = png_get_error_ptr(png);
+    // libpng has no codes: the words of its allocator and of zlib's.
+    const bool is_memory =
+        strstr(words, "Out of memory") != NULL || strstr(words, "insufficient memory") != NULL;
     (void)snprintf(r->words, sizeof r->words, "%s", words);
+    r->status = is_memory ? EDT_ERR_NOMEM : EDT_ERR_FORMAT;
     longjmp(r->jump, 1);
 }
 
@@ -148,8 +153,8 @@ static edt_status read_plain(png_reading *r, edt_error *err)
 static edt_status read_rows(png_reading *r, edt_error *err)
 {
     if (setjmp(r->jump) != 0) {
-        EDT_FAIL(err, EDT_ERR_FORMAT, "corrupt PNG of %zu bytes: %s", r->bytes.n_bytes,
-                 r->words);
+        EDT_FAIL(err, r->status, "%sPNG of %zu bytes: %s",
+                 r->status == EDT_ERR_FORMAT ? "corrupt " : "", r->bytes.n_bytes, r->words);
     }
     png_set_read_fn(r->png, r, read_bytes);
     skip_side_data(r->png);

@@ -12,6 +12,8 @@
 #include <string.h>
 
 #include <jpeglib.h>
+// After it.
+#include <jerror.h>
 
 #include "core/mem.h"
 
@@ -26,6 +28,7 @@ struct edt_jpeg_decoder {
     struct jpeg_source_mgr source;
     jmp_buf jump;
     char message[JMSG_LENGTH_MAX];
+    edt_status status; // what the message is about
     edt_span bytes;
     bool open, focused; // focused: `focus` is of the open picture
     edt_image_window focus;
@@ -42,6 +45,8 @@ static void on_error(j_common_ptr info)
 {
     edt_jpeg_decoder *decoder = owner_of(info);
     info->err->format_message(info, decoder->message);
+    decoder->status =
+        info->err->msg_code == JERR_OUT_OF_MEMORY ? EDT_ERR_NOMEM : EDT_ERR_FORMAT;
     longjmp(decoder->jump, 1);
 }
 
@@ -62,6 +67,7 @@ static void fail_truncated(j_decompress_ptr info)
     edt_jpeg_decoder *decoder = owner_of((j_common_ptr)info);
     (void)snprintf(decoder->message, sizeof decoder->message,
                    "the data ends before the end-of-image marker");
+    decoder->status = EDT_ERR_FORMAT;
     longjmp(decoder->jump, 1);
 }
 
@@ -139,7 +145,7 @@ edt_status edt_jpeg_open(edt_jpeg_decoder *decoder, edt_span bytes, edt_error *e
     }
     decoder->bytes = bytes;
     if (!read_header(decoder)) {
-        EDT_FAIL(err, EDT_ERR_FORMAT, "not a readable JPEG: %s", decoder->message);
+        EDT_FAIL(err, decoder->status, "not a readable JPEG: %s", decoder->message);
     }
     const int64_t h = decoder->info.image_height, w = decoder->info.image_width;
     if (h < 1 || w < 1 || h > (max_pixels - 1) / w) {
@@ -197,13 +203,13 @@ static void leave_out(edt_jpeg_decoder *d, int64_t *out_x)
     }
 }
 
-// Decodes rows [0, n_decode), of which the band takes those it wants. EDT_ERR_FORMAT without
-// words when libjpeg gave up (d->message), or what the sink said.
+// Decodes rows [0, n_decode), of which the band takes those it wants. Without words where
+// libjpeg gave up (d->status, d->message), else what the sink said.
 static edt_status read_rows(edt_jpeg_decoder *d, int64_t n_decode, bool is_cmyk, edt_error *err)
 {
     if (setjmp(d->jump) != 0) {
         jpeg_abort_decompress(&d->info);
-        return EDT_ERR_FORMAT;
+        return d->status;
     }
     struct jpeg_decompress_struct *info = &d->info;
     info->out_color_space = is_cmyk ? JCS_CMYK : JCS_RGB;
@@ -268,9 +274,9 @@ static edt_status run(edt_jpeg_decoder *d, int64_t n_rows, const edt_row_sink *s
     d->message[0] = '\0';
     d->focused = d->focused && sink != NULL;
     const edt_status status = read_rows(d, closed ? d->band.n_rows : h, is_cmyk, err);
-    if (status == EDT_ERR_FORMAT && d->message[0] != '\0') {
-        EDT_FAIL(err, EDT_ERR_FORMAT, "corrupt JPEG of %" PRId64 "x%" PRId64 " pixels: %s", w,
-                 h, d->message);
+    if (status != EDT_OK && d->message[0] != '\0') {
+        EDT_FAIL(err, status, "%sJPEG of %" PRId64 "x%" PRId64 " pixels: %s",
+                 status == EDT_ERR_FORMAT ? "corrupt " : "", w, h, d->message);
     }
     return status;
 }
