@@ -45,10 +45,30 @@ int64_t edt_coco_dt_count(const edt_coco_dt *dt)
     return dt->n;
 }
 
+// Copies what fits into the last block, so that a list of many small parts does not become one
+// of nearly empty blocks. False: nothing is copied.
+static bool pack(edt_coco_dt *dt, const edt_coco_dt *from)
+{
+    edt_coco_dt_block *to = dt->last;
+    const edt_coco_dt_block *block = from->first;
+    if (to == NULL || block == NULL || block->next != NULL ||
+        block->n > EDT_COCO_BLOCK_ITEMS - to->n || block->area_kind != to->area_kind ||
+        (block->masks != NULL) != (to->masks != NULL)) {
+        return false;
+    }
+    memcpy(to->items + to->n, block->items, (size_t)block->n * sizeof block->items[0]);
+    if (to->masks != NULL) {
+        memcpy(to->masks + to->n, block->masks, (size_t)block->n * sizeof(block->masks[0]));
+    }
+    to->n += block->n;
+    dt->n += block->n;
+    return true;
+}
+
 void edt_coco_dt_join(edt_coco_dt *dt, edt_coco_dt *from)
 {
     edt_coco_mask_pool_join(&dt->mask_pool, &from->mask_pool);
-    if (from->first != NULL) {
+    if (!pack(dt, from) && from->first != NULL) {
         if (dt->last != NULL) {
             dt->last->next = from->first;
         } else {

@@ -10,7 +10,8 @@
 typedef struct reader {
     const edt_coco_gt *gt;
     edt_coco_dt *dt;
-    bool is_mask_file;      // no bbox in the first row
+    bool is_mask_file;      // segmentation without a bbox in the first row
+    bool is_box_file;       // a bbox in the first row
     edt_coco_row_form form; // of the first row, where it is made of numbers alone
 } reader;
 
@@ -121,10 +122,10 @@ static edt_status read_detection(void *ctx, void *sink, edt_json_pull *pull, edt
         if ((needed & ~d.has & 1u << i) != 0) {
             return edt_json_pull_fail(
                 pull, EDT_ERR_FORMAT, err, "no \"%s\" in this detection%s", names[i],
-                1u << i == HAS_BBOX   ? "; the first row has a bbox, so every row needs one"
-                : 1u << i == HAS_MASK ? "; the first row has no bbox, so every row needs a "
-                                        "mask"
-                                      : "");
+                1u << i == HAS_MASK   ? "; the first row has no bbox, so every row needs a mask"
+                : 1u << i != HAS_BBOX ? ""
+                : r->is_box_file      ? "; the first row has a bbox, so every row needs one"
+                                      : "; it needs a bbox or a segmentation");
         }
     }
     const edt_coco_mask *mask = NULL;
@@ -174,6 +175,7 @@ static void find_kind(reader *r, const edt_json_pull *pull, edt_span text)
         }
         if (read_keys(r, &ahead, &d, NULL) == EDT_OK) {
             r->is_mask_file = (d.has & (HAS_BBOX | HAS_MASK)) == HAS_MASK;
+            r->is_box_file = (d.has & HAS_BBOX) != 0;
         }
     }
     edt_json_pull_deinit(&ahead);

@@ -8,7 +8,8 @@
 #include "core/mem.h"
 #include "dataio/coco_segmentation.h"
 
-enum { CHUNK_BYTES = 1 << 16, ALIGN = 8, MOST_SIDE = 100000 };
+// Chunks grow, for a list of one detection has a pool of its own.
+enum { FIRST_CHUNK_BYTES = 1 << 10, CHUNK_BYTES = 1 << 16, ALIGN = 8, MOST_SIDE = 100000 };
 
 typedef struct edt_coco_mask_chunk {
     struct edt_coco_mask_chunk *next;
@@ -26,7 +27,9 @@ static void *take(edt_coco_mask_pool *pool, size_t n_bytes)
     n_bytes = (n_bytes + ALIGN - 1) / ALIGN * ALIGN;
     edt_coco_mask_chunk *chunk = pool->last;
     if (chunk == NULL || chunk->n_bytes - chunk->n_used < n_bytes) {
-        const size_t wanted = n_bytes > CHUNK_BYTES ? n_bytes : CHUNK_BYTES;
+        size_t wanted = chunk == NULL ? FIRST_CHUNK_BYTES : 2 * chunk->n_bytes;
+        wanted = wanted < CHUNK_BYTES ? wanted : CHUNK_BYTES;
+        wanted = wanted > n_bytes ? wanted : n_bytes;
         chunk = edt_mem_alloc(EDT_MEM_EVAL, sizeof *chunk + wanted);
         if (chunk == NULL) {
             return NULL;

@@ -96,7 +96,7 @@ struct edt_coco_dt {
 // A place at the end of the list in a block of this kind; NULL when out of memory.
 edt_coco_detection *edt_coco_dt_append(edt_coco_dt *dt, edt_coco_area_kind kind,
                                        const edt_coco_mask *mask);
-// Moves all detections of `from` to the end.
+// Moves all detections of `from` to the end, blocks as they are or, where few, into the last.
 void edt_coco_dt_join(edt_coco_dt *dt, edt_coco_dt *from);
 // Frees what the list holds.
 void edt_coco_dt_clear(edt_coco_dt *dt);

@@ -154,6 +154,11 @@ Test(coco_dt, what_is_no_detection_is_refused, .timeout = 30)
          "four numbers", EDT_ERR_FORMAT},
         {"[{\"image_id\": 1, \"category_id\": 5, \"bbox\": [1, 2, 3, 4, 5], \"score\": 1}]",
          "four numbers", EDT_ERR_FORMAT},
+        {"[{\"image_id\": 1, \"category_id\": 5, \"score\": 1, \"keypoints\": [1, 2, 2]}]",
+         "no \"bbox\" in this detection; it needs a bbox or a segmentation", EDT_ERR_FORMAT},
+        {"[{\"image_id\": 1, \"category_id\": 5, \"bbox\": [1, 2, 3, 4], \"score\": 1},"
+         " {\"image_id\": 1, \"category_id\": 5, \"score\": 1}]",
+         "the first row has a bbox, so every row needs one", EDT_ERR_FORMAT},
         {"{\"images\": []}", "no \"annotations\"", EDT_ERR_FORMAT},
         {"7", "expected a list of detections", EDT_ERR_FORMAT},
         {"[", "end of the file", EDT_ERR_FORMAT},
@@ -168,6 +173,40 @@ Test(coco_dt, what_is_no_detection_is_refused, .timeout = 30)
         cr_expect(strstr(err.text, cases[i].words) != NULL, "%s: %s", cases[i].text, err.text);
     }
     edt_coco_gt_destroy(gt);
+    cr_assert_eq(edt_mem_get_total().n_live, 0);
+}
+
+// With masks and without, in turn, each part a list of its own.
+Test(coco_dt, small_lists_join_into_full_blocks, .timeout = 30)
+{
+    enum { N = 5000, PER_KIND = 1500 };
+    const uint32_t counts[] = {1, 2, 6};
+    const edt_rle mask = {.h = 3, .w = 3, .n = 3, .counts = counts};
+    edt_coco_dt *all;
+    cr_assert_eq(edt_coco_dt_create(&err, &all), EDT_OK);
+    for (int i = 0; i < N; ++i) {
+        edt_coco_dt *part;
+        const edt_coco_detection det = {.image_id = i, .category_id = 5, .score = 0.5 * i};
+        cr_assert_eq(edt_coco_dt_create(&err, &part), EDT_OK);
+        cr_assert_eq(edt_coco_dt_add(part, &det, i / PER_KIND % 2 == 1 ? &mask : NULL, &err),
+                     EDT_OK);
+        edt_coco_dt_join(all, part);
+        edt_coco_dt_destroy(part);
+    }
+    cr_expect_eq(edt_coco_dt_count(all), N);
+    // 1024 + 476 three times, and the last 500.
+    cr_expect_eq(all->n_blocks, 7, "%lld blocks", (long long)all->n_blocks);
+    cr_expect_lt(edt_mem_get_total().live_bytes, 4 << 20);
+    int64_t at = 0;
+    for (const edt_coco_dt_block *block = all->first; block != NULL; block = block->next) {
+        for (int64_t i = 0; i < block->n; ++i, ++at) {
+            cr_assert_eq(block->items[i].image_id, at);
+            cr_assert_eq(block->masks != NULL, at / PER_KIND % 2 == 1);
+            cr_assert(block->masks == NULL || block->masks[i]->area == 2);
+        }
+    }
+    cr_assert_eq(at, N);
+    edt_coco_dt_destroy(all);
     cr_assert_eq(edt_mem_get_total().n_live, 0);
 }
 
