@@ -25,7 +25,8 @@ enum {
 typedef struct slot {
     edt_decoded_item item; // item.bytes: in the ring or `own`
     int64_t begin, end;    // in the ring, as counted up from the start
-    uint8_t *own;          // of a picture that would fill the ring
+    bool is_large;         // it would fill the ring: its bytes are in `own`
+    uint8_t *own;          // NULL where there was no memory for it
     bool is_ready;
     bool is_void; // given up by its owner
 } slot;
@@ -114,7 +115,7 @@ static void say_full(const edt_decoded_fill *fill)
     int64_t n_bytes;
     edt_decoded_store_size(fill->store, &n_entries, &n_bytes);
     EDT_INFO("the decoded cache '%s' has reached its limit with %" PRId64
-             " pictures (%.2f GB): the others are decoded as they come",
+             " pictures (%.3g GB): the others are decoded as they come",
              fill->name, n_entries, (double)n_bytes / 1e9);
 }
 
@@ -153,7 +154,7 @@ static void release_slots(edt_decoded_fill *fill, int64_t n)
     for (int64_t i = 0; i < n; ++i) {
         slot *s = slot_at(fill, fill->n_done);
         fill->ready_bytes -= (int64_t)s->item.place.n_bytes;
-        if (s->own != NULL) {
+        if (s->is_large) {
             edt_mem_free(s->own);
             fill->has_large = false;
         } else {
@@ -277,7 +278,7 @@ static slot *reserve(edt_decoded_fill *fill, int64_t n_bytes, bool wait)
         const int64_t begin = is_large ? fill->head : find_room(fill, n);
         if (is_free && (is_large ? !fill->has_large : begin >= 0)) {
             s = slot_at(fill, fill->n_begun++);
-            *s = (slot){.begin = begin, .end = begin + n};
+            *s = (slot){.begin = begin, .end = begin + n, .is_large = is_large};
             if (is_large) {
                 fill->has_large = true;
             } else {
@@ -394,9 +395,6 @@ bool edt_decoded_fill_put(edt_decoded_fill *fill, int64_t index, const edt_image
     (void)pthread_mutex_lock(&fill->mutex);
     s->is_void = is_void;
     s->is_ready = true;
-    if (is_void) {
-        fill->has_large = false;
-    }
     fill->ready_bytes += (int64_t)s->item.place.n_bytes;
     if (fill->is_idle || fill->ready_bytes >= BATCH_BYTES) {
         (void)pthread_cond_signal(&fill->work);

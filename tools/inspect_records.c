@@ -278,7 +278,7 @@ static edt_status fill_cache(const settings *s, const edt_hparams *hp, edt_error
     edt_fill_result r;
     EDT_TRY(edt_fill_cache(&options, err, &r));
     printf("%" PRId64 " pictures stored in %s in %.1f s, %" PRId64 " were there; %" PRId64
-           " of %" PRId64 " in %.2f GB%s\n",
+           " of %" PRId64 " in %.3g GB%s\n",
            r.n_stored, path, r.seconds, r.n_there, r.n_entries, r.n_records,
            (double)r.n_bytes / 1e9, r.is_full ? ", its limit" : "");
     if (r.n_bad > 0) {
