@@ -182,6 +182,16 @@ struct edt_coco_result {
     double match_s, accumulate_s;
 };
 
+// What each of the twelve numbers is the mean of.
+typedef struct edt_coco_stat_row {
+    bool is_precision;
+    double threshold; // 0: the mean over all
+    const char *area; // label of the range
+    int i_max_dets;   // -1: the one that is 100, if any
+} edt_coco_stat_row;
+
+extern const edt_coco_stat_row edt_coco_stat_rows[EDT_COCO_N_STATS];
+
 // NumPy's sum of a contiguous array, divided by n; -1 when n is 0.
 double edt_coco_mean(const double *x, int64_t n);
 // Calls run(ctx, i_worker, begin, end) for consecutive ranges of at most `grain` items, on the

@@ -8,14 +8,7 @@ const char *const edt_coco_stat_names[EDT_COCO_N_STATS] = {
     "AP",     "AP50",    "AP75",     "APs", "APm", "APl",
     "ARmax1", "ARmax10", "ARmax100", "ARs", "ARm", "ARl"};
 
-typedef struct stat_row {
-    bool is_precision;
-    double threshold; // 0: the mean over all
-    const char *area;
-    int i_max_dets; // -1: the one that is 100, if any
-} stat_row;
-
-static const stat_row rows[EDT_COCO_N_STATS] = {
+const edt_coco_stat_row edt_coco_stat_rows[EDT_COCO_N_STATS] = {
     {true, 0, "all", -1},   {true, 0.5, "all", 2},   {true, 0.75, "all", 2},
     {true, 0, "small", 2},  {true, 0, "medium", 2},  {true, 0, "large", 2},
     {false, 0, "all", 0},   {false, 0, "all", 1},    {false, 0, "all", 2},
@@ -59,12 +52,12 @@ double edt_coco_mean(const double *x, int64_t n)
 }
 
 // Other than pycocotools, which fails: with fewer than three limits some numbers are not there.
-static bool has_number(const edt_coco_result *result, const stat_row *row)
+static bool has_number(const edt_coco_result *result, const edt_coco_stat_row *row)
 {
     return row->i_max_dets < result->n_max_dets;
 }
 
-static int wanted_max_dets(const edt_coco_result *result, const stat_row *row)
+static int wanted_max_dets(const edt_coco_result *result, const edt_coco_stat_row *row)
 {
     return row->i_max_dets < 0 ? 100 : result->params.max_dets[row->i_max_dets];
 }
@@ -80,8 +73,8 @@ static int64_t find_area(const edt_coco_params *params, const char *label)
 }
 
 // The mean over the categories [k_begin, k_end) of what is defined. `values` has room for all.
-static double mean_of(const edt_coco_result *result, const stat_row *row, int64_t k_begin,
-                      int64_t k_end, double *values)
+static double mean_of(const edt_coco_result *result, const edt_coco_stat_row *row,
+                      int64_t k_begin, int64_t k_end, double *values)
 {
     const edt_coco_params *params = &result->params;
     const int64_t i_area = find_area(params, row->area);
@@ -127,7 +120,7 @@ edt_status edt_coco_summarize(edt_coco_result *result, edt_error *err)
                  (long long)result->n_k);
     }
     for (int i = 0; i < EDT_COCO_N_STATS; ++i) {
-        result->stats[i] = mean_of(result, &rows[i], 0, result->n_k, values);
+        result->stats[i] = mean_of(result, &edt_coco_stat_rows[i], 0, result->n_k, values);
     }
     edt_mem_free(values);
     return EDT_OK;
@@ -138,9 +131,9 @@ void edt_coco_result_category_stats(const edt_coco_result *result, int64_t i_cat
 {
     double *values = alloc_values(result, 1);
     for (int i = 0; i < EDT_COCO_N_STATS; ++i) {
-        out_stats[i] = values != NULL
-                           ? mean_of(result, &rows[i], i_category, i_category + 1, values)
-                           : NAN;
+        out_stats[i] = values != NULL ? mean_of(result, &edt_coco_stat_rows[i], i_category,
+                                                i_category + 1, values)
+                                      : NAN;
     }
     edt_mem_free(values);
 }
@@ -152,7 +145,7 @@ void edt_coco_print_summary(const edt_coco_result *result, FILE *out)
     (void)snprintf(range, sizeof range, "%0.2f:%0.2f", params->iou_thresholds[0],
                    params->iou_thresholds[params->n_iou_thresholds - 1]);
     for (int i = 0; i < EDT_COCO_N_STATS; ++i) {
-        const stat_row *row = &rows[i];
+        const edt_coco_stat_row *row = &edt_coco_stat_rows[i];
         if (!has_number(result, row)) {
             continue;
         }

@@ -6,6 +6,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "eval/coco_eval.h"
+#include "eval/coco_notes.h"
 #include "eval/error_breakdown.h"
 #include "eval/eval_report.h"
 #include "eval/results_json.h"
@@ -16,6 +17,7 @@ typedef struct settings {
     edt_cli_texts files, max_dets, classes, iou_thresholds, recall_thresholds, area_ranges,
         image_ids;
     bool per_class, use_cats, lenient, errors;
+    bool has_max_dets; // given
     int64_t num_threads;
 } settings;
 
@@ -42,7 +44,7 @@ static edt_status parse(settings *s, int argc, char **argv, edt_arena *arena, ed
          &s->use_cats, NULL, NULL, 0, 0, NULL},
         {"max_dets", EDT_CLI_TEXTS, "1,10,100",
          "limits of detections per image and class; the twelve numbers need three",
-         &s->max_dets, NULL, NULL, 0, 0, NULL},
+         &s->max_dets, NULL, NULL, 0, 0, &s->has_max_dets},
         {"lenient", EDT_CLI_BOOL, "false",
          "evaluate a defective ground truth as pycocotools would instead of refusing it",
          &s->lenient, NULL, NULL, 0, 0, NULL},
@@ -275,6 +277,21 @@ static edt_status run_voc(const settings *s, const edt_coco_gt *gt, const edt_co
     return status;
 }
 
+// What the numbers do not say; on stderr, as stdout is pycocotools'.
+static edt_status log_notes(const edt_coco_gt *gt, const edt_coco_dt *dt,
+                            const edt_coco_result *result, edt_error *err)
+{
+    edt_arena arena;
+    edt_coco_notes notes = {0};
+    edt_arena_init(&arena, EDT_MEM_EVAL, 0);
+    const edt_status status = edt_coco_notes_make(gt, dt, result, &arena, err, &notes);
+    for (int i = 0; i < notes.n; ++i) {
+        EDT_INFO("%s", notes.text[i]);
+    }
+    edt_arena_deinit(&arena);
+    return status;
+}
+
 static edt_status run_coco(const settings *s, const edt_coco_gt *gt, const edt_coco_dt *dt,
                            const edt_coco_params *params, double load_s, edt_error *err)
 {
@@ -283,7 +300,7 @@ static edt_status run_coco(const settings *s, const edt_coco_gt *gt, const edt_c
     edt_error_breakdown errors;
     EDT_TRY(edt_coco_evaluate(gt, dt, params, err, &result));
     edt_coco_print_summary(result, stdout);
-    if (s->per_class && s->use_cats) {
+    if (s->per_class) {
         print_classes(result);
     }
     if (s->errors) {
@@ -294,6 +311,7 @@ static edt_status run_coco(const settings *s, const edt_coco_gt *gt, const edt_c
         status = edt_error_set(err, EDT_ERR_IO, "writing to stdout failed");
         goto fail;
     }
+    EDT_TRY_GOTO(log_notes(gt, dt, result, err));
     if (s->json[0] != '\0') {
         EDT_TRY_GOTO(edt_coco_result_write_json_with(result, s->errors ? &errors : NULL, load_s,
                                                      s->json, err));
@@ -321,10 +339,19 @@ static edt_status check_metric(const settings *s, const edt_coco_params *params,
             EDT_FAIL(err, EDT_ERR_USAGE,
                      "--errors tells errors by class; it needs --use_cats=true");
         }
+        if (s->per_class && !s->use_cats) {
+            EDT_FAIL(err, EDT_ERR_USAGE, "--per_class needs --use_cats=true");
+        }
         return EDT_OK;
     }
     if (s->errors || s->curves[0] != '\0' || s->arrays[0] != '\0') {
         EDT_FAIL(err, EDT_ERR_USAGE, "--metric=%s goes without --errors, --curves and --arrays",
+                 s->metric);
+    }
+    if (s->has_max_dets || params->n_recall_thresholds > 0 || params->n_areas > 0) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "--metric=%s counts all detections and areas; it goes without --max_dets, "
+                 "--recall_thresholds and --area_ranges",
                  s->metric);
     }
     if (params->iou_type == EDT_COCO_SEGM || params->n_iou_thresholds > 1) {
