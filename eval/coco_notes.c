@@ -116,6 +116,19 @@ static void count_images(const edt_coco_gt *gt, const uint8_t *is_wanted,
     }
 }
 
+// Whether any class has objects in any area range.
+static bool has_objects(const edt_coco_result *result)
+{
+    const int64_t n = result->params.n_iou_thresholds * result->n_k * result->params.n_areas *
+                      result->n_max_dets;
+    for (int64_t i = 0; i < n; ++i) {
+        if (result->recall[i] > -1) {
+            return true;
+        }
+    }
+    return false;
+}
+
 // Why number `i` is -1.
 static void find_reason(const edt_coco_result *result, int i, char out[REASON_BYTES])
 {
@@ -142,6 +155,9 @@ static void find_reason(const edt_coco_result *result, int i, char out[REASON_BY
         (void)snprintf(out, REASON_BYTES, "%g is not among the IoU thresholds", row->threshold);
     } else if (area == NULL) {
         (void)snprintf(out, REASON_BYTES, "no area range is called '%s'", row->area);
+    } else if (!has_objects(result)) {
+        (void)snprintf(out, REASON_BYTES,
+                       "the evaluated images and categories have no objects (crowds aside)");
     } else {
         (void)snprintf(out, REASON_BYTES,
                        "no object of the evaluated images and categories (crowds aside) has an "

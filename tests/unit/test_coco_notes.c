@@ -93,6 +93,15 @@ Test(coco_notes, ranges_without_objects_are_named, .timeout = 30)
     expect_notes(&notes, wanted, 2);
 }
 
+Test(coco_notes, a_ground_truth_without_objects_is_named, .timeout = 30)
+{
+    static const char *const wanted[] = {
+        "AP, AP50, AP75, APs, APm, APl, ARmax1, ARmax10, ARmax100, ARs, ARm, ARl are -1: the "
+        "evaluated images and categories have no objects (crowds aside)"};
+    const edt_coco_notes notes = make_notes(0, all_found, 3, &(edt_coco_params){0});
+    expect_notes(&notes, wanted, 1);
+}
+
 Test(coco_notes, parameters_that_leave_numbers_undefined_are_named, .timeout = 30)
 {
     static const char *const wanted[] = {
