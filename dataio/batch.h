@@ -17,8 +17,8 @@ enum { EDT_CLS_BACKGROUND = -1, EDT_CLS_IGNORED = -2 };
 // 0, box targets 0, no ground truth, sample index and source id -1. In an evaluation pass their
 // images are 0 and their targets background. In training they repeat the pictures of rows
 // 0, 1, ... (of the global batch, where several ranks share it), so that batch norm sees nothing
-// but pictures of the data set, and all their anchors are EDT_CLS_IGNORED, so that they add nothing
-// to the loss or its gradients.
+// but pictures of the data set (or black where several ranks leave such a picture out), and all
+// their anchors are EDT_CLS_IGNORED, so that they add nothing to the loss or its gradients.
 typedef struct edt_batch {
     int64_t batch_size, n_valid;
     int64_t height, width;     // network input

@@ -172,9 +172,62 @@ static void warn_truncated(edt_loader *loader, int64_t index)
     }
 }
 
+// A row of the stream, or the picture of one that is repeated as padding.
+typedef struct row_place {
+    int64_t epoch, position;
+    bool is_repeated; // its own row, here or on another rank, reports what is bad
+} row_place;
+
+// Fills `row` with the sample at the place or with what stands in for it. *out_index is the
+// record that was taken; -1: the policy leaves the row out, and it is cleared. A failure names
+// the record.
+static edt_status fill_from(edt_loader_worker *worker, row_place place,
+                            const edt_sample_row *row, edt_row_result *result, edt_error *err,
+                            int64_t *out_index)
+{
+    const edt_loader *loader = worker->loader;
+    const edt_sampler *sampler = &loader->sampler;
+    const int64_t drawn_as = edt_sampler_get(sampler, place.epoch, place.position).drawn_as;
+    const edt_sampler_span window = edt_sampler_window(sampler, place.epoch, place.position);
+    const bool substitute = loader->on_bad == EDT_BAD_SUBSTITUTE && sampler->endless;
+    for (int64_t i_try = 0;; ++i_try) {
+        const int64_t tried = window.first + (place.position - window.first + i_try) % window.n;
+        const int64_t index = edt_sampler_index(sampler, place.epoch, tried);
+        bool is_final;
+        *err = (edt_error){0};
+        edt_status status =
+            run_sample(worker, place.epoch, tried, drawn_as, row, result, err, &is_final);
+        *out_index = index;
+        if (status == EDT_OK) {
+            return EDT_OK;
+        }
+        const bool is_fatal =
+            !is_bad_sample(status) || (loader->on_bad == EDT_BAD_FAIL && !place.is_repeated);
+        if (is_fatal || place.is_repeated) {
+            (void)name_record(loader, index, status, err);
+        } else {
+            EDT_TRY(note_bad(worker, index, status, is_final,
+                             substitute ? "replaced" : "left out", err));
+        }
+        if (is_fatal) {
+            return status;
+        }
+        if (!substitute) {
+            edt_sample_row_clear(&loader->config, row);
+            *out_index = -1;
+            return EDT_OK;
+        }
+        if (i_try + 1 >= MAX_SUBSTITUTES || i_try + 1 >= window.n) {
+            return edt_error_add_context(
+                err, status, "%" PRId64 " bad samples in a row, the last", i_try + 1);
+        }
+    }
+}
+
 // Padding of a training batch whose last rows lie on several ranks: the picture that one rank
 // alone would repeat in this row (fill_up), which may be another rank's, so that batch norm
-// sees the same pictures however many ranks there are.
+// sees the same pictures however many ranks there are; black where on_bad_sample=skip leaves it
+// out.
 static edt_status repeat_picture(edt_loader_worker *worker, const edt_batch *batch, int64_t row,
                                  const edt_sample_row *target, edt_row_result *result,
                                  edt_error *err)
@@ -183,29 +236,21 @@ static edt_status repeat_picture(edt_loader_worker *worker, const edt_batch *bat
     const int64_t first = sampler->rank * sampler->batch_size;
     const int64_t begin = batch->position - first; // of the global batch
     const int64_t n_global = sampler->n_samples - begin;
-    const int64_t position = begin + (first + row) % n_global;
-    const edt_sampler_pick pick = edt_sampler_get(sampler, batch->epoch, position);
-    int64_t ignored_id;
+    const row_place place = {.epoch = batch->epoch,
+                             .position = begin + (first + row) % n_global,
+                             .is_repeated = true};
+    int64_t unused_id, unused_index;
     const edt_sample_row picture = {.image = target->image,
                                     .valid_hw = target->valid_hw,
                                     .image_scale = target->image_scale,
-                                    .source_id = &ignored_id};
-    bool is_final;
-    const edt_status status = run_sample(worker, batch->epoch, position, pick.drawn_as,
-                                         &picture, result, err, &is_final);
-    if (is_bad_sample(status)) {
-        // Its own row says so, here or on another rank.
-        edt_sample_row_clear(&worker->loader->config, target);
-        return EDT_OK;
-    }
-    return status == EDT_OK ? EDT_OK : name_record(worker->loader, pick.index, status, err);
+                                    .source_id = &unused_id};
+    return fill_from(worker, place, &picture, result, err, &unused_index);
 }
 
 edt_row_result edt_loader_fill_row(edt_loader_worker *worker, edt_loader_slot *slot,
                                    int64_t row, edt_error *err)
 {
     edt_loader *loader = worker->loader;
-    const edt_sampler *sampler = &loader->sampler;
     edt_batch *batch = &slot->batch;
     const edt_sample_row target = edt_sample_row_of(batch, row);
     edt_row_result result = {.status = EDT_OK};
@@ -213,51 +258,22 @@ edt_row_result edt_loader_fill_row(edt_loader_worker *worker, edt_loader_slot *s
     batch->sample_indices[row] = -1;
     if (row >= batch->n_valid) {
         edt_sample_row_clear(&loader->config, &target);
-        if (sampler->endless && sampler->world_size > 1) {
+        if (loader->sampler.endless && loader->sampler.world_size > 1) {
             result.status = repeat_picture(worker, batch, row, &target, &result, err);
         }
         return result;
     }
-    const int64_t position = batch->position + row;
-    const int64_t drawn_as = edt_sampler_get(sampler, batch->epoch, position).drawn_as;
-    const edt_sampler_span window = edt_sampler_window(sampler, batch->epoch, position);
-    const bool substitute = loader->on_bad == EDT_BAD_SUBSTITUTE && sampler->endless;
-    for (int64_t i_try = 0;; ++i_try) {
-        const int64_t tried = window.first + (position - window.first + i_try) % window.n;
-        *err = (edt_error){0};
-        const int64_t index = edt_sampler_index(sampler, batch->epoch, tried);
-        bool is_final;
-        result.status =
-            run_sample(worker, batch->epoch, tried, drawn_as, &target, &result, err, &is_final);
-        if (result.status == EDT_OK) {
-            batch->sample_indices[row] = index;
-            if (edt_preprocess_last(worker->preprocessor)->gt_truncated) {
-                warn_truncated(loader, index);
-            }
-            return result;
-        }
-        if (!is_bad_sample(result.status) || loader->on_bad == EDT_BAD_FAIL) {
-            (void)name_record(loader, index, result.status, err);
-            return result;
-        }
-        const edt_status noted = note_bad(worker, index, result.status, is_final,
-                                          substitute ? "replaced" : "left out", err);
-        if (noted != EDT_OK) {
-            result.status = noted;
-            return result;
-        }
-        if (!substitute) {
-            slot->skipped[row] = true;
-            edt_sample_row_clear(&loader->config, &target);
-            result.status = EDT_OK;
-            return result;
-        }
-        if (i_try + 1 >= MAX_SUBSTITUTES || i_try + 1 >= window.n) {
-            result.status = edt_error_add_context(
-                err, result.status, "%" PRId64 " bad samples in a row, the last", i_try + 1);
-            return result;
+    const row_place place = {.epoch = batch->epoch, .position = batch->position + row};
+    int64_t index = -1;
+    result.status = fill_from(worker, place, &target, &result, err, &index);
+    if (result.status == EDT_OK) {
+        batch->sample_indices[row] = index;
+        slot->skipped[row] = index < 0;
+        if (index >= 0 && edt_preprocess_last(worker->preprocessor)->gt_truncated) {
+            warn_truncated(loader, index);
         }
     }
+    return result;
 }
 
 static void copy_picture(const edt_batch *batch, const edt_sample_row *from,

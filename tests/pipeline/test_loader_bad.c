@@ -277,6 +277,48 @@ Test(loader_bad, what_was_met_before_changes_no_batch)
     }
 }
 
+// The last batch of an epoch is filled up with pictures of its first rows, wherever these are.
+Test(loader_bad, ranks_share_substitutes_and_the_pictures_that_fill_up)
+{
+    enum { ROWS = 8, N_STEPS = 6 };
+    edt_hparams hp =
+        edt_test_loader_hparams("on_bad_sample=substitute,drop_remainder=false,mixup_prob=0.3");
+    for (int world = 2; world <= 4; world += 2) {
+        const int share = ROWS / world;
+        edt_loader_options options = options_for(2);
+        options.drop_remainder = false;
+        options.quarantine_path = NULL;
+        options.batch_size = ROWS;
+        edt_loader *one = edt_test_open_loader(&hp, &options), *part[4];
+        options.batch_size = share;
+        options.world_size = world;
+        for (options.rank = 0; options.rank < world; ++options.rank) {
+            part[options.rank] = edt_test_open_loader(&hp, &options);
+        }
+        for (int step = 0; step < N_STEPS; ++step) {
+            const edt_batch *whole, *mine = NULL;
+            cr_assert_eq(edt_loader_next(one, NULL, &whole), EDT_OK);
+            for (int row = 0; row < ROWS; ++row) {
+                if (row % share == 0) {
+                    cr_assert_eq(edt_loader_next(part[row / share], NULL, &mine), EDT_OK);
+                }
+                cr_assert_eq(edt_test_hash_row(mine, row % share, 0),
+                             edt_test_hash_row(whole, row, 0), "world %d, batch %d, row %d",
+                             world, step, row);
+                if (row % share + 1 == share) {
+                    edt_loader_release(part[row / share], mine);
+                }
+            }
+            edt_loader_release(one, whole);
+        }
+        edt_loader_destroy(one);
+        for (int r = 0; r < world; ++r) {
+            edt_loader_destroy(part[r]);
+        }
+    }
+    edt_hparams_deinit(&hp);
+}
+
 // With batches of one row a bad sample leaves a batch without any: all padding, and nothing in
 // it that a loss could take up.
 Test(loader_bad, a_batch_whose_samples_are_all_bad_counts_for_nothing)
