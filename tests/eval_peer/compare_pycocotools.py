@@ -2,11 +2,16 @@
 precision, recall and scores arrays and the twelve numbers must be equal to the last bit, the printed
 lines to the last letter.
 
-usage: compare_pycocotools.py COCO_EVAL WORK_DIR [N_CASES]
+usage: compare_pycocotools.py COCO_EVAL WORK_DIR [N_CASES [N_SMALL [GT DT bbox|segm]...]]
+
+N_CASES are of the size of real evaluations; N_SMALL have few images and odd values: ids of 64 bits, scores
+of all magnitudes, overlaps and areas that are exactly a threshold or the end of a range. Then the files.
 """
 import contextlib
 import io
 import json
+import math
+import multiprocessing
 import os
 import random
 import struct
@@ -218,10 +223,160 @@ def make_defective(rng, gt):
             objects.insert(rng.randrange(len(objects) + 1), copy)
 
 
+def draw_ids(rng, n):
+    """Distinct ids: small ones, all 64 bits, or neighbours that are one number as a double or in 32 bits."""
+    kind = rng.randrange(5)
+    if kind == 0:
+        return [rng.choice([-1, 1]) * (2 ** 53 + i) for i in range(1, n + 1)]
+    if kind == 1:
+        return [i * 2 ** 32 + 7 for i in rng.sample(range(1, n + 3), n)]
+    if kind == 2:
+        return rng.sample([-2 ** 63, 2 ** 63 - 1, -1, 1, *(rng.randrange(1, 2 ** 62) for _ in range(n))], n)
+    return rng.sample(range(1, 3 * n + 1), n)
+
+
+def draw_small_score(rng, kind):
+    if kind == "ties":
+        return rng.choice([0.5, 0.25, 0.5000000000000001, 0.49999999999999994])
+    if kind == "magnitudes":
+        return rng.choice([-1, 1]) * 10 ** rng.uniform(-320, 308)
+    if kind == "bits":
+        value = struct.unpack("<d", struct.pack("<Q", rng.getrandbits(64)))[0]
+        return value if math.isfinite(value) else 0.5
+    if kind == "odd":
+        return rng.choice([0.0, -0.0, 5e-324, -5e-324, 1.7976931348623157e308, math.inf, -math.inf, 1, 0])
+    if kind == "nan":
+        return rng.choice([math.nan, 0.5, 1, -math.inf])
+    return round(rng.random(), 3)
+
+
+def draw_small_box(rng, kind):
+    """Few different values, so that overlaps are often equal, and often exactly a threshold."""
+    if kind == "grid":
+        return [rng.randrange(6), rng.randrange(6), rng.randint(1, 10), rng.randint(1, 10)]
+    if kind == "limits":
+        return [rng.choice([0, 0.5, 3]), rng.choice([0, 1]),
+                rng.choice([32, 96, 1024, 9216, 31.999999999999996, 96.00000000000001, 1e5]),
+                rng.choice([1, 32, 96, 1e5, 32.00000000000001])]
+    if kind == "zero":
+        return [rng.randrange(3), rng.randrange(3), rng.choice([0, 0, 1, 4]), rng.choice([0, 2, 4, 1e-300])]
+    if kind == "negative":
+        return [rng.randint(-4, 4), rng.uniform(-4, 4), rng.choice([-3, 3, 6]), rng.choice([5, 5, -5])]
+    return [rng.uniform(0, 20), rng.uniform(0, 20), rng.uniform(0, 20), rng.uniform(0, 20)]
+
+
+def draw_small_case(rng, iou_type):
+    image_ids, category_ids = draw_ids(rng, rng.randint(1, 6)), draw_ids(rng, rng.randint(1, 4))
+    boxes = rng.choice(["grid", "grid", "grid", "limits", "zero", "negative", "any"])
+    boxes = rng.choice(["grid", "any"]) if iou_type == "segm" else boxes
+    scores = rng.choice(["ties", "ties", "magnitudes", "bits", "odd", "usual", "usual", "nan"])
+    crowd_rate = rng.choice([0, 0.2, 0.6])
+    areas = [0, 1024, 9216, 1024.0000000000002, 9215.999999999998, 1e10, 10000000000.000002, 50, 2000]
+    objects, detections = [], []
+    for image_id in image_ids:
+        used = []
+        for _ in range(rng.choice([0, 1, 3, rng.randint(0, 20)])):
+            box = rng.choice(used) if used and rng.random() < 0.2 else draw_small_box(rng, boxes)
+            used.append(box)
+            objects.append({"image_id": image_id, "category_id": rng.choice(category_ids), "bbox": box,
+                            "area": rng.choice([box[2] * box[3], rng.choice(areas)]),
+                            "iscrowd": int(rng.random() < crowd_rate)})
+        for _ in range(rng.choice([0, 1, 5, rng.randint(0, 20)])):
+            box = rng.choice(used) if used and rng.random() < 0.5 else draw_small_box(rng, boxes)
+            used.append(box)
+            category = rng.choice(category_ids) if rng.random() < 0.9 else rng.choice([0, 2 ** 40 + 5])
+            detections.append({"image_id": image_id, "category_id": category, "bbox": box,
+                               "score": draw_small_score(rng, scores)})
+    if not detections:
+        detections.append({"image_id": image_ids[0], "category_id": category_ids[0], "bbox": [0, 0, 4, 4],
+                           "score": 0.5})
+    for item, new_id in zip(objects, draw_ids(rng, len(objects))):
+        item["id"] = new_id
+    if rng.random() < 0.5:
+        rng.shuffle(objects)
+        rng.shuffle(detections)
+    size = rng.choice([(24, 32), (40, 17), (6, 6)])
+    gt = {"images": [{"id": i, "width": size[1], "height": size[0]} for i in image_ids],
+          "annotations": objects, "categories": [{"id": i, "name": "class %d" % i} for i in category_ids]}
+    if iou_type == "segm":
+        with_boxes = rng.random() < 0.5
+        for item in objects:
+            item["segmentation"] = draw_mask(rng, item["bbox"], size, ["polygons", "counts", "compressed"])
+        for item in detections:
+            if with_boxes and rng.random() < 0.3:
+                continue
+            item["segmentation"] = draw_mask(rng, item["bbox"], size, ["polygons", "counts", "compressed"]
+                                             if with_boxes else ["compressed"])
+        if not with_boxes:
+            for item in detections:
+                del item["bbox"]
+    return gt, detections
+
+
+def run_pair(program, folder, name, paths, iou_type, flags, max_dets, use_cats, change):
+    """Evaluates the files twice; change(params, flags) sets further parameters of both."""
+    out = [os.path.join(folder, "out.st"), os.path.join(folder, "out.json")]
+    flags += ["--use_cats=%s" % str(use_cats).lower(), "--max_dets=" + ",".join(map(str, max_dets)),
+              "--iou_type=" + iou_type]
+    with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
+        coco = COCO(paths[0])
+        peer = COCOeval(coco, coco.loadRes(paths[1]), iou_type)
+        peer.params.useCats = int(use_cats)
+        peer.params.maxDets = list(max_dets)
+        change(peer.params, flags)
+        peer.evaluate()
+        peer.accumulate()
+    done = subprocess.run([program, *paths, "--arrays=" + out[0], "--json=" + out[1], *flags],
+                          capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ValueError("%s %s: coco_eval failed: %s" % (name, flags, done.stderr))
+    lines = io.StringIO()
+    with contextlib.redirect_stdout(lines):
+        peer.summarize()
+    arrays = read_safetensors(out[0])
+    for array in ("precision", "recall", "scores"):
+        want = np.ascontiguousarray(peer.eval[array])
+        if arrays[array].shape != want.shape or arrays[array].tobytes() != want.tobytes():
+            raise ValueError("%s %s: %s differs in %d of %d values" % (
+                name, flags, array, np.count_nonzero(arrays[array] != want), want.size))
+    with open(out[1]) as f:
+        stats = json.load(f)["stats"]
+    if stats != peer.stats.tolist():
+        raise ValueError("%s %s: stats %s, expected %s" % (name, flags, stats, peer.stats.tolist()))
+    if done.stdout != lines.getvalue():
+        raise ValueError("%s %s: printed\n%sexpected\n%s" % (name, flags, done.stdout, lines.getvalue()))
+
+
+def write_pair(rng, folder, gt, dt):
+    paths = [os.path.join(folder, name) for name in ("gt.json", "dt.json")]
+    for path, value in zip(paths, (gt, dt)):
+        with open(path, "w") as f:
+            json.dump(value, f, indent=rng.choice([None, 1]))
+    return paths
+
+
+def run_small_case(program, folder, seed):
+    rng = random.Random("small %d" % seed)
+    iou_type = rng.choice(["bbox", "bbox", "segm"])
+    gt, dt = draw_small_case(rng, iou_type)
+    max_dets = rng.choice([[1, 10, 100]] * 3 + [[1, 2, 3], [2, 5, 4], [1, 1, 100], [3, 100, 7]])
+
+    def change(params, flags):
+        draw_params(rng, gt, params, flags)
+        if iou_type == "segm" and rng.random() < 0.5 and not any("area_ranges" in f for f in flags):
+            ranges = [("all", 0, 1e10), ("small", 0, 16), ("medium", 16, 36), ("large", 36, 1e10)]
+            params.areaRngLbl = [r[0] for r in ranges]
+            params.areaRng = [list(r[1:]) for r in ranges]
+            flags.append("--area_ranges=" + ",".join("%s:%r:%r" % r for r in ranges))
+
+    run_pair(program, folder, "small seed %d" % seed, write_pair(rng, folder, gt, dt), iou_type,
+             ["--num_threads=1"], max_dets, rng.random() < 0.8, change)
+
+
 def run_case(program, folder, seed, big):
     rng = random.Random(seed)
     gt, dt = draw_case(rng, big)
-    flags = []
+    flags = ["--num_threads=%d" % rng.choice([1, 2, 3])]
     iou_type = rng.choice(["bbox", "bbox", "segm"])
     mask_rng = random.Random(seed)
     if iou_type == "segm" or mask_rng.random() < 0.1:
@@ -236,49 +391,43 @@ def run_case(program, folder, seed, big):
         flags.append("--lenient")
     max_dets = rng.choice([[1, 10, 100]] * 4 + [[1, 5, 20], [100, 2, 300], [3, 3, 100],
                                                 [1, 2, 3, 100, 7]])
-    flags += ["--use_cats=%s" % str(use_cats).lower(), "--num_threads=%d" % rng.choice([1, 2, 3]),
-              "--max_dets=" + ",".join(map(str, max_dets)), "--iou_type=" + iou_type]
-    paths = [os.path.join(folder, name) for name in ("gt.json", "dt.json", "out.st", "out.json")]
-    with open(paths[0], "w") as f:
-        json.dump(gt, f, indent=rng.choice([None, 1]))
-    with open(paths[1], "w") as f:
-        json.dump(dt, f, indent=rng.choice([None, 1]))
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO(paths[0])
-        peer = COCOeval(coco, coco.loadRes(paths[1]), iou_type)
-        peer.params.useCats = int(use_cats)
-        peer.params.maxDets = list(max_dets)
-        draw_params(rng, gt, peer.params, flags)
-        peer.evaluate()
-        peer.accumulate()
-    done = subprocess.run([program, paths[0], paths[1], "--arrays=" + paths[2], "--json=" + paths[3],
-                           *flags], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit("seed %d %s: coco_eval failed: %s" % (seed, flags, done.stderr))
+    run_pair(program, folder, "seed %d" % seed, write_pair(rng, folder, gt, dt), iou_type, flags, max_dets,
+             use_cats, lambda params, flags: draw_params(rng, gt, params, flags))
 
-    lines = io.StringIO()
-    with contextlib.redirect_stdout(lines):
-        peer.summarize()
-    arrays = read_safetensors(paths[2])
-    for name in ("precision", "recall", "scores"):
-        want = np.ascontiguousarray(peer.eval[name])
-        if arrays[name].shape != want.shape or arrays[name].tobytes() != want.tobytes():
-            raise SystemExit("seed %d %s: %s differs in %d of %d values" % (
-                seed, flags, name, np.count_nonzero(arrays[name] != want), want.size))
-    with open(paths[3]) as f:
-        stats = json.load(f)["stats"]
-    if stats != peer.stats.tolist():
-        raise SystemExit("seed %d %s: stats %s, expected %s" % (seed, flags, stats, peer.stats.tolist()))
-    if done.stdout != lines.getvalue():
-        raise SystemExit("seed %d: printed\n%sexpected\n%s" % (seed, done.stdout, lines.getvalue()))
+
+def run_job(job):
+    program, folder, kind, item = job
+    folder = os.path.join(folder, str(os.getpid()))
+    os.makedirs(folder, exist_ok=True)
+    try:
+        if kind == "small":
+            run_small_case(program, folder, item)
+        elif kind == "case":
+            run_case(program, folder, *item)
+        else:
+            run_pair(program, folder, item[1], list(item[:2]), item[2], [], [1, 10, 100], True,
+                     lambda params, flags: None)
+    except Exception as error:  # pylint: disable=broad-except
+        return "%s %s: %r" % (kind, item, error)
+    return None
 
 
 def main():
     program, folder = sys.argv[1:3]
     n = int(sys.argv[3]) if len(sys.argv) > 3 else 300
-    for seed in range(n):
-        run_case(program, folder, seed, seed == n - 1)
-    print("%d cases: arrays, numbers and lines equal" % n)
+    n_small = int(sys.argv[4]) if len(sys.argv) > 4 else 2000
+    files = [tuple(sys.argv[i:i + 3]) for i in range(5, len(sys.argv), 3)]
+    jobs = [("files", item) for item in files]
+    jobs += [("case", (seed, seed == n - 1)) for seed in range(n)]
+    jobs += [("small", seed) for seed in range(n_small)]
+    with multiprocessing.Pool(2) as pool:
+        failures = [f for f in pool.imap_unordered(
+            run_job, [(program, folder, *job) for job in jobs], 16) if f is not None]
+    for failure in failures[:10]:
+        print(failure)
+    if failures:
+        raise SystemExit("%d of %d cases differ" % (len(failures), len(jobs)))
+    print("%d files, %d cases and %d small cases: arrays, numbers and lines equal" % (len(files), n, n_small))
 
 
 main()
