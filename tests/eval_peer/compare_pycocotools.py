@@ -320,7 +320,11 @@ def run_pair(program, folder, name, paths, iou_type, flags, max_dets, use_cats, 
               "--iou_type=" + iou_type]
     with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
         coco = COCO(paths[0])
-        peer = COCOeval(coco, coco.loadRes(paths[1]), iou_type)
+        with open(paths[1]) as f:
+            rows = json.load(f)
+        # pycocotools wants a list; an object with one is ours.
+        rows = rows["annotations"] if isinstance(rows, dict) else paths[1]
+        peer = COCOeval(coco, coco.loadRes(rows), iou_type)
         peer.params.useCats = int(use_cats)
         peer.params.maxDets = list(max_dets)
         change(peer.params, flags)

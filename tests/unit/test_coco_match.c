@@ -3,7 +3,7 @@
 
 #include "eval/coco_eval.h"
 
-enum { AP = 0, APS = 3, APM = 4, AR = 8 };
+enum { AP = 0, AP50 = 1, APS = 3, APM = 4, AR = 8 };
 static const double ONE = 0.9999999999999998; // the epsilon in the denominator
 
 static edt_error err;
@@ -74,6 +74,30 @@ Test(coco_match, both_ends_of_an_area_range_belong_to_it, .timeout = 30)
     const row hit = {1, {0, 0, 32, 32}, 0.5F};
     cr_expect_eq(stat(run(&edge, 1, &hit, 1, (edt_coco_params){0}), APS), ONE);
     cr_expect_eq(stat(run(&edge, 1, &hit, 1, (edt_coco_params){0}), APM), ONE);
+}
+
+Test(coco_match, of_equal_overlaps_the_later_object_is_taken, .timeout = 30)
+{
+    // The first detection overlaps both by 8 of 12; the second is the object at 0.
+    edt_coco_object objects[2] = {square, {2, 1, 1, {4, 0, 10, 10}, 100, false, NULL}};
+    const row rows[] = {{1, {2, 0, 10, 10}, 0.9F}, {1, {0, 0, 10, 10}, 0.8F}};
+    cr_expect_eq(stat(run(objects, 2, rows, 2, (edt_coco_params){0}), AP50), ONE);
+    objects[0].bbox[0] = 4;
+    objects[1].bbox[0] = 0;
+    cr_expect_lt(stat(run(objects, 2, rows, 2, (edt_coco_params){0}), AP50), 0.6);
+}
+
+Test(coco_match, the_last_of_max_dets_counts_and_no_more, .timeout = 30)
+{
+    row rows[101];
+    for (int i = 0; i < 101; ++i) {
+        rows[i] = (row){1, {50, 50, 10, 10}, 1 - (float)i / 128};
+    }
+    rows[99] = (row){1, {0, 0, 10, 10}, rows[99].score};
+    cr_expect_eq(stat(run(&square, 1, rows, 101, (edt_coco_params){0}), AR), 1);
+    rows[100] = (row){1, {0, 0, 10, 10}, rows[100].score};
+    rows[99].box[0] = 50;
+    cr_expect_eq(stat(run(&square, 1, rows, 101, (edt_coco_params){0}), AR), 0);
 }
 
 Test(coco_match, areas_of_float_rows_are_float_products, .timeout = 30)
