@@ -81,7 +81,7 @@ Test(coco_match, of_equal_overlaps_the_later_object_is_taken, .timeout = 30)
     // The first detection overlaps both by 8 of 12; the second is the object at 0.
     edt_coco_object objects[2] = {square, {2, 1, 1, {4, 0, 10, 10}, 100, false, NULL}};
     const row rows[] = {{1, {2, 0, 10, 10}, 0.9F}, {1, {0, 0, 10, 10}, 0.8F}};
-    cr_expect_eq(stat(run(objects, 2, rows, 2, (edt_coco_params){0}), AP50), ONE);
+    cr_expect_eq(stat(run(objects, 2, rows, 2, (edt_coco_params){0}), AP50), 1);
     objects[0].bbox[0] = 4;
     objects[1].bbox[0] = 0;
     cr_expect_lt(stat(run(objects, 2, rows, 2, (edt_coco_params){0}), AP50), 0.6);
