@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/path.h"
 #include "eval/coco_priv.h"
@@ -51,27 +52,56 @@ static void put_tile(edt_strbuf *page, const char *name, double value, const cha
     }
 }
 
+// "small", "medium" and "large" may stand for other ranges than COCO's.
+static void describe_area(const edt_coco_params *params, const char *label, const char *usual,
+                          double low, double high, char *out, size_t n_bytes)
+{
+    for (int64_t i = 0; i < params->n_areas; ++i) {
+        const edt_coco_area_range *range = &params->areas[i];
+        if (strcmp(range->label, label) == 0 && (range->low != low || range->high != high)) {
+            (void)snprintf(out, n_bytes, "area %g to %g", range->low, range->high);
+            return;
+        }
+    }
+    (void)snprintf(out, n_bytes, "%s", usual);
+}
+
+static void describe_limit(const edt_coco_params *params, int i, char *out, size_t n_bytes)
+{
+    if (params->max_dets[i] > 0) {
+        (void)snprintf(out, n_bytes, "best detection%s: %d per image",
+                       params->max_dets[i] == 1 ? "" : "s", params->max_dets[i]);
+    } else {
+        (void)snprintf(out, n_bytes, "no such limit of detections");
+    }
+}
+
 static void put_tiles(const edt_report *r, edt_strbuf *page)
 {
     static const char *const names[EDT_COCO_N_STATS] = {
         "AP", "AP50", "AP75", "AP small", "AP medium", "AP large",
         "AR", "AR",   "AR",   "AR small", "AR medium", "AR large"};
-    static const char *const what[EDT_COCO_N_STATS] = {
-        "mean over IoU",   "IoU 0.50",       "IoU 0.75",        "area up to 32²",
-        "area 32² to 96²", "area from 96²",  "best detection",  "best detections",
-        "best detections", "area up to 32²", "area 32² to 96²", "area from 96²"};
+    static const char *const what[3] = {"mean over IoU", "IoU 0.50", "IoU 0.75"};
+    static const struct {
+        const char *label, *usual;
+        double low, high;
+    } areas[3] = {{"small", "area up to 32²", 0, 1024},
+                  {"medium", "area 32² to 96²", 1024, 9216},
+                  {"large", "area from 96²", 9216, 1e10}};
     const double *stats = edt_coco_result_stats(r->result);
     const edt_coco_params *params = edt_coco_result_params(r->result);
     edt_strbuf_puts(page, "<div class=\"tiles\">\n");
     for (int i = 0; i < EDT_COCO_N_STATS; ++i) {
         char text[64];
-        if (i >= 6 && i < 9) {
-            (void)snprintf(text, sizeof text, "%s: %d per image", what[i],
-                           params->max_dets[i - 6]);
-            put_tile(page, names[i], stats[i], text);
+        if (i < 3) {
+            (void)snprintf(text, sizeof text, "%s", what[i]);
+        } else if (i >= 6 && i < 9) {
+            describe_limit(params, i - 6, text, sizeof text);
         } else {
-            put_tile(page, names[i], stats[i], what[i]);
+            describe_area(params, areas[i % 3].label, areas[i % 3].usual, areas[i % 3].low,
+                          areas[i % 3].high, text, sizeof text);
         }
+        put_tile(page, names[i], stats[i], text);
     }
     edt_strbuf_puts(page, "</div>\n");
 }

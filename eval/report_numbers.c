@@ -165,7 +165,8 @@ static void put_confusion(edt_json_writer *out, const edt_coco_curves *c)
     edt_json_key(out, "confusion");
     edt_json_begin_object(out);
     edt_json_put_f64(out, "iou", 0.5);
-    edt_json_put_f64(out, "score", c->confusion_score);
+    edt_json_key(out, "score");
+    edt_json_f64_or_null(out, c->confusion_score);
     edt_json_put_text(out, "rows",
                       "classes of objects in the order of \"classes\", last: "
                       "detections without an object");

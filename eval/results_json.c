@@ -99,20 +99,29 @@ void edt_coco_result_put_json(const edt_coco_result *result, double load_s,
 edt_status edt_coco_result_write_json(const edt_coco_result *result, double load_s,
                                       const char *path, edt_error *err)
 {
-    return edt_coco_result_write_json_with(result, NULL, load_s, path, err);
+    return edt_coco_result_write_json_with(result, &(edt_coco_json_extras){0}, load_s, path,
+                                           err);
 }
 
 edt_status edt_coco_result_write_json_with(const edt_coco_result *result,
-                                           const edt_error_breakdown *errors, double load_s,
+                                           const edt_coco_json_extras *extras, double load_s,
                                            const char *path, edt_error *err)
 {
     edt_json_writer out = {.indent = 1};
     edt_text text;
     edt_json_begin_object(&out);
     put_members(result, load_s, &out);
-    if (errors != NULL) {
+    if (extras->errors != NULL) {
         edt_json_key(&out, "errors");
-        edt_error_breakdown_put_json(errors, &out);
+        edt_error_breakdown_put_json(extras->errors, &out);
+    }
+    if (extras->notes != NULL) {
+        edt_json_key(&out, "notes");
+        edt_json_begin_array(&out);
+        for (int i = 0; i < extras->notes->n; ++i) {
+            edt_json_text(&out, extras->notes->text[i]);
+        }
+        edt_json_end_array(&out);
     }
     edt_json_end_object(&out);
     edt_status status = edt_json_writer_finish(&out, err, &text);

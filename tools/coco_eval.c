@@ -278,26 +278,21 @@ static edt_status run_voc(const settings *s, const edt_coco_gt *gt, const edt_co
 }
 
 // What the numbers do not say; on stderr, as stdout is pycocotools'.
-static edt_status log_notes(const edt_coco_gt *gt, const edt_coco_dt *dt,
-                            const edt_coco_result *result, edt_error *err)
+static void log_notes(const edt_coco_notes *notes)
 {
-    edt_arena arena;
-    edt_coco_notes notes = {0};
-    edt_arena_init(&arena, EDT_MEM_EVAL, 0);
-    const edt_status status = edt_coco_notes_make(gt, dt, result, &arena, err, &notes);
-    for (int i = 0; i < notes.n; ++i) {
-        EDT_INFO("%s", notes.text[i]);
+    for (int i = 0; i < notes->n; ++i) {
+        EDT_INFO("%s", notes->text[i]);
     }
-    edt_arena_deinit(&arena);
-    return status;
 }
 
 static edt_status run_coco(const settings *s, const edt_coco_gt *gt, const edt_coco_dt *dt,
-                           const edt_coco_params *params, double load_s, edt_error *err)
+                           const edt_coco_params *params, double load_s, edt_arena *arena,
+                           edt_error *err)
 {
     edt_status status = EDT_OK;
     edt_coco_result *result = NULL;
     edt_error_breakdown errors;
+    edt_coco_notes notes;
     EDT_TRY(edt_coco_evaluate(gt, dt, params, err, &result));
     edt_coco_print_summary(result, stdout);
     if (s->per_class) {
@@ -311,10 +306,12 @@ static edt_status run_coco(const settings *s, const edt_coco_gt *gt, const edt_c
         status = edt_error_set(err, EDT_ERR_IO, "writing to stdout failed");
         goto fail;
     }
-    EDT_TRY_GOTO(log_notes(gt, dt, result, err));
+    EDT_TRY_GOTO(edt_coco_notes_make(gt, dt, result, arena, err, &notes));
+    log_notes(&notes);
     if (s->json[0] != '\0') {
-        EDT_TRY_GOTO(edt_coco_result_write_json_with(result, s->errors ? &errors : NULL, load_s,
-                                                     s->json, err));
+        const edt_coco_json_extras extras = {.errors = s->errors ? &errors : NULL,
+                                             .notes = &notes};
+        EDT_TRY_GOTO(edt_coco_result_write_json_with(result, &extras, load_s, s->json, err));
     }
     if (s->arrays[0] != '\0') {
         EDT_TRY_GOTO(edt_coco_result_write_arrays(result, s->arrays, err));
@@ -385,7 +382,7 @@ static edt_status run(const settings *s, edt_arena *arena, edt_error *err)
     const double load_s = edt_clock_now_s() - begin_s;
     EDT_TRY_GOTO(find_classes(s, gt, arena, &params, err));
     EDT_TRY_GOTO(is_voc ? run_voc(s, gt, dt, &params, err)
-                        : run_coco(s, gt, dt, &params, load_s, err));
+                        : run_coco(s, gt, dt, &params, load_s, arena, err));
 fail:
     edt_coco_dt_destroy(dt);
     edt_coco_gt_destroy(gt);

@@ -57,5 +57,19 @@ expect 2 'goes without --errors' "${run[@]}" --metric=voc2010 --curves="$tmp/b"
 expect 2 'at one of --iou_thresholds' "${run[@]}" --metric=voc2010 --iou_thresholds=0.5,0.75
 expect 2 'needs --use_cats=true' "${run[@]}" --errors --use_cats=false
 expect 1 "$tmp/gt.json" "${run[@]}" --curves="$tmp/gt.json/report"
+expect 2 'goes without --max_dets' "${run[@]}" --metric=voc2007 --max_dets=1,10,100
+expect 2 '--per_class needs --use_cats=true' "${run[@]}" --per_class --use_cats=false
+
+# Why numbers are -1, in the log and in the JSON, and not a word more on stdout.
+succeed "${run[@]}" --json="$tmp/notes.json"
+[ "$(wc -l <"$tmp/stdout")" = 12 ] || complain "more than twelve lines: $(cat "$tmp/stdout")"
+for words in 'APm, ARm are -1: no object' 'APl, ARl are -1: no object'; do
+  grep -q "$words" "$tmp/stderr" && grep -q "$words" "$tmp/notes.json" || complain "no '$words': $(cat "$tmp/stderr")"
+done
+sed 's/"category_id": 1/"category_id": 0/' "$tmp/dt.json" >"$tmp/shifted.json"
+succeed "$tmp/gt.json" "$tmp/shifted.json"
+grep -q '2 of 3 detections have a category that the ground truth does not have.*: id 0$' "$tmp/stderr" ||
+  complain "unknown categories: $(cat "$tmp/stderr")"
+
 [ -e "$tmp/b" ] && complain "a folder after wrong usage"
 finish coco_eval_report

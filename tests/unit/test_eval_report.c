@@ -2,6 +2,7 @@
 #include "eval/eval_report.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,6 +143,36 @@ Test(eval_report, names_that_are_no_html, .timeout = 60)
     edt_mem_free(page);
     char *text = read_text(dir, "classes.csv");
     cr_expect(strstr(text, "-4,\"<b>\"\"cat\"\", & co\",1,0,") != NULL, "%s", text);
+    edt_mem_free(text);
+    edt_coco_dt_destroy(dt);
+    edt_coco_gt_destroy(gt);
+    remove_dir(dir);
+}
+
+Test(eval_report, infinite_scores_and_limits_of_ones_own, .timeout = 60)
+{
+    char *dir = new_dir();
+    const int64_t image_id = 1;
+    const edt_coco_category category = {1, "cat"};
+    const edt_coco_object object = {
+        .id = 1, .image_id = 1, .category_id = 1, .bbox = {0, 0, 9, 9}, .area = 81};
+    const edt_coco_detection d = {1, 1, {0, 0, 9, 9}, (double)INFINITY};
+    const edt_coco_area_range areas[] = {{"all", 0, 1e10}, {"small", 7, 99}};
+    edt_coco_gt *gt;
+    edt_coco_dt *dt;
+    cr_assert_eq(edt_coco_gt_create(&image_id, 1, &category, 1, &object, 1, &err, &gt), EDT_OK);
+    cr_assert_eq(edt_coco_dt_create(&err, &dt), EDT_OK);
+    cr_assert_eq(edt_coco_dt_add(dt, &d, NULL, &err), EDT_OK);
+    write_report(gt, dt, &(edt_coco_params){.max_dets = {2}, .areas = areas, .n_areas = 2},
+                 dir);
+    char *text = read_text(dir, "numbers.json");
+    cr_expect(strstr(text, "nfinity") == NULL, "%s", text); // which JSON does not have
+    edt_mem_free(text);
+    text = read_text(dir, "index.html");
+    cr_expect(strstr(text, "<span>area 7 to 99</span>") != NULL);
+    cr_expect(strstr(text, "<span>area from 96²</span>") != NULL);
+    cr_expect(strstr(text, "<span>best detections: 2 per image</span>") != NULL);
+    cr_expect(strstr(text, "<span>no such limit of detections</span>") != NULL);
     edt_mem_free(text);
     edt_coco_dt_destroy(dt);
     edt_coco_gt_destroy(gt);
