@@ -1,3 +1,5 @@
+// Plans for any picture, boxes and draws: regions inside, columns that stay together, the same
+// plan for the same draws; and what the corrections change.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>

@@ -1,3 +1,5 @@
+// Boxes under shifts, shears and rotations: the specification's examples, pixels and boxes that
+// go the same way, any number that may stand in a record.
 #include <criterion/criterion.h>
 #include <math.h>
 

@@ -1,3 +1,5 @@
+// Which objects are pasted, that pixels and boxes go to one place, masks, and what becomes of
+// objects that are covered.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>

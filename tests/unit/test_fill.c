@@ -1,3 +1,4 @@
+// Every size, alignment and word against a plain loop.
 #include <criterion/criterion.h>
 #include <string.h>
 

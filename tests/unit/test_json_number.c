@@ -1,3 +1,4 @@
+// Decimals against strtod, and what is none.
 #include "core/json_number.h"
 
 #include <criterion/criterion.h>

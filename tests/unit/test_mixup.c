@@ -1,3 +1,4 @@
+// Where the partner lies, how much of it is seen, and its boxes.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>

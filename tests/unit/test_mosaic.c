@@ -1,3 +1,4 @@
+// Every tile's pixels and boxes for many splits.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,5 @@
+// Resizing as a stream: bands of any size, rows left out, all instruction sets and canvases
+// written past the caches give the same bytes.
 #include <criterion/criterion.h>
 #include <string.h>
 

@@ -1,3 +1,5 @@
+// Every way of a picture into the slot (bands, whole, mixed; u8 and f32) against
+// decoding it whole, running all operations and resizing once.
 #include <criterion/criterion.h>
 #include <string.h>
 
@@ -13,9 +15,16 @@ typedef struct bench {
     edt_image_decoder *decoder; // of the plain way
     edt_pixel_scratch *scratch;
     edt_resizer *resizer;
+    edt_normalize normalize; // of f32 slots
     edt_arena arena;
     edt_error err;
 } bench;
+
+// Room for either format; what u8 leaves is zero.
+typedef union canvas {
+    uint8_t u8[CANVAS * CANVAS * 3];
+    float f32[CANVAS * CANVAS * 3];
+} canvas;
 
 static void init(bench *b)
 {
@@ -36,6 +45,10 @@ static void init(bench *b)
     cr_assert_eq(edt_image_decoder_create(NULL, &b->err, &b->decoder), EDT_OK);
     cr_assert_eq(edt_pixel_scratch_create(&b->err, &b->scratch), EDT_OK);
     cr_assert_eq(edt_resizer_create(&b->err, &b->resizer), EDT_OK);
+    edt_hparams hp;
+    cr_assert_eq(edt_hparams_init(&hp, NULL), EDT_OK);
+    cr_assert_eq(edt_normalize_init(&hp, &b->err, &b->normalize), EDT_OK);
+    edt_hparams_deinit(&hp);
 }
 
 static void deinit(bench *b)
@@ -73,7 +86,7 @@ static void draw_case(bench *b, const edt_augment_config *config, int i_case,
 
 // All rows decoded, all operations on the whole picture, then one resize.
 static void run_plainly(bench *b, const edt_augment_plan *plan, const edt_scale_params *scale,
-                        bool flip, uint8_t *out_canvas)
+                        bool flip, const edt_normalize *normalize, canvas *out_canvas)
 {
     edt_image image;
     int64_t h, w;
@@ -81,12 +94,16 @@ static void run_plainly(bench *b, const edt_augment_plan *plan, const edt_scale_
     cr_assert_eq(edt_image_decode(b->decoder, 0, &b->err, &image), EDT_OK);
     cr_assert_eq(edt_pixel_ops_run(b->scratch, &image, plan->ops, plan->n_ops, &b->err, &image),
                  EDT_OK);
-    cr_assert_eq(edt_resize_u8(b->resizer, &image, scale, flip, &b->err, out_canvas), EDT_OK);
+    cr_assert_eq(normalize == NULL
+                     ? edt_resize_u8(b->resizer, &image, scale, flip, &b->err, out_canvas->u8)
+                     : edt_resize_f32(b->resizer, &image, scale, flip, normalize, &b->err,
+                                      out_canvas->f32),
+                 EDT_OK);
 }
 
 static void check_policy(bench *b, const edt_augment_config *config, const char *name)
 {
-    static uint8_t want[CANVAS * CANVAS * 3], got[CANVAS * CANVAS * 3];
+    static canvas want, got;
     static uint8_t mixed_pixels[H * W * 3];
     for (int i = 0; i < N_CASES; ++i) {
         edt_augment_plan plan;
@@ -95,19 +112,23 @@ static void check_policy(bench *b, const edt_augment_config *config, const char 
         double seconds;
         edt_arena_reset(&b->arena);
         draw_case(b, config, i, &plan, &scale, &flip);
-        run_plainly(b, &plan, &scale, flip, want);
+        const edt_normalize *normalize = i % 3 == 2 ? &b->normalize : NULL;
+        memset(&want, 0, sizeof want);
+        memset(&got, 0, sizeof got);
+        run_plainly(b, &plan, &scale, flip, normalize, &want);
         edt_pixel_path path = {.picture = b->picture,
                                .plan = &plan,
                                .scratch = b->scratch,
                                .scale = &scale,
                                .flip = flip,
+                               .normalize = normalize,
                                .resizer = b->resizer};
         cr_assert_eq(
             edt_sample_picture_open(b->picture, b->jpeg, -1, &b->err, &path.h, &path.w),
             EDT_OK);
-        cr_assert_eq(edt_sample_pixels_run(&path, &b->arena, &b->err, got, &seconds), EDT_OK,
+        cr_assert_eq(edt_sample_pixels_run(&path, &b->arena, &b->err, &got, &seconds), EDT_OK,
                      "%s", b->err.text);
-        cr_assert_eq(memcmp(want, got, sizeof want), 0, "%s, case %d", name, i);
+        cr_assert_eq(memcmp(&want, &got, sizeof want), 0, "%s, case %d", name, i);
         // The same out of memory, as after mixing.
         edt_image image;
         cr_assert_eq(edt_image_open(b->decoder, b->jpeg, &b->err, &path.h, &path.w), EDT_OK);
@@ -117,9 +138,9 @@ static void check_policy(bench *b, const edt_augment_config *config, const char 
         }
         image = (edt_image){.data = mixed_pixels, .h = H, .w = W, .stride = 3 * W};
         path.mixed = &image;
-        cr_assert_eq(edt_sample_pixels_run(&path, &b->arena, &b->err, got, &seconds), EDT_OK,
+        cr_assert_eq(edt_sample_pixels_run(&path, &b->arena, &b->err, &got, &seconds), EDT_OK,
                      "%s", b->err.text);
-        cr_assert_eq(memcmp(want, got, sizeof want), 0, "%s, case %d, mixed", name, i);
+        cr_assert_eq(memcmp(&want, &got, sizeof want), 0, "%s, case %d, mixed", name, i);
     }
 }
 
