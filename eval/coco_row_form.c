@@ -119,7 +119,8 @@ void edt_coco_row_form_learn(edt_coco_row_form *form, edt_span text)
 {
     learner l = {.text = text};
     edt_json_pull_init(&l.pull, text, (edt_json_pull_options){.allow_nan = true});
-    if (learn_row(&l)) {
+    // The reader would pass over a byte-order mark, which is none inside a list.
+    if (text.n_bytes > 0 && text.data[0] == '{' && learn_row(&l)) {
         *form = l.form;
     } else {
         form->n_slots = 0;

@@ -26,7 +26,7 @@ cmake -S "$tree" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DEDT_CUDA=OFF 
   { tail "$log"; exit 2; }
 
 tests="test_coco_evaluate test_coco_match test_coco_params test_coco_mask test_coco_dt test_coco_eval \
-  test_coco_summary test_coco_gt test_coco_matches test_coco_json test_coco_stream test_coco_records"
+  test_coco_summary test_coco_gt test_coco_matches test_coco_stream test_coco_records"
 python=$work/venv/bin/python
 if ! "$python" -c 'import pycocotools.mask' 2>/dev/null; then
   { python3 -m venv "$work/venv" && "$work/venv/bin/pip" -q install pycocotools numpy; } >"$log" 2>&1 ||

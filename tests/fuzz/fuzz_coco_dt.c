@@ -117,6 +117,8 @@ size_t edt_fuzz_seed(int i, uint8_t *out, size_t cap)
         "[{\"image_id\":1,\"category_id\":1,\"segmentation\":{\"size\":[6,8],\"counts\":[5,3,"
         "40]},\"score\":0.5},{\"image_id\":1,\"category_id\":1,\"segmentation\":{\"size\":[7,"
         "8],\"counts\":\"53X1\"},\"score\":0.5}]",
+        // A byte-order mark where none may be.
+        "[\xEF\xBB\xBF{\"image_id\":1,\"category_id\":1,\"bbox\":[1,2,3,4],\"score\":0.5}]",
         // A mask that has no object to be compared with.
         "[{\"image_id\":1,\"category_id\":2,\"segmentation\":{\"size\":[6,8],\"counts\":[5,3,"
         "40]},\"score\":0.5}]",

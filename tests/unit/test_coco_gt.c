@@ -50,6 +50,25 @@ Test(coco_gt, objects_are_grouped_by_image_and_category, .timeout = 30)
     cr_assert_eq(edt_mem_get_total().n_live, 0);
 }
 
+Test(coco_gt, ids_differ_in_all_64_bits, .timeout = 30)
+{
+    enum { N = 64 };
+    const edt_coco_category category = {1, "thing"};
+    int64_t ids[N];
+    for (int64_t i = 0; i < N; ++i) {
+        ids[i] = 7 + (i << 32);
+    }
+    edt_coco_gt *gt;
+    cr_assert_eq(edt_coco_gt_create(ids, N, &category, 1, NULL, 0, &err, &gt), EDT_OK, "%s",
+                 err.text);
+    cr_assert_eq(edt_coco_gt_n_images(gt), N);
+    for (int64_t i = 0; i < 16 * N; ++i) {
+        cr_expect_eq(edt_coco_gt_has_image(gt, 7 + (i << 32)), i < N, "id 7 + %lld * 2^32",
+                     (long long)i);
+    }
+    edt_coco_gt_destroy(gt);
+}
+
 Test(coco_gt, lenient_takes_the_last_of_equal_ids, .timeout = 30)
 {
     // As pycocotools: the list of image 10 names id 7 twice, each standing for the last one.

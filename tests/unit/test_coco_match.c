@@ -56,6 +56,14 @@ Test(coco_match, equal_scores_keep_list_order_and_images_rise, .timeout = 30)
     cr_expect_eq(stat(run(&square, 1, (row[]){other, hit}, 2, usual), AP), ONE);
 }
 
+Test(coco_match, zeros_are_equal_and_nan_is_last, .timeout = 30)
+{
+    const row zero[] = {{2, {50, 50, 10, 10}, 0}, {1, {0, 0, 10, 10}, -0.0F}};
+    const row none[] = {{2, {50, 50, 10, 10}, NAN}, {1, {0, 0, 10, 10}, -INFINITY}};
+    cr_expect_eq(stat(run(&square, 1, zero, 2, (edt_coco_params){0}), AP), ONE);
+    cr_expect_eq(stat(run(&square, 1, none, 2, (edt_coco_params){0}), AP), ONE);
+}
+
 Test(coco_match, a_crowd_takes_any_number_and_counts_for_nothing, .timeout = 30)
 {
     edt_coco_object objects[2] = {square, {2, 1, 1, {100, 100, 50, 50}, 2500, true, NULL}};
@@ -107,6 +115,28 @@ Test(coco_match, areas_of_float_rows_are_float_products, .timeout = 30)
                         {1, {0, 0, 10, 10}, 0.5F}};
     cr_assert_gt((double)rows[0].box[2] * (double)rows[0].box[3], 1024);
     cr_expect_eq(stat(run(&square, 1, rows, 2, (edt_coco_params){0}), APS), 0.5);
+}
+
+Test(coco_match, areas_of_double_rows_are_double_products, .timeout = 30)
+{
+    // 1024.00006: not among small objects, so no false positive there.
+    const int64_t image = 1;
+    const edt_coco_category category = {1, "thing"};
+    const edt_coco_detection rows[] = {
+        {1, 1, {50, 50, (double)nextafterf(32, 64), (double)nextafterf(32, 0)}, 0.9},
+        {1, 1, {0, 0, 10, 10}, 0.5}};
+    edt_coco_gt *gt;
+    edt_coco_dt *dt;
+    edt_coco_result *result;
+    cr_assert_eq(edt_coco_gt_create(&image, 1, &category, 1, &square, 1, &err, &gt), EDT_OK);
+    cr_assert_eq(edt_coco_dt_create(&err, &dt), EDT_OK);
+    for (int i = 0; i < 2; ++i) {
+        cr_assert_eq(edt_coco_dt_add(dt, &rows[i], NULL, &err), EDT_OK);
+    }
+    cr_assert_eq(edt_coco_evaluate(gt, dt, &(edt_coco_params){0}, &err, &result), EDT_OK);
+    cr_expect_eq(stat(result, APS), ONE);
+    edt_coco_dt_destroy(dt);
+    edt_coco_gt_destroy(gt);
 }
 
 Test(coco_match, only_images_with_detections, .timeout = 30)
