@@ -325,12 +325,6 @@ edt_status edt_decoded_get(edt_decoded_reader *reader, int64_t index, edt_error 
     return EDT_OK;
 }
 
-void edt_decoded_release(edt_decoded_reader *reader)
-{
-    // Stored bytes never change and stay mapped; an unpacked picture waits for the next one.
-    (void)reader;
-}
-
 edt_status edt_decoded_contains(edt_decoded_reader *reader, int64_t index, edt_error *err,
                                 bool *out_found)
 {

@@ -22,7 +22,6 @@ typedef struct edt_decoded_cache_options {
     int zstd_level;          // of what is stored from now on; 0: not compressed
     const char *fingerprint; // of the data set (edt_record_index_fingerprint)
     const char *transform;   // what was done to the pixels: edt_decoded_transform
-    int n_readers;           // most readers of this process
 } edt_decoded_cache_options;
 
 // The name of what the loader keeps: whole pictures as they were decoded.
@@ -41,12 +40,11 @@ edt_status edt_decoded_reader_create(edt_decoded_cache *cache, edt_error *err,
 void edt_decoded_reader_destroy(edt_decoded_reader *reader); // NULL is fine; before the close
 
 // Picture `index` when it is there: a view of whole rows (stride 3*w) that must not be written
-// to and lasts until the reader's next get or release. Its CRC is checked at the first use in
+// to and lasts until the reader's next get. Its CRC is checked at the first use in
 // this process. A damaged entry counts as missing and is stored anew. EDT_ERR_IO,
 // EDT_ERR_NOMEM.
 edt_status edt_decoded_get(edt_decoded_reader *reader, int64_t index, edt_error *err,
                            bool *out_found, edt_image *out_image);
-void edt_decoded_release(edt_decoded_reader *reader);
 // Whether picture `index` is there, without looking at its pixels; not counted as a hit or
 // miss.
 edt_status edt_decoded_contains(edt_decoded_reader *reader, int64_t index, edt_error *err,

@@ -127,13 +127,12 @@ static edt_status open_all(filler *f, edt_error *err)
     EDT_TRY(edt_record_index_create(o->paths, o->n_files, &shards, err, &f->index));
     f->result.n_records = edt_record_index_n_records(f->index);
     f->n_workers = edt_record_scan_workers(o->n_threads);
-    const edt_decoded_cache_options cache = {.path = o->cache_path,
-                                             .max_bytes = o->max_bytes,
-                                             .zstd_level = o->zstd_level,
-                                             .fingerprint =
-                                                 edt_record_index_fingerprint(f->index),
-                                             .transform = edt_decoded_transform(o->exif_rotate),
-                                             .n_readers = f->n_workers};
+    const edt_decoded_cache_options cache = {
+        .path = o->cache_path,
+        .max_bytes = o->max_bytes,
+        .zstd_level = o->zstd_level,
+        .fingerprint = edt_record_index_fingerprint(f->index),
+        .transform = edt_decoded_transform(o->exif_rotate)};
     EDT_TRY_CTX(edt_decoded_cache_open(&cache, err, &f->cache), err, "decoded_cache");
     if (!edt_decoded_is_filling(f->cache)) {
         EDT_FAIL(err, EDT_ERR_IO, "the decoded cache '%s' may not be written to",

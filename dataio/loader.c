@@ -210,8 +210,7 @@ static edt_status init_sync(edt_loader *loader, edt_error *err)
 }
 
 // Evaluation sees each picture once: nothing to keep.
-static edt_status open_cache(edt_loader *loader, const edt_hparams *hp, int n_threads,
-                             edt_error *err)
+static edt_status open_cache(edt_loader *loader, const edt_hparams *hp, edt_error *err)
 {
     const char *path = hp->decoded_cache;
     if (!loader->config.training || path == NULL || path[0] == '\0' ||
@@ -223,8 +222,7 @@ static edt_status open_cache(edt_loader *loader, const edt_hparams *hp, int n_th
         .max_bytes = hp->decoded_cache_bytes,
         .zstd_level = (int)hp->decoded_cache_zstd,
         .fingerprint = edt_record_index_fingerprint(loader->index),
-        .transform = edt_decoded_transform(hp->exif_rotate),
-        .n_readers = n_threads * edt_preprocess_n_pictures(&loader->config)};
+        .transform = edt_decoded_transform(hp->exif_rotate)};
     EDT_TRY_CTX(edt_decoded_cache_open(&options, err, &loader->cache), err, "decoded_cache");
     loader->config.cache = loader->cache;
     return EDT_OK;
@@ -307,8 +305,8 @@ static edt_status init_loader(edt_loader *loader, const edt_hparams *hp,
         EDT_TRY(edt_loader_slot_init(loader, options, err, &loader->slots[i]));
     }
     EDT_TRY(init_sync(loader, err));
+    EDT_TRY(open_cache(loader, hp, err));
     const int n_threads = options->n_threads > 0 ? options->n_threads : edt_thread_cpu_count();
-    EDT_TRY(open_cache(loader, hp, n_threads, err));
     return start_workers(loader, n_threads, err);
 }
 

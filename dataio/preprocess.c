@@ -99,11 +99,6 @@ bool edt_preprocess_mixes(const edt_preprocess_config *config)
     return config->mosaic_prob > 0 || config->mixup_prob > 0 || config->copy_paste_prob > 0;
 }
 
-int edt_preprocess_n_pictures(const edt_preprocess_config *config)
-{
-    return edt_preprocess_mixes(config) ? 1 + EDT_SAMPLE_MAX_PARTNERS : 1;
-}
-
 edt_sample_row edt_sample_row_of(const edt_batch *batch, int64_t row)
 {
     const size_t pixel_bytes = batch->format == EDT_SLOT_F32 ? sizeof(float) : 1;

@@ -75,8 +75,6 @@ edt_status edt_preprocess_configure(const edt_hparams *hp, bool training,
                                     edt_preprocess_config *out_config);
 // Whether pictures are mixed, so that samples need partners.
 bool edt_preprocess_mixes(const edt_preprocess_config *config);
-// Pictures that one preprocessor has open at once: the cache readers that it takes.
-int edt_preprocess_n_pictures(const edt_preprocess_config *config);
 
 // Where one sample goes: pointers into a slot. cls_targets, box_targets, num_positives and
 // groundtruth may be NULL (not wanted).

@@ -112,8 +112,7 @@ static edt_status open_again(bench *b, edt_error *err)
     const edt_decoded_cache_options options = {.path = b->dir,
                                                .zstd_level = b->zstd_level,
                                                .fingerprint = "bench",
-                                               .transform = edt_decoded_transform(false),
-                                               .n_readers = 1};
+                                               .transform = edt_decoded_transform(false)};
     EDT_TRY(edt_decoded_cache_open(&options, err, &b->cache));
     return edt_decoded_reader_create(b->cache, err, &b->reader);
 }
@@ -128,7 +127,6 @@ static edt_status get_all(bench *b, bool reads, edt_error *err)
             EDT_FAIL(err, EDT_ERR_NOT_FOUND, "picture %" PRId64 " is not there", i);
         }
         b->sum += reads ? sum_of(image.data) : image.data[0];
-        edt_decoded_release(b->reader);
     }
     return EDT_OK;
 }

@@ -103,8 +103,7 @@ static void look_at_all(const order *o, const char *dir)
 {
     const edt_decoded_cache_options options = {.path = edt_test_path(dir, "cache"),
                                                .fingerprint = o->fingerprint,
-                                               .transform = edt_decoded_transform(false),
-                                               .n_readers = 1};
+                                               .transform = edt_decoded_transform(false)};
     edt_error err = {0};
     edt_decoded_cache *cache = NULL;
     edt_decoded_reader *reader = NULL;

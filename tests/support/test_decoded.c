@@ -52,8 +52,7 @@ edt_decoded_cache *edt_test_open_cache(const char *path, const char *fingerprint
                                                .max_bytes = max_bytes,
                                                .zstd_level = zstd_level,
                                                .fingerprint = fingerprint,
-                                               .transform = edt_decoded_transform(false),
-                                               .n_readers = 2};
+                                               .transform = edt_decoded_transform(false)};
     edt_error err = {0};
     edt_decoded_cache *cache = NULL;
     cr_assert_eq(edt_decoded_cache_open(&options, &err, &cache), EDT_OK, "%s", err.text);
@@ -87,7 +86,6 @@ edt_test_found edt_test_read_cache(edt_decoded_cache *cache, int64_t begin, int6
         } else {
             ++found.n_wrong;
         }
-        edt_decoded_release(reader);
     }
     edt_decoded_reader_destroy(reader);
     return found;

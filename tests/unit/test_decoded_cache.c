@@ -56,7 +56,7 @@ static edt_status try_open_at(const char *dir, const char *fingerprint, const ch
                               edt_error *err)
 {
     const edt_decoded_cache_options options = {
-        .path = dir, .fingerprint = fingerprint, .transform = transform, .n_readers = 1};
+        .path = dir, .fingerprint = fingerprint, .transform = transform};
     edt_decoded_cache *cache = NULL;
     *err = (edt_error){0};
     const edt_status status = edt_decoded_cache_open(&options, err, &cache);

@@ -50,10 +50,8 @@ TestSuite(decoded_store, .init = set_up, .fini = tear_down, .timeout = 120);
 
 static edt_status open_as(const char *fingerprint, edt_error *err, edt_decoded_cache **out)
 {
-    const edt_decoded_cache_options options = {.path = path,
-                                               .fingerprint = fingerprint,
-                                               .transform = edt_decoded_transform(false),
-                                               .n_readers = 1};
+    const edt_decoded_cache_options options = {
+        .path = path, .fingerprint = fingerprint, .transform = edt_decoded_transform(false)};
     *err = (edt_error){0};
     return edt_decoded_cache_open(&options, err, out);
 }
