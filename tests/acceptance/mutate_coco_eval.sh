@@ -129,7 +129,7 @@ break_line coco_accumulate.c "precision is interpolated from the wrong side" \
 break_line coco_accumulate.c "precision without the spacing of 1" 's/ \+ 2\.220446049250313e-16//'
 break_line coco_accumulate.c "a recall threshold must be passed, not reached" \
   's/\(double\)n_positives < recalls\[r\]/(double)n_positives <= recalls[r]/'
-break_line coco_accumulate.c "recall 0 needs no detection" 's/<= n_tp : n_used > 0\)/<= n_tp : true)/'
+break_line coco_accumulate.c "recall 0 needs a true positive" 's/<= n_tp : n_used > 0\)/<= n_tp : n_tp > 0)/'
 break_line coco_accumulate.c "score of the next true positive" 's/s->i_hit\[at\]\]/s->i_hit[at + (at + 1 < n_tp)]]/'
 # Summary.
 break_line coco_summary.c "undefined values are part of means" 's/cells\[m\] > -1/cells[m] >= -1/'

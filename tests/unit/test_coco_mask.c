@@ -73,6 +73,14 @@ Test(coco_mask, overlaps_equal_counting_pixels, .timeout = 60)
     cr_assert_eq(edt_mem_get_total().n_live, 0);
 }
 
+Test(coco_mask, overlap_with_a_crowd_is_over_the_detection, .timeout = 30)
+{
+    const edt_coco_mask dt = {.area = 20}, gt = {.area = 100};
+    cr_expect_eq(edt_coco_mask_ratio(10, &dt, &gt, true), 10.0 / 20.0);
+    cr_expect_eq(edt_coco_mask_ratio(10, &dt, &gt, false), 10.0 / 110.0);
+    cr_expect_eq(edt_coco_mask_ratio(0, &(edt_coco_mask){0}, &(edt_coco_mask){0}, false), 0);
+}
+
 Test(coco_mask, large_runs_survive_the_text, .timeout = 30)
 {
     // Differences of both signs that need all seven digits.

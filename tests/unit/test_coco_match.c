@@ -108,6 +108,26 @@ Test(coco_match, the_last_of_max_dets_counts_and_no_more, .timeout = 30)
     cr_expect_eq(stat(run(&square, 1, rows, 101, (edt_coco_params){0}), AR), 0);
 }
 
+Test(coco_match, scores_are_those_that_reach_a_recall, .timeout = 30)
+{
+    const edt_coco_object objects[2] = {square, {2, 2, 1, {0, 0, 10, 10}, 100, false, NULL}};
+    const row rows[] = {
+        {1, {50, 50, 10, 10}, 0.75F}, {1, {0, 0, 10, 10}, 0.5F}, {2, {0, 0, 10, 10}, 0.25F}};
+    edt_coco_result *result = run(objects, 2, rows, 3, (edt_coco_params){0});
+    const edt_coco_arrays arrays = edt_coco_result_arrays(result);
+    cr_assert_eq(arrays.n_recalls, 101);
+    for (int64_t r = 0; r < 101; ++r) {
+        // Of the first threshold: all areas, 100 detections.
+        const double score = arrays.scores[r * arrays.n_areas * arrays.n_max_dets + 2];
+        cr_expect_eq(score,
+                     r == 0    ? 0.75
+                     : r <= 50 ? 0.5
+                               : 0.25,
+                     "recall 0.%02d: %g", (int)r, score);
+    }
+    edt_coco_result_destroy(result);
+}
+
 Test(coco_match, areas_of_float_rows_are_float_products, .timeout = 30)
 {
     // 1024.00006 in double, 1024 in float: a false positive among small objects.
