@@ -5,33 +5,12 @@
 #include "core/file.h"
 #include "core/thread.h"
 #include "eval/coco_items.h"
+#include "eval/coco_list.h"
 #include "eval/coco_priv.h"
 
-typedef struct list {
-    void *items;
-    int64_t n, capacity;
-} list;
-
-// NULL when out of memory.
-static void *grow(list *l, size_t item_bytes, int64_t n_more)
-{
-    if (l->n + n_more > l->capacity) {
-        const int64_t capacity = 2 * l->capacity + n_more + 16;
-        void *items = edt_mem_realloc(EDT_MEM_EVAL, l->items, (size_t)capacity * item_bytes);
-        if (items == NULL) {
-            return NULL;
-        }
-        l->items = items;
-        l->capacity = capacity;
-    }
-    void *added = (uint8_t *)l->items + (size_t)l->n * item_bytes;
-    l->n += n_more;
-    return added;
-}
-
 typedef struct reader {
-    list images, categories, objects;
-    list masks; // by object, with masks only
+    edt_coco_list images, categories, objects;
+    edt_coco_list masks; // by object, with masks only
     edt_coco_mask_pool mask_pool;
     int64_t *image_ids; // in the order of the file, for `by_id`
     edt_coco_id_map by_id;
@@ -42,7 +21,7 @@ typedef struct reader {
 
 // Annotations of a piece.
 typedef struct sink {
-    list objects, masks;
+    edt_coco_list objects, masks;
     edt_coco_mask_pool mask_pool;
     edt_arena scratch;
 } sink;
@@ -126,7 +105,7 @@ static edt_status read_image(reader *r, edt_json_pull *pull, edt_error *err)
     if (!has_id) {
         return missing(pull, "id", err);
     }
-    edt_coco_gt_image *added = grow(&r->images, sizeof *added, 1);
+    edt_coco_gt_image *added = edt_coco_list_grow(&r->images, sizeof *added, 1);
     if (added == NULL) {
         return no_memory(err);
     }
@@ -162,7 +141,7 @@ static edt_status read_category(reader *r, edt_json_pull *pull, edt_error *err)
     if (!has_id) {
         return missing(pull, "id", err);
     }
-    edt_coco_category *added = grow(&r->categories, sizeof *added, 1);
+    edt_coco_category *added = edt_coco_list_grow(&r->categories, sizeof *added, 1);
     if (added == NULL) {
         return no_memory(err);
     }
@@ -314,13 +293,13 @@ static edt_status read_object(void *ctx, void *piece, edt_json_pull *pull, edt_e
         }
     }
     if (r->with_masks) {
-        const edt_coco_mask **mask = grow(&to->masks, sizeof(*mask), 1);
+        const edt_coco_mask **mask = edt_coco_list_grow(&to->masks, sizeof(*mask), 1);
         if (mask == NULL) {
             return no_memory(err);
         }
         EDT_TRY(read_mask(r, to, pull, &a, err, mask));
     }
-    edt_coco_object *added = grow(&to->objects, sizeof *added, 1);
+    edt_coco_object *added = edt_coco_list_grow(&to->objects, sizeof *added, 1);
     if (added == NULL) {
         return no_memory(err);
     }
@@ -328,10 +307,11 @@ static edt_status read_object(void *ctx, void *piece, edt_json_pull *pull, edt_e
     return EDT_OK;
 }
 
-static edt_status append_list(list *to, const list *from, size_t item_bytes, edt_error *err)
+static edt_status append_list(edt_coco_list *to, const edt_coco_list *from, size_t item_bytes,
+                              edt_error *err)
 {
     if (from->n > 0) {
-        void *added = grow(to, item_bytes, from->n);
+        void *added = edt_coco_list_grow(to, item_bytes, from->n);
         if (added == NULL) {
             return no_memory(err);
         }

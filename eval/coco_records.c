@@ -13,32 +13,12 @@
 #include "dataio/image_decode.h"
 #include "dataio/png_mask.h"
 #include "dataio/record_scan.h"
+#include "eval/coco_list.h"
 #include "eval/coco_priv.h"
-
-typedef struct list {
-    void *items;
-    int64_t n, capacity;
-} list;
-
-static void *grow(list *l, size_t item_bytes, int64_t n_more)
-{
-    if (l->n + n_more > l->capacity) {
-        const int64_t capacity = 2 * l->capacity + n_more + 256;
-        void *items = edt_mem_realloc(EDT_MEM_EVAL, l->items, (size_t)capacity * item_bytes);
-        if (items == NULL) {
-            return NULL;
-        }
-        l->items = items;
-        l->capacity = capacity;
-    }
-    void *added = (uint8_t *)l->items + (size_t)l->n * item_bytes;
-    l->n += n_more;
-    return added;
-}
 
 typedef struct reader {
     bool with_masks, difficult_as_crowd;
-    list images, categories, objects, masks;
+    edt_coco_list images, categories, objects, masks;
     edt_coco_mask_pool mask_pool;
     edt_arena names, scratch;
     edt_image_decoder **decoders; // per worker, for records without a size
@@ -179,7 +159,7 @@ static edt_status add_category(reader *r, int64_t id, edt_text name, edt_error *
             return EDT_OK;
         }
     }
-    edt_coco_category *added = grow(&r->categories, sizeof *added, 1);
+    edt_coco_category *added = edt_coco_list_grow(&r->categories, sizeof *added, 1);
     if (added == NULL) {
         return no_memory(err);
     }
@@ -191,10 +171,10 @@ static edt_status add_category(reader *r, int64_t id, edt_text name, edt_error *
 
 static edt_status take_record(reader *r, const decoded *from, edt_error *err)
 {
-    edt_coco_gt_image *image = grow(&r->images, sizeof *image, 1);
-    edt_coco_object *objects = grow(&r->objects, sizeof *objects, from->n);
+    edt_coco_gt_image *image = edt_coco_list_grow(&r->images, sizeof *image, 1);
+    edt_coco_object *objects = edt_coco_list_grow(&r->objects, sizeof *objects, from->n);
     const edt_coco_mask **masks =
-        r->with_masks ? grow(&r->masks, sizeof(*masks), from->n) : NULL;
+        r->with_masks ? edt_coco_list_grow(&r->masks, sizeof(*masks), from->n) : NULL;
     if (image == NULL || objects == NULL || (r->with_masks && masks == NULL)) {
         return no_memory(err);
     }

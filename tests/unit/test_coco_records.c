@@ -21,6 +21,7 @@ typedef struct content {
     float area[2];
     int64_t crowd[2];
     bool with_size, with_masks;
+    bool is_empty; // no objects
 } content;
 
 // 40 x 20 pixels; a BMP header is enough to know the size.
@@ -66,7 +67,11 @@ static edt_span make_record(const content *c, edt_arena *arena)
     edt_feature chosen[sizeof all / sizeof all[0]];
     size_t n = 0;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; ++i) {
-        if ((i == 10 || i == 11) ? c->with_size : i == 12 ? c->with_masks : true) {
+        const bool is_of_objects = (i >= 1 && i <= 8) || i == 12;
+        if (((i == 10 || i == 11) ? c->with_size
+             : i == 12            ? c->with_masks
+                                  : true) &&
+            !(c->is_empty && is_of_objects)) {
             chosen[n++] = all[i];
         }
     }
@@ -135,6 +140,23 @@ Test(coco_records, boxes_areas_and_names_become_a_ground_truth, .timeout = 30)
         cr_expect_eq(memcmp(o.bbox, want[i].bbox, sizeof o.bbox), 0);
     }
     edt_coco_gt_destroy(gt);
+    cr_assert_eq(edt_mem_get_total().n_live, 0);
+}
+
+Test(coco_records, pictures_without_objects_come_first, .timeout = 30)
+{
+    static const content records[] = {
+        {.id = "3", .with_size = true, .with_masks = true, .is_empty = true},
+        {.id = "1", .area = {30, 2}, .with_size = true, .with_masks = true}};
+    for (int n = 1; n <= 2; ++n) {
+        for (edt_coco_iou_type type = EDT_COCO_BBOX; type <= EDT_COCO_SEGM; ++type) {
+            edt_coco_gt *gt;
+            cr_assert_eq(open_records(records, n, type, &gt), EDT_OK, "%s", err.text);
+            cr_expect_eq(edt_coco_gt_n_images(gt), n);
+            cr_expect_eq(edt_coco_gt_n_objects(gt), 2 * (n - 1));
+            edt_coco_gt_destroy(gt);
+        }
+    }
     cr_assert_eq(edt_mem_get_total().n_live, 0);
 }
 
