@@ -8,6 +8,7 @@ case $what in build | test) ;; *) echo "usage: packages.sh build|test" >&2; exit
 
 has_header() { echo "#include <$1>" | cc -E -x c - >/dev/null 2>&1; }
 has_library() { pkg-config --exists "$1" 2>/dev/null; }
+has_downloader() { command -v curl || command -v wget; }
 has_font() { find /usr/share/fonts -name "$1" 2>/dev/null | grep -q .; }
 
 missing_packages() {
@@ -45,6 +46,10 @@ missing_packages() {
     if apt-cache show libopenmpi-dev >/dev/null 2>&1; then
       need libopenmpi-dev command -v mpicc
       need openmpi-bin command -v mpirun
+    fi
+    # Optional: without curl or wget the test of fetch_checkpoint.sh skips.
+    if apt-cache show curl >/dev/null 2>&1; then
+      need curl has_downloader
     fi
   fi
   echo "${missing[*]}"
