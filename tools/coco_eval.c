@@ -1,4 +1,5 @@
 // COCO detection metrics of a result file: options only, the work is eval/coco_eval.h.
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -200,9 +201,11 @@ static edt_status parse_lists(const settings *s, edt_arena *arena, edt_coco_para
     }
     for (int i = 0; i < s->image_ids.n; ++i) {
         char *end;
+        errno = 0;
         ids[i] = strtoll(s->image_ids.v[i], &end, 10);
-        if (end == s->image_ids.v[i] || *end != '\0') {
-            EDT_FAIL(err, EDT_ERR_USAGE, "--image_ids: '%s' is no integer", s->image_ids.v[i]);
+        if (errno != 0 || end == s->image_ids.v[i] || *end != '\0') {
+            EDT_FAIL(err, EDT_ERR_USAGE, "--image_ids: '%s' is no integer below 2^63",
+                     s->image_ids.v[i]);
         }
     }
     params->areas = areas;

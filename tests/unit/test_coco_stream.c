@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/mem.h"
+#include "eval/coco_priv.h"
 #include "tests/support/coco_random.h"
 
 enum { N_IMAGES = 300, N_THREADS = 3 };
@@ -104,6 +105,44 @@ Test(coco_stream, equals_evaluation_of_the_whole_list, .timeout = 60)
         edt_coco_result_destroy(result);
         edt_coco_stream_destroy(stream);
     }
+    edt_coco_random_free(&made);
+    cr_assert_eq(edt_mem_get_total().n_live, 0);
+}
+
+// So many that workers match some while others still come; images last to first.
+Test(coco_stream, equals_evaluation_when_matching_does_not_wait_for_the_end, .timeout = 60)
+{
+    enum { COPIES = 40, PER_BATCH = 5 };
+    edt_coco_random made = edt_coco_random_make(6, N_IMAGES, false);
+    edt_coco_dt *all;
+    cr_assert_eq(edt_coco_dt_create(&err, &all), EDT_OK);
+    for (int n_threads = 1; n_threads <= 2; ++n_threads) {
+        const edt_coco_params params = {.n_threads = n_threads};
+        edt_coco_stream *stream;
+        edt_coco_result *result, *whole;
+        cr_assert_eq(edt_coco_stream_create(made.gt, &params, &err, &stream), EDT_OK);
+        edt_coco_dt_clear(all);
+        for (int64_t begin = N_IMAGES - PER_BATCH; begin >= 0; begin -= PER_BATCH) {
+            edt_coco_dt *batch;
+            cr_assert_eq(edt_coco_dt_create(&err, &batch), EDT_OK);
+            for (int i = 0; i < 2 * COPIES; ++i) {
+                edt_coco_dt *part = edt_coco_random_part(&made, begin, begin + PER_BATCH);
+                edt_coco_dt_join(i < COPIES ? batch : all, part);
+                edt_coco_dt_destroy(part);
+            }
+            cr_assert_eq(edt_coco_stream_add(stream, batch, &err), EDT_OK);
+        }
+        // A worker matches once it has 16384.
+        cr_assert_gt(edt_coco_dt_count(all), 4 * 16384);
+        cr_assert_eq(edt_coco_stream_finish(stream, &err, &result), EDT_OK, "%s", err.text);
+        cr_assert_eq(edt_coco_evaluate(made.gt, all, &params, &err, &whole), EDT_OK);
+        cr_expect(edt_coco_same_result(result, whole), "%d threads", n_threads);
+        cr_expect_gt(edt_coco_result_stats(whole)[8], 0.1);
+        edt_coco_result_destroy(whole);
+        edt_coco_result_destroy(result);
+        edt_coco_stream_destroy(stream);
+    }
+    edt_coco_dt_destroy(all);
     edt_coco_random_free(&made);
     cr_assert_eq(edt_mem_get_total().n_live, 0);
 }
