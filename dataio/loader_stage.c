@@ -4,6 +4,7 @@
 #include "dataio/loader_priv.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/clock.h"
@@ -21,13 +22,26 @@ static bool is_bad_sample(edt_status status)
            status == EDT_ERR_UNSUPPORTED || status == EDT_ERR_NUMERIC;
 }
 
+// Whether the words begin with the file and have the number, as those about framing do.
+static bool names_record(const char *text, const char *path, uint32_t i_record)
+{
+    char number[32];
+    const size_t n_path = strlen(path);
+    (void)snprintf(number, sizeof number, "record %" PRIu32 ",", i_record);
+    return text[0] == '\'' && strncmp(text + 1, path, n_path) == 0 &&
+           text[1 + n_path] == '\'' && strstr(text + 1 + n_path, number) != NULL;
+}
+
 // Says which record it was.
 static edt_status name_record(const edt_loader *loader, int64_t index, edt_status status,
                               edt_error *err)
 {
     const edt_record_ref ref = edt_record_index_get(loader->index, index);
-    return edt_error_add_context(err, status, "%s: record %" PRIu32,
-                                 edt_record_index_path(loader->index, ref.i_file), ref.i_local);
+    const char *path = edt_record_index_path(loader->index, ref.i_file);
+    if (err != NULL && names_record(err->text, path, ref.i_local)) {
+        return status;
+    }
+    return edt_error_add_context(err, status, "%s: record %" PRIu32, path, ref.i_local);
 }
 
 // Reports a record that the policy lets the run go on without; `err` is the reason,
