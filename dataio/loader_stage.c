@@ -192,6 +192,14 @@ typedef struct row_place {
     bool is_repeated; // its own row, here or on another rank, reports what is bad
 } row_place;
 
+static edt_status say_remedy(edt_status status, edt_error *err)
+{
+    const edt_error reason = *err;
+    return edt_error_set(err, status,
+                         "%s (hparam on_bad_sample=skip or substitute goes on without it)",
+                         reason.text);
+}
+
 // Fills `row` with the sample at the place or with what stands in for it. *out_index is the
 // record that was taken; -1: the policy leaves the row out, and it is cleared. A failure names
 // the record.
@@ -224,7 +232,7 @@ static edt_status fill_from(edt_loader_worker *worker, row_place place,
                              substitute ? "replaced" : "left out", err));
         }
         if (is_fatal) {
-            return status;
+            return is_bad_sample(status) ? say_remedy(status, err) : status;
         }
         if (!substitute) {
             edt_sample_row_clear(&loader->config, row);

@@ -61,7 +61,7 @@ static edt_status check_corners(const edt_example *example, edt_error *err)
             EDT_FAIL(err, EDT_ERR_INVALID,
                      "image/object/bbox/%s of box %" PRId64
                      " is %g; corners must be finite, in parts of the picture's size: mend the "
-                     "record, or set on_bad_sample to go on without it",
+                     "record",
                      keys[i % 4], i / 4, (double)example->boxes[i]);
         }
     }
