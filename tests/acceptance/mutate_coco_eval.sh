@@ -15,6 +15,7 @@ if [ -z "$work" ]; then
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
 fi
+rm -rf "$work/tree" # objects of an earlier run may be those of a breakage
 mkdir -p "$work/tree"
 work=$(cd "$work" && pwd)
 tree=$work/tree
