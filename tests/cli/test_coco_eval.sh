@@ -56,10 +56,10 @@ good_dt() { # AP SED: evaluated, with this in the first line
 good_dt 1.000 ''
 
 # Not what the files should be at all.
-for text in '' ' ' '[]' 3 null '"x"' '{' '{}' '{"images":3}' '{"images":[],"annotations":[]}' $'\x00' $'\xff\xfe'; do
+for text in '' ' ' '[]' 3 null '"x"' '{' '{}' '{"images":3}' '{"images":[],"annotations":[]}' $'\xff\xfe'; do
   text_gt bad.json "$text"
 done
-for text in '' ' ' '{}' 3 null '"x"' '[' '[3]' '[{}]' '[null]' '{"annotations":3}' $'\x00' $'\xff\xfe'; do
+for text in '' ' ' '{}' 3 null '"x"' '[' '[3]' '[{}]' '[null]' '{"annotations":3}' $'\xff\xfe'; do
   text_dt bad.json "$text"
 done
 refused 1 'give a file' "$tmp" "$dt"
