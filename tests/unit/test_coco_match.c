@@ -126,6 +126,12 @@ Test(coco_match, scores_are_those_that_reach_a_recall, .timeout = 30)
                      "recall 0.%02d: %g", (int)r, score);
     }
     edt_coco_result_destroy(result);
+    // Without any hit the first detection still reaches recall 0.
+    result = run(objects, 2, rows, 1, (edt_coco_params){0});
+    const edt_coco_arrays missed = edt_coco_result_arrays(result);
+    cr_expect_eq(missed.scores[2], 0.75);
+    cr_expect_eq(missed.scores[missed.n_areas * missed.n_max_dets + 2], 0);
+    edt_coco_result_destroy(result);
 }
 
 Test(coco_match, areas_of_float_rows_are_float_products, .timeout = 30)
