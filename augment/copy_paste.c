@@ -61,8 +61,7 @@ static int64_t paint(const edt_image *image, const edt_image *partner, const uin
     for (int64_t y = 0; y < paste->from.h; ++y) {
         const int64_t from_y = paste->from.y + y, to_y = paste->y + y;
         const uint8_t *from = partner->data + from_y * partner->stride + 3 * paste->from.x;
-        const uint8_t *inside =
-            mask != NULL ? mask + from_y * partner->w + paste->from.x : NULL;
+        const uint8_t *inside = mask != NULL ? mask + y * paste->from.w : NULL;
         uint8_t *to = image->data + to_y * image->stride + 3 * paste->x;
         int32_t *owned = owner + to_y * image->w + paste->x;
         for (int64_t x = 0; x < paste->from.w; ++x) {
@@ -111,7 +110,7 @@ edt_status edt_copy_paste_apply(edt_mix_buffers *buffers, const edt_image *image
     memset(buffers->owner, 0, (size_t)n_pixels * sizeof *buffers->owner);
     for (int64_t i = 0; i < plan->n; ++i) {
         const edt_paste *paste = &plan->pastes[i];
-        n_painted[i] = paint(image, partner, masks != NULL ? masks[paste->object] : NULL, paste,
+        n_painted[i] = paint(image, partner, masks != NULL ? masks[i] : NULL, paste,
                              (int32_t)(i + 1), buffers->owner);
     }
     for (int64_t i = 0; i < objects->n; ++i) {

@@ -32,9 +32,8 @@ edt_status edt_copy_paste_draw(int64_t h, int64_t w, int64_t partner_h, int64_t 
                                const edt_objects *partner_objects, const edt_draws *draws,
                                edt_arena *arena, edt_error *err, edt_copy_paste_plan *out_plan);
 
-// Pastes into `image`, whose pixels are overwritten. `masks` has one entry per object of the
-// partner, u8 [partner h, partner w], not zero on the object; NULL, or NULL entries, take the
-// whole region. Objects of which more than 70 % (of the box; of a pasted one: of its pixels)
+// Pastes into `image`, whose pixels are overwritten. `masks` has one entry per paste of the
+// plan, u8 [from.h, from.w], not zero on the object; NULL takes the whole region of each. Objects of which more than 70 % (of the box; of a pasted one: of its pixels)
 // lies under pasted pixels are removed, the others keep their box. The rest of `objects` and
 // the pasted ones lie in `arena`, in this order; `out_objects` may be
 // `objects`. EDT_ERR_NOMEM.

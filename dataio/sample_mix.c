@@ -184,9 +184,9 @@ static edt_status make_mosaic(mixing *m, edt_error *err)
     return EDT_OK;
 }
 
-// Mask `number` of the record as u8 [h,w].
-static edt_status decode_mask(mixing *m, const partner *p, int64_t number, edt_error *err,
-                              uint8_t *out_mask)
+// The region of mask `number` of the record as u8 [region.h, region.w].
+static edt_status decode_mask(mixing *m, const partner *p, int64_t number, edt_region region,
+                              edt_error *err, uint8_t *out_mask)
 {
     edt_image_decoder *decoder = m->mixer->mask_decoder;
     int64_t h, w;
@@ -198,15 +198,16 @@ static edt_status decode_mask(mixing *m, const partner *p, int64_t number, edt_e
                  p->w, p->h);
     }
     EDT_TRY(edt_image_decode(decoder, 0, err, &image));
-    for (int64_t y = 0; y < h; ++y) {
-        for (int64_t x = 0; x < w; ++x) {
-            out_mask[y * w + x] = image.data[y * image.stride + 3 * x];
+    for (int64_t y = 0; y < region.h; ++y) {
+        const uint8_t *row = image.data + (region.y + y) * image.stride + 3 * region.x;
+        for (int64_t x = 0; x < region.w; ++x) {
+            out_mask[y * region.w + x] = row[3 * x];
         }
     }
     return EDT_OK;
 }
 
-// The masks of the objects that are pasted, by object; NULL when the record has none.
+// The masks of the objects that are pasted; NULL when the record has none.
 static edt_status decode_masks(mixing *m, const partner *p, const edt_copy_paste_plan *plan,
                                edt_error *err, const uint8_t *const **out_masks)
 {
@@ -214,18 +215,23 @@ static edt_status decode_masks(mixing *m, const partner *p, const edt_copy_paste
     if (p->example.n_masks == 0) {
         return EDT_OK;
     }
-    const size_t n_pixels = (size_t)(p->h * p->w);
-    const uint8_t **masks = edt_arena_calloc(m->arena, (size_t)p->objects.n, sizeof *masks);
+    size_t n_bytes = 0;
+    for (int64_t i = 0; i < plan->n; ++i) {
+        n_bytes += (size_t)(plan->pastes[i].from.h * plan->pastes[i].from.w);
+    }
+    const uint8_t **masks = edt_arena_calloc(m->arena, (size_t)plan->n, sizeof *masks);
     if (masks == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the masks of %" PRId64 " objects", plan->n);
     }
-    EDT_TRY(edt_row_buffer_reserve(&m->mixer->masks, (size_t)plan->n * n_pixels, err));
+    EDT_TRY(edt_row_buffer_reserve(&m->mixer->masks, n_bytes, err));
+    uint8_t *mask = m->mixer->masks.data;
     for (int64_t i = 0; i < plan->n; ++i) {
-        const int64_t number = p->source[plan->pastes[i].object];
-        uint8_t *mask = m->mixer->masks.data + (size_t)i * n_pixels;
-        EDT_TRY_CTX(decode_mask(m, p, number, err, mask), err,
+        const edt_paste *paste = &plan->pastes[i];
+        const int64_t number = p->source[paste->object];
+        EDT_TRY_CTX(decode_mask(m, p, number, paste->from, err, mask), err,
                     "key 'image/object/mask', value %" PRId64, number);
-        masks[plan->pastes[i].object] = mask;
+        masks[i] = mask;
+        mask += paste->from.h * paste->from.w;
     }
     *out_masks = masks;
     return EDT_OK;

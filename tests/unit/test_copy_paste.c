@@ -133,10 +133,9 @@ Test(copy_paste, only_what_the_mask_shows_is_pasted, .timeout = 10)
     const edt_objects none = {.n = 0};
     const edt_paste paste = {.from = {.y = 6, .x = 10, .h = 12, .w = 20}, .y = 3, .x = 4};
     const edt_copy_paste_plan plan = {.n = 1, .pastes = &paste};
-    for (int y = 6; y < 12; ++y) {
-        memset(f.mask + y * PW + 10, 1, 5);
+    for (int y = 0; y < 6; ++y) {
+        memset(f.mask + y * 20, 1, 5);
     }
-    f.mask[0] = 1; // outside the box
     const uint8_t *masks[1] = {f.mask};
     edt_objects merged;
     cr_assert_eq(edt_copy_paste_apply(f.buffers, &f.image, &none, &f.partner, &partner_objects,
