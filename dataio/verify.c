@@ -144,8 +144,10 @@ static void find(edt_scan_item *item, record_result *r, edt_verify_code code, co
     ++r->n_found;
 }
 
-static void check_picture(verify_worker *w, edt_scan_item *item, const edt_example *example,
-                          record_result *r, edt_image_header *out_size)
+// EDT_ERR_NOMEM, which is no finding.
+static edt_status check_picture(verify_worker *w, edt_scan_item *item,
+                                const edt_example *example, record_result *r, edt_error *err,
+                                edt_image_header *out_size)
 {
     edt_error words = {0};
     edt_image_header size = {.format = edt_image_format_of(example->encoded)};
@@ -155,9 +157,12 @@ static void check_picture(verify_worker *w, edt_scan_item *item, const edt_examp
     if (status == EDT_OK) {
         status = edt_image_decode(w->decoder, 0, &words, &image);
     }
+    if (status == EDT_ERR_NOMEM) {
+        return edt_error_set(err, status, "%s", words.text);
+    }
     if (status != EDT_OK) {
         find(item, r, EDT_VERIFY_IMAGE, "%s", words.text);
-        return;
+        return EDT_OK;
     }
     if (size.format != EDT_IMAGE_JPEG) {
         find(item, r, EDT_VERIFY_NOT_JPEG, "the picture is a %s file",
@@ -171,6 +176,7 @@ static void check_picture(verify_worker *w, edt_scan_item *item, const edt_examp
              " (height x width)",
              example->height, example->width, size.height, size.width);
     }
+    return EDT_OK;
 }
 
 static void check_boxes(const verifier *v, edt_scan_item *item, const edt_example *example,
@@ -293,7 +299,7 @@ static edt_status check_record(void *ctx, int worker, edt_scan_item *item, edt_e
     r->n_texts = example.n_texts;
     r->texts = example.texts;
     r->fingerprint = edt_fingerprint64_source_id(example.encoded);
-    check_picture(w, item, &example, r, &size);
+    EDT_TRY(check_picture(w, item, &example, r, err, &size));
     check_boxes(v, item, &example, r);
     check_masks(item, &example, &size, r);
     check_id(item, &example, r);
