@@ -454,8 +454,9 @@ void edt_quarantine_log(edt_quarantine *quarantine)
     for (int i = 0; i < N_WORST && i < q->n_records; ++i) {
         const entry *e = worst[i] = find_worst(q, worst, i);
         const edt_record_ref ref = edt_record_index_get(q->index, e->index);
-        EDT_WARN("  %s: record %" PRIu32 ", %" PRId64 " times: %s",
-                 edt_record_index_path(q->index, ref.i_file), ref.i_local, e->n_met, e->reason);
+        EDT_WARN("  %s: record %" PRIu32 ", %" PRId64 " time%s: %s",
+                 edt_record_index_path(q->index, ref.i_file), ref.i_local, e->n_met,
+                 e->n_met == 1 ? "" : "s", e->reason);
     }
     (void)pthread_mutex_unlock(&q->mutex);
 }
