@@ -161,7 +161,8 @@ int64_t edt_coco_result_n_detections(const edt_coco_result *result); // given
 // The twelve numbers (f64; NumPy's pairwise means) and their names "AP", "AP50", ... "ARl".
 const double *edt_coco_result_stats(const edt_coco_result *result);
 extern const char *const edt_coco_stat_names[EDT_COCO_N_STATS];
-// All twelve numbers of category i of the result's, -1: undefined; NaN when out of memory.
+// All twelve numbers of category i of the arrays (below; K), which without categories is 0; -1:
+// undefined; NaN when out of memory.
 void edt_coco_result_category_stats(const edt_coco_result *result, int64_t i_category,
                                     double out_stats[EDT_COCO_N_STATS]);
 // The evaluated categories, sorted by id; names owned by the result.

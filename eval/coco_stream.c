@@ -35,8 +35,7 @@ struct edt_coco_stream {
     bool has_mutex, is_finished;
     // Guarded by the mutex.
     unit *units;
-    int64_t *batch_of; // by image: number of the batch that held it, 0: none
-    int64_t n_batches;
+    uint8_t *has_come;  // by image: some batch held it
     edt_status failure; // the first of a worker, and its words
     edt_error words;
 };
@@ -161,9 +160,9 @@ edt_status edt_coco_stream_create(const edt_coco_gt *gt, const edt_coco_params *
     stream->has_mutex = pthread_mutex_init(&stream->mutex, NULL) == 0;
     stream->pending =
         edt_mem_calloc(EDT_MEM_EVAL, (size_t)stream->n_workers, sizeof *stream->pending);
-    stream->batch_of =
-        edt_mem_calloc(EDT_MEM_EVAL, (size_t)gt->n_images, sizeof *stream->batch_of);
-    if (!stream->has_mutex || stream->pending == NULL || stream->batch_of == NULL) {
+    stream->has_come =
+        edt_mem_calloc(EDT_MEM_EVAL, (size_t)gt->n_images, sizeof *stream->has_come);
+    if (!stream->has_mutex || stream->pending == NULL || stream->has_come == NULL) {
         status = no_memory(err);
         goto fail;
     }
@@ -183,36 +182,44 @@ fail:
     return status;
 }
 
-// Checks the ids of a batch and marks its images.
+static edt_status check_image(const edt_coco_stream *stream, int64_t id, edt_error *err)
+{
+    const int32_t image = edt_coco_id_map_find(&stream->work.gt->images, id);
+    if (image < 0) {
+        EDT_FAIL(err, EDT_ERR_MISMATCH,
+                 "there are detections for image %lld, which is not in the ground truth",
+                 (long long)id);
+    }
+    if (stream->has_come[image] != 0) {
+        EDT_FAIL(err, EDT_ERR_INVALID,
+                 "detections of image %lld came in two batches; all detections of an image "
+                 "belong into one",
+                 (long long)id);
+    }
+    return EDT_OK;
+}
+
+// Checks the ids of a batch and marks its images, all or none.
 static edt_status enter(edt_coco_stream *stream, const edt_coco_dt *batch, edt_error *err)
 {
     const edt_coco_work *work = &stream->work;
     edt_status status = EDT_OK;
     (void)pthread_mutex_lock(&stream->mutex);
-    const int64_t number = ++stream->n_batches;
-    for (const edt_coco_dt_block *block = batch->first; block != NULL && status == EDT_OK;
-         block = block->next) {
-        for (int64_t i = 0; i < block->n && status == EDT_OK; ++i) {
-            const int64_t id = block->items[i].image_id;
-            const int32_t image = edt_coco_id_map_find(&work->gt->images, id);
-            if (image < 0) {
-                status = edt_error_set(
-                    err, EDT_ERR_MISMATCH,
-                    "there are detections for image %lld, which is not in the ground truth",
-                    (long long)id);
-            } else if (stream->batch_of[image] != 0 && stream->batch_of[image] != number) {
-                status = edt_error_set(err, EDT_ERR_INVALID,
-                                       "detections of image %lld came in two batches; all "
-                                       "detections of an image belong into one",
-                                       (long long)id);
-            } else {
-                stream->batch_of[image] = number;
-                work->is_evaluated[image] =
-                    work->is_wanted == NULL || work->is_wanted[image] != 0;
-            }
+    for (const edt_coco_dt_block *block = batch->first; block != NULL; block = block->next) {
+        for (int64_t i = 0; i < block->n; ++i) {
+            EDT_TRY_GOTO(check_image(stream, block->items[i].image_id, err));
         }
     }
-    stream->result->n_detections += status == EDT_OK ? batch->n : 0;
+    for (const edt_coco_dt_block *block = batch->first; block != NULL; block = block->next) {
+        for (int64_t i = 0; i < block->n; ++i) {
+            const int32_t image =
+                edt_coco_id_map_find(&work->gt->images, block->items[i].image_id);
+            stream->has_come[image] = 1;
+            work->is_evaluated[image] = work->is_wanted == NULL || work->is_wanted[image] != 0;
+        }
+    }
+    stream->result->n_detections += batch->n;
+fail:
     (void)pthread_mutex_unlock(&stream->mutex);
     return status;
 }
@@ -343,7 +350,7 @@ void edt_coco_stream_destroy(edt_coco_stream *stream)
         (void)pthread_mutex_destroy(&stream->mutex);
     }
     edt_mem_free(stream->pending);
-    edt_mem_free(stream->batch_of);
+    edt_mem_free(stream->has_come);
     edt_coco_result_destroy(stream->result);
     edt_coco_work_deinit(&stream->work);
     edt_mem_free(stream);

@@ -26,7 +26,8 @@ edt_status edt_coco_stream_create(const edt_coco_gt *gt, const edt_coco_params *
 // Hands over a batch (freed by the stream, also on errors). It holds all detections of its
 // images: a second batch for an image is EDT_ERR_INVALID. From any thread; waits while too many
 // batches are pending, so memory grows only by 32 bytes per detection of an evaluated category.
-// Reports what went wrong with earlier batches as well.
+// Reports what went wrong with earlier batches as well. A batch that is refused leaves no
+// trace.
 edt_status edt_coco_stream_add(edt_coco_stream *stream, edt_coco_dt *take_batch,
                                edt_error *err);
 // Waits for pending batches and computes the result; once, after the last add has returned.

@@ -166,7 +166,16 @@ Test(coco_stream, wrong_use_is_refused_and_leaks_nothing, .timeout = 30)
     cr_assert_eq(add_one(stream, 10), EDT_ERR_INVALID);
     cr_assert(strstr(err.text, "image 10 came in two batches") != NULL, "%s", err.text);
     cr_assert_eq(add_one(stream, 11), EDT_ERR_MISMATCH);
+    // What is refused leaves no trace: image 24 may come again.
+    edt_coco_dt *batch;
+    const float box[4] = {0, 0, 9, 9};
+    cr_assert_eq(edt_coco_dt_create(&err, &batch), EDT_OK);
+    cr_assert_eq(edt_coco_dt_add_f32(batch, 24, 1, box, 0.5F, &err), EDT_OK);
+    cr_assert_eq(edt_coco_dt_add_f32(batch, 11, 1, box, 0.5F, &err), EDT_OK);
+    cr_assert_eq(edt_coco_stream_add(stream, batch, &err), EDT_ERR_MISMATCH);
+    cr_assert_eq(add_one(stream, 24), EDT_OK);
     cr_assert_eq(edt_coco_stream_finish(stream, &err, &result), EDT_OK);
+    cr_expect_eq(edt_coco_result_n_detections(result), 2);
     edt_coco_result_destroy(result);
     cr_assert_eq(add_one(stream, 17), EDT_ERR_INVALID);
     cr_assert_eq(edt_coco_stream_finish(stream, &err, &result), EDT_ERR_INVALID);
