@@ -165,6 +165,8 @@ extern const char *const edt_coco_stat_names[EDT_COCO_N_STATS];
 // undefined; NaN when out of memory.
 void edt_coco_result_category_stats(const edt_coco_result *result, int64_t i_category,
                                     double out_stats[EDT_COCO_N_STATS]);
+// Its objects in the evaluated images, crowds aside.
+int64_t edt_coco_result_category_objects(const edt_coco_result *result, int64_t i_category);
 // The evaluated categories, sorted by id; names owned by the result.
 const edt_coco_category *edt_coco_result_categories(const edt_coco_result *result,
                                                     int64_t *out_n);

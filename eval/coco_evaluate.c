@@ -170,6 +170,7 @@ edt_status edt_coco_evaluate(const edt_coco_gt *gt, const edt_coco_dt *dt,
         at_s = edt_clock_now_s();
         result->accumulate_s += at_s - matched_s;
     }
+    EDT_TRY_GOTO(edt_coco_count_objects(&work, result, err));
     EDT_TRY_GOTO(edt_coco_summarize(result, err));
     for (int64_t i = 0; i < gt->n_images; ++i) {
         result->n_images += work.is_evaluated[i];
@@ -219,6 +220,11 @@ const edt_coco_category *edt_coco_result_categories(const edt_coco_result *resul
 {
     *out_n = result->n_categories;
     return result->categories;
+}
+
+int64_t edt_coco_result_category_objects(const edt_coco_result *result, int64_t i_category)
+{
+    return result->n_objects[i_category];
 }
 
 edt_coco_arrays edt_coco_result_arrays(const edt_coco_result *result)

@@ -86,3 +86,26 @@ edt_status edt_coco_count_positives(edt_coco_work *work, edt_error *err)
     }
     return EDT_OK;
 }
+
+edt_status edt_coco_count_objects(const edt_coco_work *work, edt_coco_result *result,
+                                  edt_error *err)
+{
+    const edt_coco_gt *gt = work->gt;
+    result->n_objects =
+        edt_arena_calloc(&result->names, (size_t)result->n_k, sizeof *result->n_objects);
+    if (result->n_objects == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for %lld categories", (long long)result->n_k);
+    }
+    for (int64_t i_image = 0; i_image < gt->n_images; ++i_image) {
+        if (work->is_evaluated[i_image] == 0) {
+            continue;
+        }
+        for (uint32_t i = gt->image_begin[i_image]; i < gt->image_begin[i_image + 1]; ++i) {
+            const int32_t k = work->k_of[gt->category[i]];
+            if (k >= 0 && gt->is_crowd[i] == 0) {
+                ++result->n_objects[result->params.ignore_categories ? 0 : k];
+            }
+        }
+    }
+    return EDT_OK;
+}

@@ -163,6 +163,9 @@ edt_status edt_coco_match_table(edt_coco_work *work, const struct edt_coco_table
                                 int n_threads, edt_error *err);
 // Fills n_positives for the pass, after is_evaluated.
 edt_status edt_coco_count_positives(edt_coco_work *work, edt_error *err);
+// Counts the result's objects, after is_evaluated.
+edt_status edt_coco_count_objects(const edt_coco_work *work, edt_coco_result *result,
+                                  edt_error *err);
 // Fills the pass's part of the arrays of the result from the matches.
 edt_status edt_coco_accumulate(const edt_coco_work *work, edt_coco_result *result,
                                edt_error *err);
@@ -176,7 +179,8 @@ struct edt_coco_result {
     int64_t n_images, n_detections; // evaluated images, detections given
     int64_t n_categories;
     edt_coco_category *categories;
-    int64_t n_k; // categories of the arrays: n_categories, or 1 without categories
+    int64_t n_k;        // categories of the arrays: n_categories, or 1 without categories
+    int64_t *n_objects; // [n_k], crowds aside
     double *precision, *recall, *scores;
     double stats[EDT_COCO_N_STATS];
     double match_s, accumulate_s;

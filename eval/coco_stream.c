@@ -314,6 +314,7 @@ edt_status edt_coco_stream_finish(edt_coco_stream *stream, edt_error *err,
         EDT_TRY(edt_coco_count_positives(work, err));
         EDT_TRY(edt_coco_accumulate(work, result, err));
     }
+    EDT_TRY(edt_coco_count_objects(work, result, err));
     EDT_TRY(edt_coco_summarize(result, err));
     for (int64_t i = 0; i < work->gt->n_images; ++i) {
         result->n_images += work->is_evaluated[i];

@@ -54,6 +54,7 @@ static void put_classes(const edt_coco_result *result, edt_json_writer *out)
         edt_json_begin_object(out);
         edt_json_put_i64(out, "id", result->categories[k].id);
         edt_json_put_text(out, "name", result->categories[k].name);
+        edt_json_put_i64(out, "objects", edt_coco_result_category_objects(result, k));
         for (int i = 0; i < EDT_COCO_N_STATS; ++i) {
             edt_json_put_f64(out, edt_coco_stat_names[i], stats[i]);
         }

@@ -8,9 +8,9 @@
 #include "eval/coco_notes.h"
 #include "eval/error_breakdown.h"
 
-// {"stats": [12], "names": [12], "per_class": [{"id", "name", "AP", ...}], "images": n,
-// "detections": n, "params": {...}, "seconds": {"load", "match", "accumulate"}}. Numbers that
-// are undefined are -1, as printed.
+// {"stats": [12], "names": [12], "per_class": [{"id", "name", "objects", "AP", ...}], "images":
+// n, "detections": n, "params": {...}, "seconds": {"load", "match", "accumulate"}}. Numbers
+// that are undefined are -1, as printed.
 void edt_coco_result_put_json(const edt_coco_result *result, double load_s,
                               edt_json_writer *out);
 edt_status edt_coco_result_write_json(const edt_coco_result *result, double load_s,

@@ -248,14 +248,22 @@ static void print_classes(const edt_coco_result *result)
 {
     int64_t n;
     const edt_coco_category *categories = edt_coco_result_categories(result, &n);
-    printf("\n%8s  %-24s %6s %6s %6s %6s %6s %6s %6s\n", "id", "class", "AP", "AP50", "AP75",
-           "APs", "APm", "APl", "AR");
+    printf("\n%8s  %-24s %8s %6s %6s %6s %6s %6s %6s %6s\n", "id", "class", "objects", "AP",
+           "AP50", "AP75", "APs", "APm", "APl", "AR");
     for (int64_t k = 0; k < n; ++k) {
         double stats[EDT_COCO_N_STATS];
         edt_coco_result_category_stats(result, k, stats);
-        printf("%8lld  %-24s %6.3f %6.3f %6.3f %6.3f %6.3f %6.3f %6.3f\n",
-               (long long)categories[k].id, categories[k].name, stats[0], stats[1], stats[2],
-               stats[3], stats[4], stats[5], stats[8]);
+        printf("%8lld  %-24s %8lld", (long long)categories[k].id, categories[k].name,
+               (long long)edt_coco_result_category_objects(result, k));
+        static const int shown[] = {0, 1, 2, 3, 4, 5, 8};
+        for (size_t i = 0; i < sizeof shown / sizeof shown[0]; ++i) {
+            if (stats[shown[i]] > -1) {
+                printf(" %6.3f", stats[shown[i]]);
+            } else {
+                printf(" %6s", "-");
+            }
+        }
+        printf("\n");
     }
 }
 

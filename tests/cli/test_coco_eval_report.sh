@@ -66,6 +66,9 @@ succeed "${run[@]}" --json="$tmp/notes.json"
 for words in 'APm, ARm are -1: no object' 'APl, ARl are -1: no object'; do
   grep -q "$words" "$tmp/stderr" && grep -q "$words" "$tmp/notes.json" || complain "no '$words': $(cat "$tmp/stderr")"
 done
+succeed "${run[@]}" --per_class --json="$tmp/classes.json" --image_ids=1
+grep -qE '^ +7 +dog +1( +0\.000){4} +- +- +0\.000$' "$tmp/stdout" || complain "classes: $(cat "$tmp/stdout")"
+grep -c '"objects": 1,' "$tmp/classes.json" | grep -qx 2 || complain "no counts: $(cat "$tmp/classes.json")"
 sed 's/"category_id": 1/"category_id": 0/' "$tmp/dt.json" >"$tmp/shifted.json"
 succeed "$tmp/gt.json" "$tmp/shifted.json"
 grep -q '2 of 3 detections have a category that the ground truth does not have.*: id 0$' "$tmp/stderr" ||

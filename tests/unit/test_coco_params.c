@@ -159,6 +159,15 @@ Test(coco_params, categories_can_be_chosen_and_then_taken_as_one, .timeout = 30)
     alone.ignore_categories = false;
     edt_coco_result *a = evaluate(&made, as_one), *b = evaluate(&made, alone);
     cr_assert(edt_coco_same_result(a, b));
+    int64_t n = 0;
+    for (int64_t i = 0; i < edt_coco_gt_n_objects(made.gt); ++i) {
+        edt_coco_object object;
+        edt_coco_gt_get_object(made.gt, i, &object);
+        n += object.category_id == 3 && !object.is_crowd;
+    }
+    cr_expect_gt(n, 0);
+    cr_expect_eq(edt_coco_result_category_objects(a, 0), n);
+    cr_expect_eq(edt_coco_result_category_objects(b, 0), n);
     edt_coco_result_destroy(a);
     edt_coco_result_destroy(b);
     edt_coco_random_free(&made);

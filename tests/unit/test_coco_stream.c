@@ -100,6 +100,8 @@ Test(coco_stream, equals_evaluation_of_the_whole_list, .timeout = 60)
         cr_expect(edt_coco_same_result(result, whole), "case %d", c);
         cr_expect_gt(edt_coco_result_stats(whole)[0], 0.05);
         cr_expect_eq(edt_coco_result_n_images(result), edt_coco_result_n_images(whole));
+        cr_expect_eq(edt_coco_result_category_objects(result, 1),
+                     edt_coco_result_category_objects(whole, 1));
         cr_expect_eq(edt_coco_result_n_detections(result), edt_coco_result_n_detections(whole));
         edt_coco_result_destroy(whole);
         edt_coco_result_destroy(result);
