@@ -27,14 +27,16 @@ void edt_image_decoder_destroy(edt_image_decoder *decoder); // NULL is fine
 
 // Reads the header: height and width of what decoding will give (upright with exif_rotate).
 // `bytes` must stay valid until the picture has been decoded. EDT_ERR_FORMAT for an unknown
-// format, an unsound header, 2^29 pixels or more, and for pixels that so few bytes cannot hold.
+// format, an unsound header, 2^29 pixels or more, and for pixels that so few bytes cannot hold;
+// EDT_ERR_NOMEM.
 edt_status edt_image_open(edt_image_decoder *decoder, edt_span bytes, edt_error *err,
                           int64_t *out_h, int64_t *out_w);
 
 // Decodes at least the first n_rows rows of the picture opened last; n_rows 0 or beyond the
 // height: all. The view is the decoder's until its next call and may be written to; its `h` is
 // the whole picture's, rows past those asked for are undefined. A truncated picture is an error
-// whatever n_rows is. EDT_ERR_FORMAT.
+// whatever n_rows is. EDT_ERR_FORMAT; EDT_ERR_NOMEM, also for what a picture library could not
+// have, here as in the calls before and below.
 edt_status edt_image_decode(edt_image_decoder *decoder, int64_t n_rows, edt_error *err,
                             edt_image *out_image);
 
