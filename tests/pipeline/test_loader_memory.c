@@ -69,10 +69,10 @@ static void run(const char *hparams, int n_threads, memory out_after[3])
     edt_hparams_deinit(&hp);
 }
 
-// A row of pixels lost with each picture would be 4 MiB between the two.
-static void expect_flat_rss(const memory after[3])
+// A row of pixels lost with each picture would be 4 MiB between the two; mixing decodes more.
+static void expect_flat_rss(const memory after[3], long most_kib)
 {
-    cr_expect_leq(after[2].rss, after[0].rss + 3 * 1024,
+    cr_expect_leq(after[2].rss, after[0].rss + most_kib,
                   "%ld KiB after 10 epochs, %ld after 50, %ld after 100", after[0].rss,
                   after[1].rss, after[2].rss);
 }
@@ -99,7 +99,7 @@ Test(loader_memory, one_worker_allocates_nothing_after_the_first_epochs)
     cr_expect_eq(after[2].mem.n_live, after[0].mem.n_live);
     cr_expect_eq(after[2].mem.live_bytes, after[1].mem.live_bytes);
     cr_expect_leq(after[1].mem.n_total - after[0].mem.n_total, 10);
-    expect_flat_rss(after);
+    expect_flat_rss(after, 3 * 1024);
 }
 
 // Which worker meets the largest picture is chance, but each has its buffers once.
@@ -110,5 +110,6 @@ Test(loader_memory, several_workers_keep_what_they_have)
     cr_expect_leq(after[2].mem.live_bytes,
                   after[0].mem.live_bytes + after[0].mem.live_bytes / 4);
     cr_expect_leq(after[2].mem.n_live, after[0].mem.n_live + 30);
-    expect_flat_rss(after);
+    // A worker that was held up for ten epochs still gets its buffers, of up to 1 MiB each.
+    expect_flat_rss(after, 6 * 1024);
 }
