@@ -143,7 +143,7 @@ AVX512 static void blend_u8(const float *top, const float *bottom, float t, int6
         _mm512_storeu_si512(out_row + i, blended_bytes(top + i, bottom + i, weight));
     }
     for (; i < n; i += 16) {
-        const __mmask16 rest = n - i < 16 ? (__mmask16)((1U << (n - i)) - 1) : 0xffff;
+        const __mmask16 rest = (__mmask16)(n - i < 16 ? (1U << (n - i)) - 1 : 0xffffU);
         _mm512_mask_cvtepi32_storeu_epi8(out_row + i, rest,
                                          rounded(top + i, bottom + i, weight));
     }
@@ -158,7 +158,7 @@ AVX512 static void blend_f32(const float *top, const float *bottom, float t, int
         _mm512_stream_ps(out_row + i, blended(top + i, bottom + i, weight));
     }
     for (; i < n; i += 16) {
-        const __mmask16 rest = n - i < 16 ? (__mmask16)((1U << (n - i)) - 1) : 0xffff;
+        const __mmask16 rest = (__mmask16)(n - i < 16 ? (1U << (n - i)) - 1 : 0xffffU);
         _mm512_mask_storeu_ps(out_row + i, rest, blended(top + i, bottom + i, weight));
     }
 }
