@@ -329,6 +329,29 @@ fail:
     return status;
 }
 
+edt_status edt_coco_gt_build_read(const char *source, const edt_coco_list *images,
+                                  const edt_coco_list *categories, const edt_coco_list *objects,
+                                  const edt_coco_list *masks, edt_coco_mask_pool *mask_pool,
+                                  const edt_coco_gt_options *options, edt_error *err,
+                                  edt_coco_gt **out_gt)
+{
+    // With masks the list is never absent, even when it is empty.
+    static const edt_coco_mask *const none[1] = {NULL};
+    const edt_coco_gt_lists lists = {.source = source,
+                                     .images = images->items,
+                                     .categories = categories->items,
+                                     .objects = objects->items,
+                                     .masks = masks == NULL ? NULL
+                                              : masks->items != NULL
+                                                  ? (const edt_coco_mask *const *)masks->items
+                                                  : none,
+                                     .take_masks = mask_pool,
+                                     .n_images = images->n,
+                                     .n_categories = categories->n,
+                                     .n_objects = objects->n};
+    return edt_coco_gt_build(&lists, options, err, out_gt);
+}
+
 // Copies the masks of the objects, if all of those that have a size have one.
 static edt_status copy_masks(const edt_coco_object *objects, int64_t n,
                              edt_coco_mask_pool *pool, const edt_coco_mask **masks,

@@ -452,21 +452,9 @@ edt_status edt_coco_gt_parse(const char *source, edt_span text, bool is_mapped,
         status = edt_error_add_context(err, status, "%s", source);
         goto fail;
     }
-    // With masks the list is never absent, even when it is empty.
-    static const edt_coco_mask *const none[1] = {NULL};
-    const edt_coco_gt_lists lists = {.source = source,
-                                     .images = r.images.items,
-                                     .categories = r.categories.items,
-                                     .objects = r.objects.items,
-                                     .masks = !r.with_masks ? NULL
-                                              : r.masks.items != NULL
-                                                  ? (const edt_coco_mask *const *)r.masks.items
-                                                  : none,
-                                     .take_masks = &r.mask_pool,
-                                     .n_images = r.images.n,
-                                     .n_categories = r.categories.n,
-                                     .n_objects = r.objects.n};
-    status = edt_coco_gt_build(&lists, options, err, out_gt);
+    status = edt_coco_gt_build_read(source, &r.images, &r.categories, &r.objects,
+                                    r.with_masks ? &r.masks : NULL, &r.mask_pool, options, err,
+                                    out_gt);
 fail:
     edt_arena_deinit(&r.arena);
     edt_coco_mask_pool_deinit(&r.mask_pool);

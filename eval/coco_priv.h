@@ -9,6 +9,7 @@
 #include "core/span.h"
 #include "eval/coco_eval.h"
 #include "eval/coco_id_map.h"
+#include "eval/coco_list.h"
 #include "eval/coco_mask.h"
 
 enum {
@@ -59,6 +60,13 @@ typedef struct edt_coco_gt_lists {
 // Checks the lists and groups them. EDT_ERR_INVALID lists every defect, unless lenient.
 edt_status edt_coco_gt_build(const edt_coco_gt_lists *lists, const edt_coco_gt_options *options,
                              edt_error *err, edt_coco_gt **out_gt);
+// The same from what a reader has gathered: lists of edt_coco_gt_image, edt_coco_category,
+// edt_coco_object and, unless NULL, edt_coco_mask pointers.
+edt_status edt_coco_gt_build_read(const char *source, const edt_coco_list *images,
+                                  const edt_coco_list *categories, const edt_coco_list *objects,
+                                  const edt_coco_list *masks, edt_coco_mask_pool *mask_pool,
+                                  const edt_coco_gt_options *options, edt_error *err,
+                                  edt_coco_gt **out_gt);
 // The readers behind edt_coco_gt_open and edt_coco_dt_open, for text in memory.
 // `is_mapped`: the text is a file mapping, pages of which may be given back while reading.
 edt_status edt_coco_gt_parse(const char *source, edt_span text, bool is_mapped,

@@ -252,20 +252,9 @@ edt_status edt_coco_gt_open_records(const char *pattern, const edt_coco_gt_optio
     edt_arena_init(&r.names, EDT_MEM_EVAL, 0);
     edt_arena_init(&r.scratch, EDT_MEM_EVAL, 0);
     EDT_TRY_GOTO(scan(&r, pattern, options, err));
-    static const edt_coco_mask *const none[1] = {NULL};
-    const edt_coco_gt_lists lists = {.source = pattern,
-                                     .images = r.images.items,
-                                     .categories = r.categories.items,
-                                     .objects = r.objects.items,
-                                     .masks = !r.with_masks ? NULL
-                                              : r.masks.items != NULL
-                                                  ? (const edt_coco_mask *const *)r.masks.items
-                                                  : none,
-                                     .take_masks = &r.mask_pool,
-                                     .n_images = r.images.n,
-                                     .n_categories = r.categories.n,
-                                     .n_objects = r.objects.n};
-    EDT_TRY_GOTO(edt_coco_gt_build(&lists, options, err, out_gt));
+    EDT_TRY_GOTO(edt_coco_gt_build_read(pattern, &r.images, &r.categories, &r.objects,
+                                        r.with_masks ? &r.masks : NULL, &r.mask_pool, options,
+                                        err, out_gt));
 fail:
     for (int i = 0; i < r.n_decoders; ++i) {
         edt_image_decoder_destroy(r.decoders[i]);
