@@ -1,0 +1,49 @@
+// What the containers behind model/io/weights.h implement, and the list they fill. A container
+// has an opener that creates the edt_weights, pushes one item for each stored tensor, hands
+// over its state and ends with edt_weights_seal.
+#ifndef EDT_MODEL_IO_WEIGHTS_PRIV_H
+#define EDT_MODEL_IO_WEIGHTS_PRIV_H
+
+#include "core/arena.h"
+#include "core/span.h"
+#include "model/io/tf_bundle.h"
+#include "model/io/weights.h"
+
+typedef struct edt_weights_ops {
+    // `out` holds exactly item->n_bytes; the item is readable.
+    edt_status (*read)(edt_weights *weights, int i_item, void *out, edt_error *err);
+    void (*close)(void *state); // state may be half-built, not NULL
+    // Other paths that lead to an item (object graphs have several for some); may be NULL.
+    int (*find_path)(const edt_weights *weights, const char *object_path);
+} edt_weights_ops;
+
+struct edt_weights {
+    const edt_weights_ops *ops;
+    void *state; // the container's own
+    edt_weights_format format;
+    edt_arena arena; // texts of the items
+    const char *path;
+    int n_items, cap_items;
+    edt_weights_item *items;
+    int *by_name, *by_path, *by_key; // item indexes in order, NULL texts first
+};
+
+// An empty list. `path` is copied.
+edt_status edt_weights_create(const char *path, edt_weights_format format,
+                              const edt_weights_ops *ops, edt_error *err,
+                              edt_weights **out_weights);
+// Appends a copy of the item; its texts must live in weights->arena or in the state.
+edt_status edt_weights_push(edt_weights *weights, const edt_weights_item *item, edt_error *err);
+// Builds the indexes; nothing may be pushed afterwards.
+edt_status edt_weights_seal(edt_weights *weights, edt_error *err);
+
+// A variable's name as graphs and Keras write it -> canonical: without ":0" at the end and
+// without "replica_<k>" components. NULL when out of memory.
+const char *edt_weights_canonical(edt_arena *arena, const char *text);
+
+// Openers, each for a file that edt_weights_open recognised. The bundle is taken over, also on
+// failure.
+edt_status edt_weights_open_bundle(edt_tf_bundle *bundle, edt_error *err,
+                                   edt_weights **out_weights);
+
+#endif
