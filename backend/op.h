@@ -46,12 +46,21 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
 //   RESIZE_NEAREST   x -> y
 //   FUSE             x_0..x_{m-1}, [w_0..w_{m-1}] -> y                  all x of y's shape; w of shape [],
 //                      [1] or, for the channel methods, [C]; none for EDT_FUSE_SUM
+//   CONCAT           a, b -> y[N,H,W,Ca+Cb]                             along channels
+//   BIAS             x, b[C] -> y = x + b                               b is real, as a convolution's
+//   SRELU            x, b -> y, b of shape [] or [1]: with beta = b^4, x - ln(beta x + 1) / beta where
+//                      x > 0, else 0                                    spec/model.md 0.3
+// A transposed convolution (spec/model.md 3.2) is CONV2D_DATA among the forward nodes: its kernel
+// [kh,kw,out,in] is that op's w.
 // Losses (value and gradient in one pass; sums over the whole tensor, divided as train.md 4 states:
 // n for FOCAL_LOSS, 4n for the box losses). T counts the anchors of all levels, order level, y, x, a.
 //   FOCAL_LOSS       logits[N,h,w,A*K], i32 targets[N,T], norm[1], [scale] -> loss[1], [dlogits]
 //   BOX_LOSS         box[N,h,w,A*4], targets[N,T,4], norm[1], [scale] -> loss[1], [dbox]
 //   IOU_LOSS         box_l for each level, anchors[T,4], targets[N,T,4], norm[1], [scale]
 //                       -> loss[1], [dbox_l for each level]
+//   SEGMENTATION_LOSS logits[N,h,w,K], i32 mask[N,h,w], norm[1], [scale] -> loss[1], [dlogits]
+//                      softmax cross-entropy of the pixels' classes over norm, their number (train.md 13);
+//                      a pixel whose class is not in 0..K-1 adds nothing. K is the logits'
 //   scale, there when loss.scaled is set: f32[2], of which the first multiplies the gradients (not
 //   the loss); see OPTIMIZER
 // Gradients. "accumulate" in the attributes: parameter gradients (dw, db, dgamma, dbeta; of FUSE_BWD
@@ -75,6 +84,9 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
 //   MAX_POOL_BWD     dy, index -> dx
 //   RESIZE_NEAREST_BWD  dy -> dx
 //   FUSE_BWD         dy, x_0.., [w_0..] -> dx_0.., [dw_0..]
+//   CONCAT_BWD       dy -> da, db     out_shape is that of a
+//   BIAS_BWD         dy -> db[C]      of the rows of dy; dy itself is the gradient of x
+//   SRELU_BWD        dy, x, b -> dx, db
 // Detections: what model/postprocess.h makes of the outputs of the heads, in its modes per class
 // and global with NonMaxSuppressionV5, for a whole batch. Computed in float whatever `real` is.
 //   DETECT           cls_l[N,h,w,A*K] for each level, box_l[N,h,w,A*4] for each level, anchors[T,4],
@@ -108,9 +120,13 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
     X(MAX_POOL, "max_pool")                       \
     X(RESIZE_NEAREST, "resize_nearest")           \
     X(FUSE, "fuse")                               \
+    X(CONCAT, "concat")                           \
+    X(BIAS, "bias")                               \
+    X(SRELU, "srelu")                             \
     X(FOCAL_LOSS, "focal_loss")                   \
     X(BOX_LOSS, "box_loss")                       \
     X(IOU_LOSS, "iou_loss")                       \
+    X(SEGMENTATION_LOSS, "segmentation_loss")     \
     X(CONV2D_DATA, "conv2d_data")                 \
     X(CONV2D_WEIGHT, "conv2d_weight")             \
     X(DEPTHWISE_DATA, "depthwise_data")           \
@@ -125,6 +141,9 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
     X(MAX_POOL_BWD, "max_pool_bwd")               \
     X(RESIZE_NEAREST_BWD, "resize_nearest_bwd")   \
     X(FUSE_BWD, "fuse_bwd")                       \
+    X(CONCAT_BWD, "concat_bwd")                   \
+    X(BIAS_BWD, "bias_bwd")                       \
+    X(SRELU_BWD, "srelu_bwd")                     \
     X(OPTIMIZER, "optimizer")                     \
     X(CONV2D_BN_ACT, "conv2d_bn_act")             \
     X(DEPTHWISE_BN_ACT, "depthwise_bn_act")       \
@@ -151,6 +170,7 @@ typedef enum edt_act {
     EDT_ACT_HSWISH,
     EDT_ACT_MISH,
     EDT_ACT_SIGMOID,
+    EDT_ACT_SRELU, // layers' name for op SRELU, which has an operand of its own: no op's `act`
 } edt_act;
 
 typedef enum edt_fuse_method {
@@ -268,7 +288,7 @@ typedef struct edt_op_attrs {
     // before the next op runs (BN_STATS, BN_BWD_STATS).
     bool reduce_over_ranks;
     edt_shape out_shape; // ops whose output shape does not follow from the inputs: *_DATA, *_BWD of
-                         // pooling and resizing (dx), RESIZE_NEAREST (y); *_WEIGHT (dw): may be left
+                         // pooling and resizing (dx), RESIZE_NEAREST (y), CONCAT_BWD (da); *_WEIGHT (dw): may be left
                          // zero, checked against kernel and channels otherwise
 } edt_op_attrs;
 
@@ -311,7 +331,7 @@ enum { EDT_LOSS_SCALE_PERIOD = 2000 };
 void edt_loss_scale_step(bool finite, float scale[2]);
 
 const char *edt_act_name(edt_act act);
-// act_type of the hparams: swish, silu, swish_native, relu6, relu, hswish, mish.
+// act_type of the hparams: swish, silu, swish_native, relu6, relu, hswish, mish, srelu.
 edt_status edt_act_parse(const char *text, edt_error *err, edt_act *out_act);
 
 #endif

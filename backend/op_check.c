@@ -130,6 +130,15 @@ edt_status edt_op_check_out_shape(const edt_op_checker *c, const char *what)
     return EDT_OK;
 }
 
+edt_status edt_op_check_act(const edt_op_checker *c, edt_act act)
+{
+    if ((unsigned)act > EDT_ACT_SIGMOID) {
+        EDT_FAIL(c->err, EDT_ERR_INVALID, "%s: activation %s is an op of its own",
+                 edt_op_get_info(c->desc->kind)->name, edt_act_name(act));
+    }
+    return EDT_OK;
+}
+
 edt_status edt_op_check_bn_attrs(const edt_op_checker *c)
 {
     const edt_bn_attrs *bn = &c->desc->attrs.bn;
@@ -139,7 +148,7 @@ edt_status edt_op_check_bn_attrs(const edt_op_checker *c)
     if (!(bn->momentum >= 0 && bn->momentum <= 1)) {
         return edt_op_fail_attr(c, "bn.momentum", bn->momentum, "in 0..1");
     }
-    return EDT_OK;
+    return edt_op_check_act(c, bn->act);
 }
 
 edt_status edt_op_check_channels(const edt_op_checker *c, int first, int n,

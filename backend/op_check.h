@@ -36,6 +36,8 @@ edt_status edt_op_check_conv_attrs(const edt_op_checker *c);
 edt_shape edt_op_windowed(const edt_op_checker *c, const edt_shape *x, int64_t channels);
 // attrs.out_shape of ops that take their output's shape from there; `what`: the output's name.
 edt_status edt_op_check_out_shape(const edt_op_checker *c, const char *what);
+// One of those that are a function of x alone.
+edt_status edt_op_check_act(const edt_op_checker *c, edt_act act);
 edt_status edt_op_check_bn_attrs(const edt_op_checker *c);
 extern const char *const edt_op_bn_names[4]; // gamma, beta, mm, mv
 // n wide operands [C] from input `first` on.

@@ -60,6 +60,7 @@ static edt_status infer_cast(edt_op_checker *c)
 static edt_status infer_act(edt_op_checker *c)
 {
     const bool backward = c->desc->kind == EDT_OP_ACT_BWD;
+    EDT_TRY(edt_op_check_act(c, c->desc->attrs.act));
     EDT_TRY(edt_op_take_real(c, 0, backward ? "dy" : "x", c->desc->in[0].shape.n_dims));
     if (backward) {
         EDT_TRY(edt_op_check_real(c, 1, "x", c->desc->in[0].shape));
@@ -176,6 +177,7 @@ static edt_status infer_fuse(edt_op_checker *c)
     if (m < 1 || m > EDT_FUSE_MAX_IN) {
         return edt_op_fail_attr(c, "fuse_n", m, "1, 2 or 3");
     }
+    EDT_TRY(edt_op_check_act(c, attrs->act));
     const int n_in = first + (weighted ? 2 * m : m);
     if (c->desc->n_in != n_in) {
         EDT_FAIL(c->err, EDT_ERR_INVALID, "%s: %d inputs, must be %d for fuse_n %d%s",
@@ -207,6 +209,65 @@ static edt_status infer_fuse(edt_op_checker *c)
     return EDT_OK;
 }
 
+static edt_status infer_concat(edt_op_checker *c)
+{
+    EDT_TRY(edt_op_take_real(c, 0, "a", 4));
+    const edt_shape a = c->desc->in[0].shape;
+    const edt_shape *b = &c->desc->in[1].shape;
+    const int64_t more = b->n_dims == 4 ? b->dim[3] : 1;
+    EDT_TRY(edt_op_check_real(c, 1, "b", edt_shape_4(a.dim[0], a.dim[1], a.dim[2], more)));
+    edt_op_set_out(c, 0, c->real, edt_shape_4(a.dim[0], a.dim[1], a.dim[2], a.dim[3] + more));
+    return EDT_OK;
+}
+
+static edt_status infer_concat_bwd(edt_op_checker *c)
+{
+    EDT_TRY(edt_op_take_real(c, 0, "dy", 4));
+    EDT_TRY(edt_op_check_out_shape(c, "da"));
+    const edt_shape *a = &c->desc->attrs.out_shape;
+    const int64_t channels = c->desc->in[0].shape.dim[3];
+    EDT_TRY(
+        edt_op_check_real(c, 0, "dy", edt_shape_4(a->dim[0], a->dim[1], a->dim[2], channels)));
+    if (a->dim[3] >= channels) {
+        return edt_op_fail_attr(c, "out_shape's channels", (double)a->dim[3],
+                                "less than those of dy");
+    }
+    edt_op_set_out(c, 0, c->real, *a);
+    edt_op_set_out(c, 1, c->real,
+                   edt_shape_4(a->dim[0], a->dim[1], a->dim[2], channels - a->dim[3]));
+    return EDT_OK;
+}
+
+static edt_status infer_bias(edt_op_checker *c)
+{
+    const bool backward = c->desc->kind == EDT_OP_BIAS_BWD;
+    EDT_TRY(edt_op_take_real(c, 0, backward ? "dy" : "x", 4));
+    const edt_shape *x = &c->desc->in[0].shape;
+    if (backward) {
+        edt_op_set_out(c, 0, c->wide, edt_shape_1(x->dim[3]));
+        return EDT_OK;
+    }
+    EDT_TRY(edt_op_check_real(c, 1, "b", edt_shape_1(x->dim[3])));
+    edt_op_set_out(c, 0, c->real, *x);
+    return EDT_OK;
+}
+
+static edt_status infer_srelu(edt_op_checker *c)
+{
+    const bool backward = c->desc->kind == EDT_OP_SRELU_BWD;
+    const int i = backward ? 2 : 1;
+    EDT_TRY(edt_op_take_real(c, 0, backward ? "dy" : "x", 4));
+    if (backward) {
+        EDT_TRY(edt_op_check_real(c, 1, "x", c->desc->in[0].shape));
+    }
+    const edt_shape b =
+        c->desc->in[i].shape.n_dims == 0 ? (edt_shape){.n_dims = 0} : edt_shape_1(1);
+    EDT_TRY(edt_op_check_wide(c, i, "b", b));
+    edt_op_set_out(c, 0, c->real, c->desc->in[0].shape);
+    edt_op_set_out(c, 1, c->wide, b);
+    return EDT_OK;
+}
+
 edt_status edt_op_infer(edt_op_desc *desc, edt_error *err)
 {
     if ((unsigned)desc->kind >= EDT_OP_N_KINDS) {
@@ -223,6 +284,12 @@ edt_status edt_op_infer(edt_op_desc *desc, edt_error *err)
     case EDT_OP_GLOBAL_AVG_POOL_BWD: return infer_global_avg_pool(&c);
     case EDT_OP_SCALE_CHANNELS:
     case EDT_OP_SCALE_CHANNELS_BWD: return infer_scale_channels(&c);
+    case EDT_OP_CONCAT: return infer_concat(&c);
+    case EDT_OP_CONCAT_BWD: return infer_concat_bwd(&c);
+    case EDT_OP_BIAS:
+    case EDT_OP_BIAS_BWD: return infer_bias(&c);
+    case EDT_OP_SRELU:
+    case EDT_OP_SRELU_BWD: return infer_srelu(&c);
     case EDT_OP_ADD: return infer_add(&c);
     case EDT_OP_DROP_CONNECT: return infer_drop_connect(&c);
     case EDT_OP_MAX_POOL:
@@ -250,6 +317,7 @@ edt_status edt_op_infer(edt_op_desc *desc, edt_error *err)
     case EDT_OP_FOCAL_LOSS:
     case EDT_OP_BOX_LOSS:
     case EDT_OP_IOU_LOSS:
+    case EDT_OP_SEGMENTATION_LOSS:
     case EDT_OP_OPTIMIZER: return edt_op_infer_loss(&c);
     case EDT_OP_DETECT: return edt_op_infer_detect(&c);
     case EDT_OP_N_KINDS: break;

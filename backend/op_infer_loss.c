@@ -91,6 +91,18 @@ static edt_status infer_iou_loss(edt_op_checker *c)
     return EDT_OK;
 }
 
+static edt_status infer_segmentation_loss(edt_op_checker *c)
+{
+    EDT_TRY(edt_op_take_real(c, 0, "logits", 4));
+    const edt_shape *x = &c->desc->in[0].shape;
+    EDT_TRY(edt_op_check_shape(c, 1, "mask", EDT_DTYPE_I32,
+                               edt_shape_3(x->dim[0], x->dim[1], x->dim[2])));
+    EDT_TRY(check_norm(c, 2));
+    edt_op_set_out(c, 0, c->wide, edt_shape_1(1));
+    edt_op_set_out(c, 1, c->real, *x);
+    return EDT_OK;
+}
+
 static edt_status infer_optimizer(edt_op_checker *c)
 {
     const edt_optimizer_attrs *optimizer = &c->desc->attrs.optimizer;
@@ -129,6 +141,7 @@ edt_status edt_op_infer_loss(edt_op_checker *c)
     case EDT_OP_FOCAL_LOSS:
     case EDT_OP_BOX_LOSS: return infer_level_loss(c);
     case EDT_OP_IOU_LOSS: return infer_iou_loss(c);
+    case EDT_OP_SEGMENTATION_LOSS: return infer_segmentation_loss(c);
     case EDT_OP_OPTIMIZER: return infer_optimizer(c);
     default: return EDT_OK;
     }

@@ -27,9 +27,13 @@ static const edt_op_info op_infos[EDT_OP_N_KINDS] = {
     [EDT_OP_MAX_POOL] = {"max_pool", 1, 1, 1, 2, 0, -1},
     [EDT_OP_RESIZE_NEAREST] = {"resize_nearest", 1, 1, 1, 1, 0, -1},
     [EDT_OP_FUSE] = {"fuse", 1, 2 * EDT_FUSE_MAX_IN, 1, 1, 0, 0},
+    [EDT_OP_CONCAT] = {"concat", 2, 2, 1, 1, 0, -1},
+    [EDT_OP_BIAS] = {"bias", 2, 2, 1, 1, 0, 0},
+    [EDT_OP_SRELU] = {"srelu", 2, 2, 1, 1, 0, 0},
     [EDT_OP_FOCAL_LOSS] = {"focal_loss", 3, 4, 1, 2, 0, -1},
     [EDT_OP_BOX_LOSS] = {"box_loss", 3, 4, 1, 2, 0, -1},
     [EDT_OP_IOU_LOSS] = {"iou_loss", 4, EDT_OP_MAX_IN, 1, EDT_OP_MAX_OUT, 0, -1},
+    [EDT_OP_SEGMENTATION_LOSS] = {"segmentation_loss", 3, 4, 1, 2, 0, -1},
     [EDT_OP_CONV2D_DATA] = {"conv2d_data", 2, 2, 1, 1, 0, -1},
     [EDT_OP_CONV2D_WEIGHT] = {"conv2d_weight", 2, 2, 1, 2, 0, -1},
     [EDT_OP_DEPTHWISE_DATA] = {"depthwise_data", 2, 2, 1, 1, 0, -1},
@@ -44,6 +48,9 @@ static const edt_op_info op_infos[EDT_OP_N_KINDS] = {
     [EDT_OP_MAX_POOL_BWD] = {"max_pool_bwd", 2, 2, 1, 1, 0, -1},
     [EDT_OP_RESIZE_NEAREST_BWD] = {"resize_nearest_bwd", 1, 1, 1, 1, 0, -1},
     [EDT_OP_FUSE_BWD] = {"fuse_bwd", 2, 1 + 2 * EDT_FUSE_MAX_IN, 1, 2 * EDT_FUSE_MAX_IN, 0, -1},
+    [EDT_OP_CONCAT_BWD] = {"concat_bwd", 1, 1, 1, 2, 0, -1},
+    [EDT_OP_BIAS_BWD] = {"bias_bwd", 1, 1, 1, 1, 0, -1},
+    [EDT_OP_SRELU_BWD] = {"srelu_bwd", 3, 3, 1, 2, 0, 0},
     [EDT_OP_OPTIMIZER] = {"optimizer", 3, 6, 1, 1,
                           BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(4) | BIT(5), -1},
     [EDT_OP_CONV2D_BN_ACT] = {"conv2d_bn_act", 6, 8, 1, 1, 0, -1},
@@ -125,6 +132,7 @@ static const struct {
     {"none", EDT_ACT_NONE},          {"swish", EDT_ACT_SWISH}, {"silu", EDT_ACT_SWISH},
     {"swish_native", EDT_ACT_SWISH}, {"relu6", EDT_ACT_RELU6}, {"relu", EDT_ACT_RELU},
     {"hswish", EDT_ACT_HSWISH},      {"mish", EDT_ACT_MISH},   {"sigmoid", EDT_ACT_SIGMOID},
+    {"srelu", EDT_ACT_SRELU},
 };
 enum { N_ACT_NAMES = sizeof act_names / sizeof act_names[0] };
 
@@ -152,6 +160,6 @@ edt_status edt_act_parse(const char *text, edt_error *err, edt_act *out_act)
     EDT_FAIL(
         err, EDT_ERR_USAGE,
         "act_type '%s' is unknown; use one of swish, silu, swish_native, relu6, relu, hswish, "
-        "mish",
+        "mish, srelu",
         text);
 }

@@ -267,6 +267,38 @@ static void fuse_gradient(differ *d, const edt_node *node, edt_value_id dy)
     emit(d, node, EDT_OP_FUSE_BWD, "", &node->attrs, 1 + node->n_in, in, node->n_in, node->in);
 }
 
+static void concat_gradient(differ *d, const edt_node *node, edt_value_id dy)
+{
+    const edt_op_attrs attrs = with_out_shape(d, node, node->in[0]);
+    emit(d, node, EDT_OP_CONCAT_BWD, "", &attrs, 1, &dy, 2, node->in);
+}
+
+static void bias_gradient(differ *d, const edt_node *node, edt_value_id dy)
+{
+    contribute(d, node->in[0], dy);
+    emit(d, node, EDT_OP_BIAS_BWD, "", &node->attrs, 1, &dy, 1, &node->in[1]);
+}
+
+static void srelu_gradient(differ *d, const edt_node *node, edt_value_id dy)
+{
+    const edt_value_id in[3] = {dy, node->in[0], node->in[1]};
+    emit(d, node, EDT_OP_SRELU_BWD, "", &node->attrs, 3, in, 2, node->in);
+}
+
+// A transposed convolution is linear in its input by the transposed matrix of a convolution, so
+// that its gradient is that convolution.
+static void transposed_gradient(differ *d, const edt_node *node, edt_value_id dy)
+{
+    const edt_value_id x = node->in[0];
+    const edt_value_id w = node->in[1];
+    edt_op_attrs attrs = with_out_shape(d, node, w);
+    const edt_value_id weight_in[2] = {dy, x};
+    emit(d, node, EDT_OP_CONV2D_WEIGHT, "/weight", &attrs, 2, weight_in, 1, &w);
+    attrs.out_shape = (edt_shape){0};
+    const edt_value_id data_in[2] = {dy, w};
+    emit(d, node, EDT_OP_CONV2D, "/data", &attrs, 2, data_in, 1, &x);
+}
+
 static const gradient_builder builders[EDT_OP_N_KINDS] = {
     [EDT_OP_CAST] = cast_gradient,
     [EDT_OP_CONV2D] = conv_gradient,
@@ -282,6 +314,10 @@ static const gradient_builder builders[EDT_OP_N_KINDS] = {
     [EDT_OP_MAX_POOL] = max_pool_gradient,
     [EDT_OP_RESIZE_NEAREST] = resize_gradient,
     [EDT_OP_FUSE] = fuse_gradient,
+    [EDT_OP_CONCAT] = concat_gradient,
+    [EDT_OP_BIAS] = bias_gradient,
+    [EDT_OP_SRELU] = srelu_gradient,
+    [EDT_OP_CONV2D_DATA] = transposed_gradient,
 };
 
 // Sum of all contributions to a value's gradient, in the order they were made.

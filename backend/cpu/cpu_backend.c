@@ -37,6 +37,13 @@ static edt_cpu_prepare_fn *prepare_of(edt_op_kind kind)
     case EDT_OP_FOCAL_LOSS:
     case EDT_OP_BOX_LOSS:
     case EDT_OP_IOU_LOSS: return edt_cpu_prepare_loss;
+    case EDT_OP_CONCAT:
+    case EDT_OP_CONCAT_BWD:
+    case EDT_OP_BIAS:
+    case EDT_OP_BIAS_BWD:
+    case EDT_OP_SRELU:
+    case EDT_OP_SRELU_BWD:
+    case EDT_OP_SEGMENTATION_LOSS: return edt_cpu_prepare_segmentation;
     case EDT_OP_OPTIMIZER: return edt_cpu_prepare_optimizer;
     case EDT_OP_DEPTHWISE:
     case EDT_OP_DEPTHWISE_DATA:

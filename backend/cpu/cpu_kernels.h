@@ -71,6 +71,8 @@ typedef struct edt_cpu_update {
     edt_optimizer_kind kind;
 } edt_cpu_update;
 
+enum { EDT_CPU_SOFTMAX_ROWS = 256 }; // of one call
+
 #define EDT_CPU_KERNEL_LIST(X)                                                                 \
     /* elementwise over n */                                                                   \
     X(act, (edt_act act, const float *x, float *y, int64_t n))                                 \
@@ -118,6 +120,16 @@ typedef struct edt_cpu_update {
      */                                                                                        \
     X(focal_zeros, (const edt_cpu_focal *focal, const float *logits, float *dlogits,           \
                     int64_t n, double *sum))                                                   \
+    /* beta > 0; sum: of dy * (ln(1 + u) - u / (1 + u)) with u = beta * max(x, 0) */           \
+    X(srelu, (float beta, const float *x, float *y, int64_t n))                                \
+    X(srelu_bwd,                                                                               \
+      (float beta, const float *dy, const float *x, float *dx, int64_t n, double *sum))        \
+    /* y = x + b[C] */                                                                         \
+    X(bias_rows, (const float *x, const float *b, float *y, int64_t rows, int64_t c))          \
+    /* at most EDT_CPU_SOFTMAX_ROWS rows of k logits; e: room for as many exponentials;        \
+       the loss (not divided by n) is added to *sum */                                         \
+    X(softmax_rows, (const float *logits, const int32_t *mask, float grad_scale,               \
+                     float *dlogits, int64_t rows, int64_t k, float *e, double *sum))          \
     X(huber, (const float *box, const float *target, float delta, float grad_scale,            \
               float *dbox, int64_t n, double *sum))                                            \
     /* adds the sums of squares of v and of unscale * g + decay * v */                         \

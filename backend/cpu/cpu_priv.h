@@ -37,15 +37,16 @@ struct edt_kernel {
 // On failure the caller releases the kernel.
 typedef edt_status edt_cpu_prepare_fn(edt_cpu_backend *backend, edt_kernel *kernel,
                                       edt_error *err);
-edt_cpu_prepare_fn edt_cpu_prepare_map;       // cpu_map.c: elementwise kinds, pooling to 1x1
-edt_cpu_prepare_fn edt_cpu_prepare_cast;      // cpu_cast.c
-edt_cpu_prepare_fn edt_cpu_prepare_norm;      // cpu_norm.c
-edt_cpu_prepare_fn edt_cpu_prepare_sample;    // cpu_sample.c: max pooling, nearest resizing
-edt_cpu_prepare_fn edt_cpu_prepare_fuse;      // cpu_fuse.c
-edt_cpu_prepare_fn edt_cpu_prepare_loss;      // cpu_loss.c
-edt_cpu_prepare_fn edt_cpu_prepare_optimizer; // cpu_optimizer.c
-edt_cpu_prepare_fn edt_cpu_prepare_depthwise; // cpu_depthwise.c
-edt_cpu_prepare_fn edt_cpu_prepare_conv;      // cpu_conv.c
+edt_cpu_prepare_fn edt_cpu_prepare_map;          // cpu_map.c: elementwise kinds, pooling to 1x1
+edt_cpu_prepare_fn edt_cpu_prepare_cast;         // cpu_cast.c
+edt_cpu_prepare_fn edt_cpu_prepare_norm;         // cpu_norm.c
+edt_cpu_prepare_fn edt_cpu_prepare_sample;       // cpu_sample.c: max pooling, nearest resizing
+edt_cpu_prepare_fn edt_cpu_prepare_fuse;         // cpu_fuse.c
+edt_cpu_prepare_fn edt_cpu_prepare_loss;         // cpu_loss.c
+edt_cpu_prepare_fn edt_cpu_prepare_segmentation; // cpu_segmentation.c: its head's ops, srelu
+edt_cpu_prepare_fn edt_cpu_prepare_optimizer;    // cpu_optimizer.c
+edt_cpu_prepare_fn edt_cpu_prepare_depthwise;    // cpu_depthwise.c
+edt_cpu_prepare_fn edt_cpu_prepare_conv;         // cpu_conv.c
 
 // Whether CAST is there for these types.
 edt_status edt_cpu_cast_supports(const edt_op_desc *desc, edt_error *err);

@@ -65,7 +65,14 @@ static edt_cuda_prepare_fn *prepare_of(edt_op_kind kind)
     case EDT_OP_FUSE_BWD: return edt_cuda_prepare_fuse;
     case EDT_OP_FOCAL_LOSS:
     case EDT_OP_BOX_LOSS:
-    case EDT_OP_IOU_LOSS: return edt_cuda_prepare_loss;
+    case EDT_OP_IOU_LOSS:
+    case EDT_OP_SEGMENTATION_LOSS: return edt_cuda_prepare_loss;
+    case EDT_OP_CONCAT:
+    case EDT_OP_CONCAT_BWD:
+    case EDT_OP_BIAS:
+    case EDT_OP_BIAS_BWD:
+    case EDT_OP_SRELU:
+    case EDT_OP_SRELU_BWD: return edt_cuda_prepare_segmentation;
     case EDT_OP_OPTIMIZER: return edt_cuda_prepare_optimizer;
     case EDT_OP_DETECT: return edt_cuda_prepare_detect;
     case EDT_OP_DEPTHWISE:

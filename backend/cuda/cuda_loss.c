@@ -1,4 +1,4 @@
-// Focal, box and IoU losses: fills the arguments of kernels/loss_kernels.h.
+// Focal, box, IoU and segmentation losses: fills the arguments of kernels/loss_kernels.h.
 #include <inttypes.h>
 
 #include "backend/cuda/cuda_priv.h"
@@ -51,6 +51,9 @@ static edt_status run_level(edt_kernel *kernel, const edt_cuda_run *run)
     args.gradient = desc->n_out > 1 ? run->out[1] : NULL;
     if (desc->kind == EDT_OP_FOCAL_LOSS) {
         EDT_CUDA_TRY(edt_cuda_focal_loss(desc->in[0].dtype, &args, run->stream), run->err);
+    } else if (desc->kind == EDT_OP_SEGMENTATION_LOSS) {
+        EDT_CUDA_TRY(edt_cuda_segmentation_loss(desc->in[0].dtype, &args, run->stream),
+                     run->err);
     } else {
         EDT_CUDA_TRY(edt_cuda_box_loss(desc->in[0].dtype, &args, run->stream), run->err);
     }
@@ -122,9 +125,27 @@ static void prepare_iou(edt_cuda_backend *backend, edt_kernel *kernel)
     kernel->run = run_iou;
 }
 
+static void prepare_segmentation(edt_cuda_backend *backend, edt_kernel *kernel)
+{
+    state *s = kernel->state;
+    const edt_shape *x = &kernel->desc.in[0].shape;
+    edt_cuda_level_loss *args = &s->args.level;
+    args->n_rows = x->dim[0] * x->dim[1] * x->dim[2];
+    args->n_level = args->n_total = x->dim[1] * x->dim[2];
+    const int n_blocks = count_blocks(backend, args->n_rows, EDT_CUDA_LOSS_THREADS);
+    args->attrs = settings_of(&kernel->desc.attrs.loss, n_blocks);
+    args->attrs.num_classes = x->dim[3];
+    kernel->workspace_bytes = (size_t)n_blocks * sizeof(double);
+    kernel->run = run_level;
+}
+
 edt_status edt_cuda_prepare_loss(edt_cuda_backend *backend, edt_kernel *kernel, edt_error *err)
 {
     EDT_TRY(edt_cuda_kernel_alloc_state(kernel, sizeof(state), err));
+    if (kernel->desc.kind == EDT_OP_SEGMENTATION_LOSS) {
+        prepare_segmentation(backend, kernel);
+        return EDT_OK;
+    }
     if (kernel->desc.kind != EDT_OP_IOU_LOSS) {
         return prepare_level(backend, kernel, err);
     }

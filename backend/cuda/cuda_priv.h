@@ -67,6 +67,8 @@ edt_cuda_prepare_fn edt_cuda_prepare_norm;   // cuda_norm.c
 edt_cuda_prepare_fn edt_cuda_prepare_sample; // cuda_sample.c: max pooling, nearest resizing
 edt_cuda_prepare_fn edt_cuda_prepare_fuse;   // cuda_fuse.c
 edt_cuda_prepare_fn edt_cuda_prepare_loss;   // cuda_loss.c
+edt_cuda_prepare_fn
+    edt_cuda_prepare_segmentation; // cuda_segmentation.c: its head's ops but the loss, srelu
 edt_cuda_prepare_fn edt_cuda_prepare_optimizer; // cuda_optimizer.c
 edt_cuda_prepare_fn edt_cuda_prepare_depthwise; // cuda_depthwise.c
 edt_cuda_prepare_fn edt_cuda_prepare_detect;    // cuda_detect.c
@@ -89,7 +91,8 @@ edt_status edt_cuda_check(cudaError_t code, const char *what, edt_error *err);
 // The calling thread uses the backend's device from here on.
 edt_status edt_cuda_enter(const edt_cuda_backend *backend, edt_error *err);
 
-// cuda_machine.c: EDT_ERR_UNSUPPORTED where there is no device, no driver or one that is too old.
+// cuda_machine.c: EDT_ERR_UNSUPPORTED where there is no device, no driver or one that is too
+// old.
 edt_status edt_cuda_count_devices(edt_error *err, int *out_n_devices);
 void edt_cuda_describe_machine(char *out_text, size_t n_bytes);
 void edt_cuda_describe(const edt_backend *backend, char *out_text, size_t n_bytes);

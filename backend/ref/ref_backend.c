@@ -34,6 +34,7 @@ static int64_t scratch_doubles(const edt_op_desc *desc)
     case EDT_OP_BN_BWD_STATS:
     case EDT_OP_BN_BWD_APPLY: return 4 * channels;
     case EDT_OP_GLOBAL_AVG_POOL:
+    case EDT_OP_BIAS_BWD:
     case EDT_OP_SCALE_CHANNELS_BWD: return channels;
     case EDT_OP_FUSE: return (EDT_FUSE_MAX_IN + 1) * channels;
     case EDT_OP_FUSE_BWD: return (2 * EDT_FUSE_MAX_IN + 1) * channels;

@@ -60,6 +60,13 @@ edt_ref_run_fn EDT_REF(resize_nearest);
 edt_ref_run_fn EDT_REF(resize_nearest_bwd);
 edt_ref_run_fn EDT_REF(fuse);
 edt_ref_run_fn EDT_REF(fuse_bwd);
+edt_ref_run_fn EDT_REF(concat);
+edt_ref_run_fn EDT_REF(concat_bwd);
+edt_ref_run_fn EDT_REF(bias);
+edt_ref_run_fn EDT_REF(bias_bwd);
+edt_ref_run_fn EDT_REF(srelu);
+edt_ref_run_fn EDT_REF(srelu_bwd);
+edt_ref_run_fn EDT_REF(segmentation_loss);
 edt_ref_run_fn EDT_REF(focal_loss);
 edt_ref_run_fn EDT_REF(box_loss);
 edt_ref_run_fn EDT_REF(iou_loss);
@@ -133,6 +140,7 @@ static inline double edt_ref_act_value(edt_act act, double x)
     case EDT_ACT_HSWISH: return x <= -3 ? 0 * x : x >= 3 ? x : x * (x + 3) / 6;
     case EDT_ACT_MISH: return x * tanh(edt_ref_softplus(x));
     case EDT_ACT_SIGMOID: return edt_ref_sigmoid(x);
+    case EDT_ACT_SRELU: break;
     }
     return x;
 }
@@ -157,6 +165,7 @@ static inline double edt_ref_act_slope(edt_act act, double x)
         const double s = edt_ref_sigmoid(x);
         return s * (1 - s);
     }
+    case EDT_ACT_SRELU: break;
     }
     return 1;
 }

@@ -162,6 +162,9 @@ static cost cost_of(const edt_op_desc *desc)
             bytes_of(&desc->in[1]);
         break;
     }
+    case EDT_OP_SEGMENTATION_LOSS:
+    case EDT_OP_BIAS_BWD:
+    case EDT_OP_SRELU_BWD:
     case EDT_OP_IOU_LOSS: c.launches = 2; break;
     default: break;
     }

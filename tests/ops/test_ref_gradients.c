@@ -680,6 +680,112 @@ Test(ref_gradients, losses)
     }
 }
 
+Test(ref_gradients, joining_bias_and_srelu)
+{
+    static const int64_t shapes[][5] = {{2, 3, 5, 4, 2}, {1, 1, 1, 3, 1}, {3, 2, 2, 1, 5}};
+    for (int i = 0; i < 3; ++i) {
+        const int64_t *d = shapes[i];
+        const edt_tensor_desc x = real_of(d[0], d[1], d[2], d[3]);
+        edt_op_desc concat = describe(EDT_OP_CONCAT, 1);
+        add_in(&concat, x);
+        add_in(&concat, real_of(d[0], d[1], d[2], d[4]));
+        bench f = make(&concat, 1);
+        edt_op_desc concat_bwd = describe(EDT_OP_CONCAT_BWD, 2);
+        add_in(&concat_bwd, f.desc.out[0]);
+        concat_bwd.attrs.out_shape = x.shape;
+        bench b = make(&concat_bwd, 2);
+        run(&b);
+        check(&f, b.in[0], 0, b.out[0], 1, "concat");
+        check(&f, b.in[0], 1, b.out[1], 1, "concat");
+        drop(&f);
+        drop(&b);
+
+        edt_op_desc bias = describe(EDT_OP_BIAS, 1);
+        add_in(&bias, x);
+        add_in(&bias, vector_of(d[3]));
+        edt_op_desc bias_bwd = describe(EDT_OP_BIAS_BWD, 1);
+        add_in(&bias_bwd, x);
+        f = make(&bias, 3);
+        b = make(&bias_bwd, 4);
+        run(&b);
+        check(&f, b.in[0], 0, b.in[0], 1, "bias");
+        check(&f, b.in[0], 1, b.out[0], 1, "bias");
+        check_accumulate(&b, 0, "bias");
+        drop(&f);
+        drop(&b);
+
+        edt_op_desc srelu = describe(EDT_OP_SRELU, 1);
+        add_in(&srelu, x);
+        add_in(&srelu, (edt_tensor_desc){.dtype = EDT_DTYPE_F64});
+        edt_op_desc srelu_bwd = describe(EDT_OP_SRELU_BWD, 2);
+        add_in(&srelu_bwd, x);
+        add_in(&srelu_bwd, x);
+        add_in(&srelu_bwd, (edt_tensor_desc){.dtype = EDT_DTYPE_F64});
+        f = make(&srelu, 5);
+        b = make(&srelu_bwd, 6);
+        copy_in(&b, 1, f.in[0]);
+        copy_in(&b, 2, f.in[1]);
+        run(&b);
+        check(&f, b.in[0], 0, b.out[0], 1, "srelu");
+        check(&f, b.in[0], 1, b.out[1], 1, "srelu");
+        check_accumulate(&b, 1, "srelu");
+        drop(&f);
+        drop(&b);
+    }
+}
+
+Test(ref_gradients, segmentation_loss)
+{
+    static const double one[1] = {1};
+    for (int64_t n_classes = 1; n_classes <= 5; n_classes += 2) {
+        edt_op_desc desc = describe(EDT_OP_SEGMENTATION_LOSS, 2);
+        add_in(&desc, real_of(2, 3, 4, n_classes));
+        add_in(&desc, (edt_tensor_desc){EDT_DTYPE_I32, edt_shape_3(2, 3, 4)});
+        add_in(&desc, vector_of(1));
+        bench b = make(&desc, (uint64_t)n_classes);
+        run(&b);
+        double gradient[2 * 3 * 4 * 5];
+        memcpy(gradient, b.out[1], edt_tensor_bytes(&b.desc.out[1]));
+        check(&b, one, 0, gradient, 1, "segmentation loss");
+        drop(&b);
+    }
+}
+
+// The transposed convolution of the segmentation head and what autodiff makes of it: the
+// gradients of CONV2D_DATA as a forward node are CONV2D over its input and CONV2D_WEIGHT over
+// its kernel.
+Test(ref_gradients, transposed_convolution)
+{
+    const edt_tensor_desc small = real_of(2, 3, 2, 4);
+    const edt_tensor_desc large = real_of(2, 6, 4, 5);
+    const edt_tensor_desc w = real_of(3, 3, 5, 4);
+    edt_op_desc forward = describe(EDT_OP_CONV2D_DATA, 1);
+    forward.attrs.conv = (edt_conv_attrs){.kh = 3, .kw = 3, .sh = 2, .sw = 2};
+    forward.attrs.out_shape = large.shape;
+    edt_op_desc data = describe(EDT_OP_CONV2D, 1);
+    edt_op_desc weight = describe(EDT_OP_CONV2D_WEIGHT, 1);
+    data.attrs.conv = weight.attrs.conv = forward.attrs.conv;
+    add_in(&forward, small);
+    add_in(&forward, w);
+    add_in(&data, large);
+    add_in(&data, w);
+    add_in(&weight, large);
+    add_in(&weight, small);
+    bench f = make(&forward, 1);
+    bench d = make(&data, 2);
+    bench b = make(&weight, 3);
+    copy_in(&d, 1, f.in[1]);
+    copy_in(&b, 0, d.in[0]);
+    copy_in(&b, 1, f.in[0]);
+    run(&d);
+    run(&b);
+    check(&f, d.in[0], 0, d.out[0], 1, "transposed convolution");
+    check(&f, d.in[0], 1, b.out[0], 1, "transposed convolution");
+    drop(&f);
+    drop(&d);
+    drop(&b);
+}
+
 // Without ciou_v_gradient the gradient is that of the loss with v held.
 static double ciou_with_fixed_v(const double *pred, const double *target, double v)
 {

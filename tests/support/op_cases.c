@@ -401,6 +401,74 @@ static bool loss_case(int i, edt_op_case *c)
     return true;
 }
 
+// Joining, bias and srelu with their gradients, and the loss over pixels.
+static bool segmentation_case(int i, edt_op_case *c)
+{
+    static const edt_op_kind kinds[] = {EDT_OP_CONCAT,   EDT_OP_CONCAT_BWD, EDT_OP_BIAS,
+                                        EDT_OP_BIAS_BWD, EDT_OP_SRELU,      EDT_OP_SRELU_BWD};
+    // N, H, W, channels, and those of the second operand of CONCAT or the classes of the loss
+    static const int64_t shapes[][5] = {{2, 5, 3, 16, 16}, {1, 7, 9, 33, 3},
+                                        {3, 8, 8, 64, 64}, {1, 1, 1, 5, 1},
+                                        {2, 16, 12, 4, 7}, {1, 33, 17, 8, 91}};
+    enum { N_KINDS = 6, N_SHAPES = 6, N_MAPS = 2 * N_KINDS * N_SHAPES };
+    if (i >= N_MAPS + 2 * N_SHAPES) {
+        return false;
+    }
+    const int64_t *d = shapes[i / 2 % N_SHAPES];
+    const bool more = i % 2 == 1;
+    const edt_tensor_desc x = f32(edt_shape_4(d[0], d[1], d[2], d[3]));
+    if (i >= N_MAPS) {
+        begin(c, EDT_OP_SEGMENTATION_LOSS, i, 5e-6);
+        add_in(c, f32(edt_shape_4(d[0], d[1], d[2], d[4])));
+        add_in(c, (edt_tensor_desc){EDT_DTYPE_I32, edt_shape_3(d[0], d[1], d[2])});
+        add_in(c, f32(edt_shape_1(1)));
+        c->desc.attrs.loss.scaled = more;
+        if (more) {
+            add_in(c, f32(edt_shape_1(2)));
+        }
+        c->desc.n_out = i / 2 % 3 == 2 ? 1 : 2;
+        describe(c, " %ldx%ldx%ld of %ld%s", (long)d[0], (long)d[1], (long)d[2], (long)d[4],
+                 more ? " scaled" : "");
+        return true;
+    }
+    begin(c, kinds[i / (2 * N_SHAPES)], i, 5e-6);
+    switch (c->desc.kind) {
+    case EDT_OP_CONCAT:
+        add_in(c, x);
+        add_in(c, f32(edt_shape_4(d[0], d[1], d[2], d[4])));
+        break;
+    case EDT_OP_CONCAT_BWD:
+        add_in(c, f32(edt_shape_4(d[0], d[1], d[2], d[3] + d[4])));
+        c->desc.attrs.out_shape = x.shape;
+        c->desc.n_out = 2;
+        c->absent_out = more ? 1U << (i / 2 % 2) : 0;
+        break;
+    case EDT_OP_BIAS:
+        add_in(c, x);
+        add_in(c, f32(edt_shape_1(d[3])));
+        break;
+    case EDT_OP_BIAS_BWD:
+        add_in(c, x);
+        c->desc.attrs.accumulate = more;
+        break;
+    default:
+        for (int j = c->desc.kind == EDT_OP_SRELU ? 1 : 0; j < 2; ++j) {
+            add_in(c, x);
+        }
+        add_in(c, f32(more ? edt_shape_1(1) : (edt_shape){.n_dims = 0}));
+        if (c->desc.kind == EDT_OP_SRELU_BWD) {
+            c->desc.attrs.accumulate = more;
+            c->desc.n_out = 2;
+            c->absent_out = i / 2 % 3 == 1 ? 1U << (i % 2) : 0;
+        }
+        break;
+    }
+    c->seed = (uint64_t)(i / 2) + 1;
+    describe(c, " %ldx%ldx%ldx%ld+%ld%s", (long)d[0], (long)d[1], (long)d[2], (long)d[3],
+             (long)d[4], more ? " more" : "");
+    return true;
+}
+
 static bool update_case(int i, edt_op_case *c)
 {
     static const edt_param_segment segments[] = {
@@ -461,9 +529,9 @@ static bool update_case(int i, edt_op_case *c)
 
 bool edt_op_case_get(int i, edt_op_case *out_case)
 {
-    static bool (*const groups[])(int, edt_op_case *) = {conv_case, bn_case,   sync_bn_case,
-                                                         cast_case, map_case,  sample_case,
-                                                         fuse_case, loss_case, update_case};
+    static bool (*const groups[])(int, edt_op_case *) = {
+        conv_case,   bn_case,   sync_bn_case, cast_case,   map_case,
+        sample_case, fuse_case, loss_case,    update_case, segmentation_case};
     for (size_t g = 0; g < sizeof groups / sizeof groups[0]; ++g) {
         int n = 0;
         if (groups[g](i, out_case)) {

@@ -97,6 +97,9 @@ static edt_dtype input_dtype(const edt_op_desc *desc, int i, edt_dtype real)
     case EDT_OP_DEPTHWISE_BN_ACT: return i < 2 || i > 5 ? real : wide;
     case EDT_OP_FUSE: return i < desc->attrs.fuse_n ? real : wide;
     case EDT_OP_FUSE_BWD: return i <= desc->attrs.fuse_n ? real : wide;
+    case EDT_OP_SRELU: return i == 0 ? real : wide;
+    case EDT_OP_SRELU_BWD: return i < 2 ? real : wide;
+    case EDT_OP_SEGMENTATION_LOSS:
     case EDT_OP_FOCAL_LOSS:
     case EDT_OP_BOX_LOSS: return i == 0 ? real : i == 3 ? EDT_DTYPE_F32 : wide;
     case EDT_OP_IOU_LOSS:

@@ -150,6 +150,17 @@ static void fill_loss_scale(const edt_op_desc *desc, double good_steps, void *co
     put(&desc->in[i], in[i], 1, good_steps);
 }
 
+// Every class, and some pixels that do not count.
+static void fill_mask(const edt_op_desc *desc, draws *d, int32_t *mask)
+{
+    const int64_t n_classes = desc->in[0].shape.dim[3];
+    for (int64_t i = 0; i < edt_shape_count(&desc->in[1].shape); ++i) {
+        const double u = next(d);
+        const int32_t k = (int32_t)between(d, 0, (double)n_classes);
+        mask[i] = u < 0.9 ? k : u < 0.95 ? -1 : (int32_t)n_classes;
+    }
+}
+
 static bool is_floating(edt_dtype dtype)
 {
     return dtype == EDT_DTYPE_F32 || dtype == EDT_DTYPE_F64 || dtype == EDT_DTYPE_BF16 ||
@@ -198,6 +209,21 @@ void edt_op_fill(const edt_op_desc *desc, uint64_t seed, void *const *in)
         fill_uniform(&desc->in[0], in[0], &d, -6, 6);
         fill_labels(desc, &d, in[1]);
         put(&desc->in[2], in[2], 0, 3.7);
+        break;
+    case EDT_OP_SRELU:
+    case EDT_OP_SRELU_BWD: {
+        const int i = desc->kind == EDT_OP_SRELU ? 0 : 1;
+        fill_uniform(&desc->in[i], in[i], &d, -8, 8);
+        fill_uniform(&desc->in[i + 1], in[i + 1], &d, 0.5, 1.5);
+        if (seed % 2 == 0) { // where training starts
+            fill_uniform(&desc->in[i + 1], in[i + 1], &d, 20, 20);
+        }
+        break;
+    }
+    case EDT_OP_SEGMENTATION_LOSS:
+        fill_uniform(&desc->in[0], in[0], &d, -6, 6);
+        fill_mask(desc, &d, in[1]);
+        put(&desc->in[2], in[2], 0, 37);
         break;
     case EDT_OP_BOX_LOSS:
         fill_box_targets(&desc->in[1], &d, in[1]);

@@ -109,6 +109,7 @@ template <bool FAST> __device__ inline float act_value(edt_act act, float v)
     case EDT_ACT_HSWISH: return v * fminf(fmaxf(v + 3.0F, 0.0F), 6.0F) * (1.0F / 6.0F);
     case EDT_ACT_MISH: return v * tanhf(softplus(v));
     case EDT_ACT_SIGMOID: return sigmoid<FAST>(v);
+    case EDT_ACT_SRELU:
     case EDT_ACT_NONE: break;
     }
     return v;
@@ -133,6 +134,7 @@ template <bool FAST> __device__ inline float act_slope(edt_act act, float v)
         const float s = sigmoid<FAST>(v);
         return s * (1.0F - s);
     }
+    case EDT_ACT_SRELU:
     case EDT_ACT_NONE: break;
     }
     return 1.0F;

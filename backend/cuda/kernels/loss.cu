@@ -1,5 +1,6 @@
 // See loss_kernels.h. The focal loss is computed in float, term by term as in
-// spec/train.md 4.2; the box losses, which few anchors have, in double.
+// spec/train.md 4.2, and so is the loss over pixels; the box losses, which few anchors have, in
+// double.
 #include "backend/cuda/kernels/loss_kernels.h"
 
 #include "backend/cuda/kernels/device.cuh"
@@ -431,6 +432,40 @@ template <typename T> __global__ void __launch_bounds__(THREADS) iou_rows(edt_cu
     put_partial(a.partials, sum);
 }
 
+// A thread has the logits of a pixel to itself: a segmentation head has few classes.
+template <typename T>
+__global__ void __launch_bounds__(THREADS) softmax_rows(edt_cuda_level_loss a)
+{
+    const int64_t n_classes = a.attrs.num_classes;
+    const int32_t *const mask = (const int32_t *)a.targets;
+    const double inverse = (double)scale_of(a.scale) / (double)*a.norm;
+    const float factor = (float)inverse;
+    double sum = 0;
+    for (int64_t row = (int64_t)blockIdx.x * THREADS + threadIdx.x; row < a.n_rows;
+         row += (int64_t)gridDim.x * THREADS) {
+        const T *const x = (const T *)a.x + row * n_classes;
+        T *const gradient = a.gradient == NULL ? NULL : (T *)a.gradient + row * n_classes;
+        const int32_t k = mask[row];
+        const bool counts = k >= 0 && k < n_classes;
+        float largest = -INFINITY;
+        float total = 0;
+        for (int64_t j = 0; counts && j < n_classes; ++j) {
+            largest = fmaxf(largest, to_float(x[j]));
+        }
+        for (int64_t j = 0; counts && j < n_classes; ++j) {
+            total += expf(to_float(x[j]) - largest);
+        }
+        if (counts) {
+            sum += (double)(logf(total) - (to_float(x[k]) - largest));
+        }
+        for (int64_t j = 0; gradient != NULL && j < n_classes; ++j) {
+            const float p = counts ? expf(to_float(x[j]) - largest) / total : 0.0F;
+            gradient[j] = from_float<T>((p - (counts && j == k ? 1.0F : 0.0F)) * factor);
+        }
+    }
+    put_partial(a.partials, sum);
+}
+
 } // namespace
 
 cudaError_t edt_cuda_focal_loss(edt_dtype real, const edt_cuda_level_loss *loss,
@@ -466,5 +501,17 @@ cudaError_t edt_cuda_iou_loss_run(edt_dtype real, const edt_cuda_iou_loss *loss,
                                              dim3(THREADS), 0, stream, *loss));
     return code != cudaSuccess ? code
                                : finish(loss->partials, loss->attrs.n_blocks, 4, loss->norm,
+                                        loss->loss, stream);
+}
+
+cudaError_t edt_cuda_segmentation_loss(edt_dtype real, const edt_cuda_level_loss *loss,
+                                       cudaStream_t stream)
+{
+    const cudaError_t code = EDT_CUDA_REAL(
+        real, T,
+        return EDT_CUDA_LAUNCH(softmax_rows<T>, dim3((unsigned)loss->attrs.n_blocks),
+                               dim3(THREADS), 0, stream, *loss));
+    return code != cudaSuccess ? code
+                               : finish(loss->partials, loss->attrs.n_blocks, 1, loss->norm,
                                         loss->loss, stream);
 }

@@ -1,4 +1,4 @@
-// The three losses, value and gradient in one pass. Traffic, with X the bytes of logits or
+// The losses, value and gradient in one pass. Traffic, with X the bytes of logits or
 // boxes: X read (not where an anchor is ignored), X written when there is a gradient, the
 // targets once; two launches each: the second adds the double sums of the blocks.
 #ifndef EDT_BACKEND_CUDA_KERNELS_LOSS_KERNELS_H
@@ -63,6 +63,10 @@ typedef struct edt_cuda_iou_loss {
 
 cudaError_t edt_cuda_iou_loss_run(edt_dtype real, const edt_cuda_iou_loss *loss,
                                   cudaStream_t stream);
+
+// x: logits of n_rows pixels, targets: their classes; attrs.num_classes and n_blocks are read.
+cudaError_t edt_cuda_segmentation_loss(edt_dtype real, const edt_cuda_level_loss *loss,
+                                       cudaStream_t stream);
 
 #ifdef __cplusplus
 }
