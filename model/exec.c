@@ -212,6 +212,23 @@ void edt_exec_set_hook(edt_exec *exec, edt_exec_hook_fn *hook, void *user)
     exec->hook_user = user;
 }
 
+edt_exec_hook_fn *edt_exec_get_hook(const edt_exec *exec, void **out_user)
+{
+    *out_user = exec->hook_user;
+    return exec->hook;
+}
+
+bool edt_exec_get_operands(const edt_exec *exec, int i_node, edt_exec_operands *out_operands)
+{
+    if (i_node < 0 || i_node >= exec->graph->n_nodes || exec->execs[i_node].kernel == NULL) {
+        return false;
+    }
+    *out_operands = (edt_exec_operands){.node = &exec->nodes[i_node],
+                                        .in = exec->execs[i_node].in,
+                                        .out = exec->execs[i_node].out};
+    return true;
+}
+
 void edt_exec_place(edt_exec *exec, edt_value_id value, void *device)
 {
     edt_exec_drop_capture(exec);

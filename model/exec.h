@@ -56,6 +56,15 @@ typedef edt_status edt_exec_hook_fn(void *user, const edt_exec_node_done *done, 
 // Called after each node that runs, in order, by the thread that runs the graph; a failure ends
 // the run. NULL: no hook.
 void edt_exec_set_hook(edt_exec *exec, edt_exec_hook_fn *hook, void *user);
+edt_exec_hook_fn *edt_exec_get_hook(const edt_exec *exec, void **out_user);
+// Node i_node as it really runs, after fusion, and where its operands lie on the device (NULL:
+// absent), in the order of node->in and node->out. What is no named output holds its value only
+// until later nodes run. False as edt_exec_describe.
+typedef struct edt_exec_operands {
+    const edt_node *node;
+    void *const *in, *const *out;
+} edt_exec_operands;
+bool edt_exec_get_operands(const edt_exec *exec, int i_node, edt_exec_operands *out_operands);
 // Makes `device` (borrowed, of the value's size) the memory of an input or a named output.
 // NULL: the executor's own again. Not while a caller's recording of this executor is to be
 // replayed.

@@ -136,9 +136,11 @@ void edt_preflight_log_start(const edt_hparams *hp, const edt_step_options *opti
              " records, steps %" PRId64 " to %" PRId64 " (%g epochs of %.1f steps)",
              hp->name, hp->image_size.h, hp->image_size.w, batch_size, n_records, first_step,
              s->total_steps, hp->num_epochs, s->steps_per_epoch);
-    EDT_INFO("learning rate %g = %g x batch %" PRId64 " / 64, warm-up %" PRId64
-             " steps, then %s",
-             s->base_lr, hp->learning_rate, batch_size, s->warmup_steps, hp->lr_decay_method);
+    EDT_INFO("learning rate %g = %g x batch %" PRId64 " / 64, after a warm-up of %" PRId64
+             " steps from %g; then %s",
+             s->base_lr, hp->learning_rate, batch_size,
+             s->method == EDT_LR_CONSTANT ? 0 : s->warmup_steps, s->warmup_lr,
+             hp->lr_decay_method);
     if (edt_comm_world_size(options->comm) > 1) {
         EDT_INFO("%d ranks (%s), %" PRId64 " of the batch on each, batch norm: sync_bn=%s",
                  edt_comm_world_size(options->comm), edt_comm_kind(options->comm),

@@ -16,6 +16,8 @@ static const char seed_name[] = "edt/seed";
 static const char skipped_name[] = "edt/n_skipped";
 static const char fingerprint_name[] = "edt/data_fingerprint";
 static const char loss_scale_name[] = "edt/loss_scale";
+static const char loss_watch_name[] = "edt/loss_watch";
+static const char total_steps_name[] = "edt/total_steps";
 static const char config_name[] = "edt/config";
 
 void edt_train_slot_names(const edt_hparams *hp, const char *out_names[static 2])
@@ -53,10 +55,14 @@ edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp,
     int64_t fingerprint[EDT_TRAIN_FINGERPRINT_BYTES / 8];
     memcpy(fingerprint, state->data_fingerprint, sizeof fingerprint);
     const float loss_scale[2] = {state->loss_scale.scale, state->loss_scale.n_good};
+    const double loss_watch[3] = {state->loss_watch.n, state->loss_watch.mean,
+                                  state->loss_watch.variance};
     const edt_checkpoint_extra extras[] = {
         {.name = cursor_name, .desc = {EDT_DTYPE_I64, edt_shape_1(2)}, .data = cursor},
         {.name = seed_name, .desc = {EDT_DTYPE_I64, {0}}, .data = &state->seed},
         {.name = skipped_name, .desc = {EDT_DTYPE_I64, {0}}, .data = &state->n_skipped},
+        {.name = total_steps_name, .desc = {EDT_DTYPE_I64, {0}}, .data = &state->total_steps},
+        {.name = loss_watch_name, .desc = {EDT_DTYPE_F64, edt_shape_1(3)}, .data = loss_watch},
         {.name = fingerprint_name,
          .desc = {EDT_DTYPE_I64, edt_shape_1(EDT_TRAIN_FINGERPRINT_BYTES / 8)},
          .data = fingerprint},
@@ -102,6 +108,17 @@ static edt_status read_extras(const char *prefix, edt_error *err, edt_train_stat
     if (edt_tf_bundle_find(bundle, skipped_name) >= 0) {
         EDT_TRY_GOTO(edt_checkpoint_read_extra(bundle, skipped_name, &seed_desc,
                                                &state->n_skipped, err));
+    }
+    if (edt_tf_bundle_find(bundle, total_steps_name) >= 0) {
+        EDT_TRY_GOTO(edt_checkpoint_read_extra(bundle, total_steps_name, &seed_desc,
+                                               &state->total_steps, err));
+    }
+    if (edt_tf_bundle_find(bundle, loss_watch_name) >= 0) {
+        double watch[3];
+        const edt_tensor_desc desc = {EDT_DTYPE_F64, edt_shape_1(3)};
+        EDT_TRY_GOTO(edt_checkpoint_read_extra(bundle, loss_watch_name, &desc, watch, err));
+        state->loss_watch =
+            (edt_loss_watch){.n = watch[0], .mean = watch[1], .variance = watch[2]};
     }
     if (edt_tf_bundle_find(bundle, loss_scale_name) >= 0) {
         float pair[2];

@@ -7,6 +7,7 @@
 #include "dataio/loader.h"
 #include "model/params.h"
 #include "train/loss_scale.h"
+#include "train/loss_watch.h"
 
 enum { EDT_TRAIN_FINGERPRINT_BYTES = 32 };
 
@@ -14,7 +15,9 @@ typedef struct edt_train_state {
     int64_t global_step;
     int64_t seed;
     edt_cursor cursor;
-    int64_t n_skipped; // steps without an update because a gradient was not finite
+    int64_t n_skipped;   // steps without an update because a loss or gradient was not finite
+    int64_t total_steps; // of the schedule; a resumed run has that of the run before
+    edt_loss_watch loss_watch; // zero: new
     // Of the data set that `cursor` walks (edt_loader_fingerprint), as bytes; all 0: not known.
     uint8_t data_fingerprint[EDT_TRAIN_FINGERPRINT_BYTES];
     edt_loss_scale_state loss_scale; // scale 0: none is kept

@@ -93,7 +93,7 @@ static void derive_inputs(edt_step *s, const edt_batch *b, double *out_positives
     *out_positives = positives;
 }
 
-static edt_status run_graph(edt_step *s, const edt_run_ctx *ctx, edt_error *err)
+edt_status edt_step_run_graph(edt_step *s, const edt_run_ctx *ctx, edt_error *err)
 {
     if (s->sum != NULL) {
         EDT_TRY(edt_rank_sum_begin(s->sum, err));
@@ -111,8 +111,9 @@ static edt_status step_at_once(edt_step *s, const edt_run_ctx *ctx, const void *
     if (s->backend->table->begin != NULL) {
         EDT_TRY(s->backend->table->begin(s->backend, ctx, err));
     }
+    EDT_TRY(edt_step_guard_keep(&s->guard, err));
     edt_trace_begin("forward_backward");
-    const edt_status ran = run_graph(s, ctx, err);
+    const edt_status ran = edt_step_run_graph(s, ctx, err);
     edt_trace_end();
     EDT_TRY(ran);
     EDT_TRY(edt_step_record_read(&s->record, pending, err));
@@ -120,7 +121,7 @@ static edt_status step_at_once(edt_step *s, const edt_run_ctx *ctx, const void *
     pending->updated =
         s->record.scaled || isfinite(edt_step_record_det_loss(&s->record, pending));
     if (!pending->updated) {
-        return EDT_OK;
+        return edt_step_guard_restore(&s->guard, err);
     }
     edt_trace_begin("optimizer");
     edt_status updated = edt_optimizer_queue(s->optimizer, ctx, err);
@@ -129,7 +130,10 @@ static edt_status step_at_once(edt_step *s, const edt_run_ctx *ctx, const void *
         updated = edt_step_record_read(&s->record, pending, err);
     }
     edt_trace_end();
-    return updated;
+    EDT_TRY(updated);
+    return edt_step_record_is_finite(&s->record, pending)
+               ? EDT_OK
+               : edt_step_guard_restore(&s->guard, err);
 }
 
 static edt_status record_capture(edt_step *s, const edt_run_ctx *ctx, edt_error *err)
@@ -139,7 +143,7 @@ static edt_status record_capture(edt_step *s, const edt_run_ctx *ctx, edt_error 
     edt_run_ctx always = *ctx;
     always.params_version = 0;
     EDT_TRY(streams->capture_begin(s->backend, err));
-    edt_status status = run_graph(s, &always, err);
+    edt_status status = edt_step_run_graph(s, &always, err);
     if (status == EDT_OK) {
         status = edt_optimizer_queue(s->optimizer, &always, err);
     }
@@ -175,7 +179,7 @@ static edt_status step_queued(edt_step *s, const edt_run_ctx *ctx, edt_error *er
     if (replays) {
         return table->streams->replay(s->backend, s->capture, err);
     }
-    EDT_TRY(run_graph(s, ctx, err));
+    EDT_TRY(edt_step_run_graph(s, ctx, err));
     return edt_optimizer_queue(s->optimizer, ctx, err);
 }
 

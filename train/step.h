@@ -13,6 +13,7 @@
 #include "model/exec.h"
 #include "model/params.h"
 #include "train/loss_scale.h"
+#include "train/loss_watch.h"
 #include "train/schedule.h"
 
 typedef struct edt_step edt_step;
@@ -38,8 +39,9 @@ typedef struct edt_step_metrics {
     double raw_gradient_norm, gradient_norm; // before and after clipping
     double num_positives;
     double loss_scale; // after the step; 0: no loss scaling
-    bool finite; // false: a loss or gradient was NaN or infinite and nothing was updated. With
-                 // loss scaling that is how the scale is found, not a defect
+    bool finite; // false: a loss or gradient was NaN or infinite and nothing was updated; on a
+                 // backend without streams moving statistics neither, so that the step was not
+                 // taken at all. With loss scaling that is how the scale is found, not a defect
 } edt_step_metrics;
 
 // What the steps since the last collect have come to.
@@ -54,7 +56,11 @@ typedef struct edt_step_report {
     const int64_t
         *bad_source_ids; // of that step's batch (its valid rows), until the next collect
     int64_t n_bad_source_ids;
-    int64_t n_bad_losses; // steps whose det_loss was not finite: moving statistics are spoilt
+    int64_t n_bad_losses; // steps whose det_loss was not finite: with streams, moving
+                          // statistics are spoilt
+    double worst_z;       // of the losses, see loss_watch.h; its step and loss
+    int64_t worst_step;
+    double worst_loss;
 } edt_step_report;
 
 // Builds everything for one batch shape. `hp` and `backend` are borrowed until destroy.
@@ -83,6 +89,10 @@ edt_status edt_step_get_loss_scale(edt_step *step, edt_error *err,
                                    edt_loss_scale_state *out_state);
 edt_status edt_step_set_loss_scale(edt_step *step, edt_loss_scale_state state, edt_error *err);
 
+// The watch over the losses, where a checkpoint keeps it.
+edt_loss_watch edt_step_get_loss_watch(const edt_step *step);
+void edt_step_set_loss_watch(edt_step *step, edt_loss_watch watch);
+
 // Takes a step with `batch`, which must be left alone until edt_step_take_done gives it back.
 // global_step counts from 0. At least one row must be valid (with several ranks: on one of
 // them); rows past batch->n_valid must be a training loader's padding (anchors EDT_CLS_IGNORED;
@@ -101,6 +111,16 @@ edt_status edt_step_collect(edt_step *step, edt_error *err, edt_step_report *out
 // Submit, collect and give the batch back in one call.
 edt_status edt_step_run(edt_step *step, const edt_batch *batch, int64_t global_step,
                         edt_error *err, edt_step_metrics *out_metrics);
+
+// Where something that is not finite shows first in a step.
+typedef struct edt_step_fault {
+    int i_node; // of the graph, in the order in which they run; -1: in none of them
+    char text[512];
+} edt_step_fault;
+// Takes the last step again, with the inputs that are still there and without its update, and
+// looks at each value that a node makes. Leaves parameters and statistics alone. All ranks call
+// it together; several GPUs are only told that it does not work there. Slow, and it allocates.
+edt_status edt_step_find_fault(edt_step *step, edt_error *err, edt_step_fault *out_fault);
 
 // What training will need, computed from the graphs alone (train --plan).
 typedef struct edt_step_plan {

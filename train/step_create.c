@@ -151,6 +151,7 @@ edt_status edt_step_create(const edt_hparams *hp, edt_backend *backend,
     EDT_TRY_GOTO(edt_model_create(hp, &mo, err, &s->model));
     EDT_TRY_GOTO(edt_params_create(s->model->graph, backend, err, &s->params));
     EDT_TRY_GOTO(create_record(s, err));
+    EDT_TRY_GOTO(edt_step_guard_init(&s->guard, s->params, err));
     find_inputs(s);
     if (options->real == EDT_DTYPE_F64) {
         int64_t most = s->model->n_anchors * 4;
@@ -191,6 +192,7 @@ void edt_step_destroy(edt_step *s)
     edt_rank_sum_destroy(s->sum);
     edt_exec_destroy(s->exec);
     edt_optimizer_destroy(s->optimizer);
+    edt_step_guard_deinit(&s->guard);
     edt_step_record_deinit(&s->record);
     edt_params_destroy(s->params);
     edt_model_destroy(s->model);
@@ -261,4 +263,14 @@ edt_status edt_step_set_loss_scale(edt_step *s, edt_loss_scale_state state, edt_
         EDT_FAIL(err, EDT_ERR_INTERNAL, "a loss scale for a step without loss scaling");
     }
     return edt_loss_scale_set(s->backend, edt_step_record_cell(r, r->scale_cell), state, err);
+}
+
+edt_loss_watch edt_step_get_loss_watch(const edt_step *s)
+{
+    return s->record.watch;
+}
+
+void edt_step_set_loss_watch(edt_step *s, edt_loss_watch watch)
+{
+    s->record.watch = watch;
 }

@@ -1,5 +1,6 @@
 // Inside of a training step, shared by step.c (one step), step_create.c (its life), step_plan.c
-// (what it is built of) and step_record.c (its values on their way back).
+// (what it is built of), step_record.c (its values on their way back) and step_guard.c (what is
+// not finite).
 #ifndef EDT_TRAIN_STEP_PRIV_H
 #define EDT_TRAIN_STEP_PRIV_H
 
@@ -42,7 +43,8 @@ typedef struct edt_step_record {
     edt_step_pending pending[EDT_STEP_RING]; // step i in i mod EDT_STEP_RING
     int64_t n_submitted, n_folded;
     edt_step_report report; // of the steps folded since the last collect
-    int64_t *bad_ids;       // [batch_size]
+    edt_loss_watch watch;
+    int64_t *bad_ids; // [batch_size]
 } edt_step_record;
 
 // The counts of losses are set by the caller before.
@@ -56,8 +58,9 @@ edt_status edt_step_record_open(edt_step_record *record, edt_error *err,
 // Copies the cells to the host: at once, or queued behind the step.
 edt_status edt_step_record_read(edt_step_record *record, edt_step_pending *pending,
                                 edt_error *err);
-// det_loss of cells that have been read.
+// Of cells that have been read: det_loss; whether losses and gradients are finite.
 double edt_step_record_det_loss(const edt_step_record *record, const edt_step_pending *pending);
+bool edt_step_record_is_finite(const edt_step_record *record, const edt_step_pending *pending);
 // The step of the entry that was opened counts from now on.
 void edt_step_record_close(edt_step_record *record);
 // Waits for all steps; the report starts anew.
@@ -69,6 +72,25 @@ typedef struct edt_step_out {
     const edt_batch *batch;
     int64_t i_queued; // number of its copies (prefetch.h); -1: nothing reads it any more
 } edt_step_out;
+
+// Where moving statistics lie in the arena of values, in bytes.
+typedef struct edt_step_piece {
+    size_t begin, end;
+} edt_step_piece;
+
+// A copy of the moving statistics, to take a step back (step_guard.c).
+typedef struct edt_step_guard {
+    const edt_params *params;
+    int n_pieces;
+    edt_step_piece *pieces;
+    char *saved;
+} edt_step_guard;
+
+edt_status edt_step_guard_init(edt_step_guard *guard, const edt_params *params, edt_error *err);
+void edt_step_guard_deinit(edt_step_guard *guard);
+// Copies them aside, and back.
+edt_status edt_step_guard_keep(const edt_step_guard *guard, edt_error *err);
+edt_status edt_step_guard_restore(const edt_step_guard *guard, edt_error *err);
 
 // The inputs that change with every batch.
 typedef struct edt_step_input {
@@ -93,6 +115,7 @@ struct edt_step {
     int n_inputs;
     edt_step_input inputs[EDT_STEP_MAX_INPUTS];
     edt_step_record record;
+    edt_step_guard guard;
     edt_prefetch *prefetch; // with streams
     edt_capture *capture;   // with streams, from the second step on
     int n_out;
@@ -103,6 +126,9 @@ size_t edt_step_input_bytes(const edt_step_input *input);
 // Host reals go in as they are, or widened through `staging`. `data`: input->n elements.
 edt_status edt_step_set_input(edt_step *step, const edt_step_input *input, const void *data,
                               edt_error *err);
+
+// Forward and backward pass with the sums over ranks; what `begin` takes was told before.
+edt_status edt_step_run_graph(edt_step *step, const edt_run_ctx *ctx, edt_error *err);
 
 edt_model_options edt_step_model_options(const edt_step_options *options,
                                          const bool *wants_grad);

@@ -133,6 +133,11 @@ static edt_step_metrics decode(const edt_step_record *r, const edt_step_pending 
     return m;
 }
 
+bool edt_step_record_is_finite(const edt_step_record *r, const edt_step_pending *p)
+{
+    return decode(r, p).finite;
+}
+
 static edt_status fold_oldest(edt_step_record *r, edt_error *err)
 {
     const edt_step_pending *p = &r->pending[r->n_folded % EDT_STEP_RING];
@@ -150,6 +155,12 @@ static edt_status fold_oldest(edt_step_record *r, edt_error *err)
     report->last = m;
     report->n_bad_losses += isfinite(m.det_loss) ? 0 : 1;
     if (m.finite) {
+        const double z = edt_loss_watch_add(&r->watch, m.loss);
+        if (z > report->worst_z) {
+            report->worst_z = z;
+            report->worst_step = p->global_step;
+            report->worst_loss = m.loss;
+        }
         return EDT_OK;
     }
     if (report->n_not_finite++ == 0) {

@@ -181,6 +181,7 @@ static edt_status resume_or_init(edt_training *r, edt_error *err)
     edt_params *params = edt_step_params(r->step);
     edt_status status = EDT_END;
     r->saved_step = -1;
+    r->high_step = -1;
     if (!o->overfit_one_batch) {
         status = edt_train_state_resume(o->model_dir, r->hp, params, o->tf_random_seed, err,
                                         &r->state);
@@ -188,6 +189,7 @@ static edt_status resume_or_init(edt_training *r, edt_error *err)
     if (status == EDT_OK) {
         r->saved_step = r->state.global_step;
         edt_step_set_seed(r->step, (uint64_t)r->state.seed);
+        edt_step_set_loss_watch(r->step, r->state.loss_watch);
         if (r->state.loss_scale.scale > 0.0F &&
             edt_step_get_options(r->step)->loss_scale > 0.0) {
             EDT_TRY(edt_step_set_loss_scale(r->step, r->state.loss_scale, err));

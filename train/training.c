@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "core/progress.h"
 #include "core/signal.h"
+#include "train/guard.h"
 #include "train/loader_report.h"
 #include "train/rank_state.h"
 
@@ -49,6 +50,7 @@ static edt_status save(edt_training *r, edt_error *err)
     }
     EDT_TRY(edt_training_settle(r, err));
     EDT_TRY(edt_step_get_loss_scale(r->step, err, &r->state.loss_scale));
+    r->state.loss_watch = edt_step_get_loss_watch(r->step);
     if (edt_training_writes(r)) {
         EDT_TRY(edt_train_state_save(r->options->model_dir, r->hp, edt_step_params(r->step),
                                      edt_step_frozen(r->step), &r->state, err));
@@ -75,14 +77,14 @@ static void watch_loader(watch *seen, double now, const edt_loader_stats *loader
 static edt_status write_metrics(edt_training *r, const edt_step_metrics *m, window *w,
                                 watch *seen, edt_error *err)
 {
-    enum { N_OWN = 13 };
+    enum { N_OWN = 13, N_RARE = 2 };
     if (!edt_training_writes(r)) {
         return EDT_OK;
     }
     const double now = edt_clock_now_s();
     const edt_loader_stats loader = edt_loader_get_stats(r->loader);
     const double seconds = now - w->begin_s > 1e-9 ? now - w->begin_s : 1e-9;
-    edt_metric rows[N_OWN + EDT_LOADER_N_METRICS] = {
+    edt_metric rows[N_OWN + EDT_LOADER_N_METRICS + N_RARE] = {
         {"epoch", (double)r->state.global_step / r->schedule.steps_per_epoch},
         {"loss", m->loss},
         {"det_loss", m->det_loss},
@@ -98,60 +100,41 @@ static edt_status write_metrics(edt_training *r, const edt_step_metrics *m, wind
         {"memory_bytes", (double)edt_mem_get_total().live_bytes},
     };
     edt_loader_report_metrics(&w->loader, &loader, seconds, rows + N_OWN);
+    int n_rows = N_OWN + EDT_LOADER_N_METRICS;
+    if (r->state.n_skipped > 0) {
+        rows[n_rows++] = (edt_metric){"skipped_steps", (double)r->state.n_skipped};
+    }
+    if (r->loss_z > 0.0) {
+        rows[n_rows++] = (edt_metric){"loss_z", r->loss_z};
+    }
+    r->loss_z = 0.0;
     watch_loader(seen, now, &loader);
     *w = (window){.begin_s = now, .loader = loader};
-    return edt_metrics_write(r->metrics, r->state.global_step, rows,
-                             (int)(sizeof rows / sizeof rows[0]), err);
-}
-
-// Names the pictures of this rank's part of a batch that could not be trained on.
-static edt_status fail_not_finite(const edt_training *r, const edt_step_report *report,
-                                  edt_error *err)
-{
-    char ids[512] = "";
-    size_t used = 0;
-    for (int64_t i = 0; i < report->n_bad_source_ids && used < sizeof ids - 24; ++i) {
-        used += (size_t)snprintf(ids + used, sizeof ids - used, "%s%" PRId64,
-                                 i == 0 ? "" : ", ", report->bad_source_ids[i]);
-    }
-    char saved[128] = "No checkpoint was saved yet";
-    if (r->saved_step >= 0) {
-        (void)snprintf(saved, sizeof saved, "The last checkpoint is from before, step %" PRId64,
-                       r->saved_step);
-    }
-    EDT_FAIL(
-        err, EDT_ERR_NUMERIC,
-        "step %" PRId64 ": the loss (%g) or a gradient is not finite; pictures of the batch: "
-        "%s. %s (%s). Lower learning_rate or clip_gradients_norm, or look at these pictures "
-        "with inspect_records",
-        report->first_not_finite, report->first_bad.loss, ids, saved, r->options->model_dir);
+    return edt_metrics_write(r->metrics, r->state.global_step, rows, n_rows, err);
 }
 
 // Learns what the steps since the last time have come to. Losses are sums over ranks: all ranks
-// come to the same verdict.
-static edt_status collect(edt_training *r, edt_error *err)
+// come to the same verdict. `batch` is the one of the last step.
+static edt_status collect(edt_training *r, const edt_batch *batch, edt_error *err,
+                          bool *out_skipped)
 {
     edt_step_report report;
+    *out_skipped = false;
     EDT_TRY(edt_step_collect(r->step, err, &report));
     if (report.n_steps == 0) {
         return EDT_OK;
     }
     r->last = report.last;
-    // Loss scaling overflows to find its scale, but not at the end of its range.
-    const bool seeks_scale = report.n_bad_losses == 0 && report.last.loss_scale > 1.0;
-    if (report.n_not_finite == 0 || seeks_scale) {
-        return EDT_OK;
-    }
-    r->state.n_skipped += report.n_not_finite;
-    // A loss that is not finite has already reached the moving statistics: only a gradient
-    // overflow leaves a state to go on from.
-    if (report.n_bad_losses > 0 || r->state.n_skipped > r->hp->nan_skip_budget) {
-        return fail_not_finite(r, &report, err);
-    }
-    EDT_WARN("step %" PRId64 ": a gradient is not finite, no update (%" PRId64 " of %" PRId64
-             " such steps allowed)",
-             report.first_not_finite, r->state.n_skipped, r->hp->nan_skip_budget);
-    return EDT_OK;
+    return edt_guard_judge(r, &report, batch, err, out_skipped);
+}
+
+// Whether the host knows what a step came to before it goes on. Then one that is not finite
+// advances neither the step nor what depends on it (rates, averages, Adam's t). It costs
+// nothing where steps are carried out at once; with loss scaling it is part of its rule.
+static bool knows_each_step(const edt_training *r)
+{
+    return r->backend->table->streams == NULL ||
+           edt_step_get_options(r->step)->loss_scale > 0.0;
 }
 
 // Gives back to the loader what the step is done with; `all`: waits for it.
@@ -225,41 +208,48 @@ static edt_status next_batch(edt_training *r, edt_error *err, const edt_batch **
     }
 }
 
-// One step with `fixed_batch` or, where that is NULL, the next one; out_stopped: no step, the
-// user wants to stop.
+typedef enum step_end { STEP_TAKEN, STEP_SKIPPED, STEP_STOPPED } step_end;
+
+// One step with `fixed_batch` or, where that is NULL, the next one. *out_batch: the step's,
+// left alone until the next call, NULL where the user wants to stop.
 static edt_status take_step(edt_training *r, const edt_batch *fixed_batch, edt_error *err,
-                            bool *out_stopped)
+                            const edt_batch **out_batch, step_end *out_end)
 {
+    EDT_TRY(release_done(r, false, fixed_batch, err));
     const edt_batch *batch = edt_interrupt_requested() ? NULL : fixed_batch;
     if (fixed_batch == NULL) {
         EDT_TRY(next_batch(r, err, &batch));
     }
-    *out_stopped = batch == NULL;
+    *out_batch = batch;
+    *out_end = STEP_STOPPED;
     if (batch == NULL) {
         return EDT_OK;
     }
     EDT_TRY(edt_step_submit(r->step, batch, r->state.global_step, err));
-    ++r->state.global_step;
     if (fixed_batch == NULL) {
         r->state.cursor = edt_loader_cursor(r->loader);
     }
-    if (r->backend->table->streams == NULL) {
-        EDT_TRY(collect(r, err)); // costs nothing
+    bool skipped = false;
+    if (knows_each_step(r)) {
+        EDT_TRY(collect(r, batch, err, &skipped));
     }
-    return release_done(r, false, fixed_batch, err);
+    r->state.global_step += skipped ? 0 : 1;
+    *out_end = skipped ? STEP_SKIPPED : STEP_TAKEN;
+    return EDT_OK;
 }
 
 // What happens after a step besides the step: values read, a line of metrics, a checkpoint. A
 // device is asked for its values as seldom as that.
-static edt_status finish_step(edt_training *r, int64_t until, bool saves, window *w,
-                              watch *seen, edt_error *err)
+static edt_status finish_step(edt_training *r, int64_t until, bool saves,
+                              const edt_batch *batch, window *w, watch *seen, edt_error *err)
 {
     const edt_train_options *o = r->options;
     const int64_t step = r->state.global_step;
     const bool logs = step % o->log_steps == 0 || step == until;
+    bool ignored;
     saves = saves && step % o->save_checkpoints_steps == 0;
     if (logs || saves) {
-        EDT_TRY(collect(r, err));
+        EDT_TRY(collect(r, batch, err, &ignored));
     }
     if (logs) {
         EDT_TRY(write_metrics(r, &r->last, w, seen, err));
@@ -279,26 +269,31 @@ edt_status edt_training_until(edt_training *r, int64_t until, const edt_batch *f
     window w = {.begin_s = edt_clock_now_s(), .loader = edt_loader_get_stats(r->loader)};
     watch seen = {0};
     edt_status status = EDT_OK;
-    bool stopped = false;
+    const edt_batch *batch = NULL;
+    step_end end = STEP_TAKEN;
+    bool ignored;
     while (status == EDT_OK && r->state.global_step < until) {
-        status = take_step(r, fixed_batch, err, &stopped);
-        if (status != EDT_OK || stopped) {
+        status = take_step(r, fixed_batch, err, &batch, &end);
+        if (status != EDT_OK || end == STEP_STOPPED) {
             break;
         }
         ++w.n_steps;
+        if (end == STEP_SKIPPED) {
+            continue;
+        }
         // Before a line of metrics starts a new window, after the values were read.
         const double seconds = edt_clock_now_s() - w.begin_s;
         const double waited =
             edt_loader_get_stats(r->loader).wait_seconds - w.loader.wait_seconds;
         const double images = (double)(w.n_steps * o->train_batch_size);
-        status = finish_step(r, until, fixed_batch == NULL, &w, &seen, err);
+        status = finish_step(r, until, fixed_batch == NULL, batch, &w, &seen, err);
         edt_progress_update(&progress, r->state.global_step,
                             "epoch %.2f loss %.4f %.1f images/s wait %.0f%%",
                             (double)r->state.global_step / r->schedule.steps_per_epoch,
                             r->last.loss, images / seconds, 100.0 * waited / seconds);
     }
     if (status == EDT_OK) {
-        status = collect(r, err);
+        status = collect(r, NULL, err, &ignored);
     }
     if (status == EDT_OK) {
         status = release_done(r, true, fixed_batch, err);

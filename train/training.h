@@ -29,6 +29,8 @@ typedef struct edt_training {
     int64_t n_empty;    // batches in a row without a usable sample (on_bad_sample=skip)
     int64_t examples_per_epoch;
     edt_step_metrics last; // of the newest step that was collected
+    double loss_z;         // greatest one above EDT_LOSS_WATCH_Z since the last line of metrics
+    int64_t high_step;     // the newest step with such a loss, -1: none
     bool has_stopped;      // all ranks, on request
 } edt_training;
 

@@ -1,5 +1,5 @@
 // One training step over real batches: padding rows count for nothing, wrong batches are
-// refused, and a step allocates nothing.
+// refused, what is not finite leaves no trace, and a step allocates nothing.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -144,6 +144,120 @@ Test(step, a_step_allocates_nothing, .timeout = 120)
     }
     cr_expect_eq(edt_mem_get_total().n_total, n_before);
     close_fixture(&f);
+}
+
+// A defect of the machine or of a kernel: a value of one node becomes NaN.
+typedef struct defect {
+    int i_node;
+} defect;
+
+static edt_status spoil(void *user, const edt_exec_node_done *done, edt_error *err)
+{
+    (void)err;
+    if (done->i_node == ((const defect *)user)->i_node) {
+        ((float *)done->out)[0] = NAN;
+    }
+    return EDT_OK;
+}
+
+// The first convolution of the forward pass, or the last node of the backward pass that writes
+// a gradient: nothing of the loss depends on that one.
+static int find_node(const edt_graph *g, bool backward)
+{
+    int found = -1;
+    for (int i = 0; i < g->n_nodes && (backward || found < 0); ++i) {
+        const edt_node *node = &g->nodes[i];
+        const bool writes_gradient = node->out[0] != EDT_NO_VALUE &&
+                                     g->values[node->out[0]].role == EDT_VALUE_PARAM_GRAD;
+        if (backward ? node->backward && writes_gradient : node->kind == EDT_OP_CONV2D) {
+            found = i;
+        }
+    }
+    cr_assert_geq(found, 0);
+    return found;
+}
+
+static void release_next(fixture *f)
+{
+    edt_error err = {0};
+    const edt_batch *batch;
+    cr_assert_eq(edt_loader_next(f->loader, &err, &batch), EDT_OK, "%s", err.text);
+    edt_loader_release(f->loader, batch);
+}
+
+static void expect_same_arena(const fixture *a, const fixture *b, edt_params_arena which)
+{
+    const edt_params *pa = edt_step_params(a->step), *pb = edt_step_params(b->step);
+    cr_expect_eq(
+        memcmp(pa->memory[which], pb->memory[which], (size_t)pa->n_elements * sizeof(float)), 0,
+        "arena %d differs", (int)which);
+}
+
+Test(step, one_that_is_not_finite_leaves_no_trace_and_names_its_node, .timeout = 120)
+{
+    edt_log_set_level(EDT_LOG_QUIET);
+    const char *path = edt_test_path(edt_test_temp_dir(), "six.tfrecord");
+    edt_test_write_drawn_shard(path, 6, -1);
+    for (int backward = 0; backward < 2; ++backward) {
+        fixture hurt = open_fixture(path, "cpu", EDT_DTYPE_F32, 2, "");
+        fixture whole = open_fixture(path, "cpu", EDT_DTYPE_F32, 2, "");
+        const edt_graph *g = edt_step_model(hurt.step)->graph;
+        defect d = {.i_node = find_node(g, backward == 1)};
+        edt_step_fault fault;
+        edt_error err = {0};
+        cr_assert(run_next(&hurt, 0, 2).finite);
+        edt_exec_set_hook(edt_step_exec(hurt.step), spoil, &d);
+        const edt_step_metrics bad = run_next(&hurt, 1, 2);
+        cr_expect_not(bad.finite);
+        cr_expect_eq(isfinite(bad.loss) != 0, backward == 1);
+        cr_assert_eq(edt_step_find_fault(hurt.step, &err, &fault), EDT_OK, "%s", err.text);
+        cr_expect_eq(fault.i_node, d.i_node, "%s", fault.text);
+        cr_expect_not_null(strstr(fault.text, g->nodes[d.i_node].name), "%s", fault.text);
+        cr_expect_not_null(strstr(fault.text, backward == 1 ? "backward" : "forward"));
+        edt_exec_set_hook(edt_step_exec(hurt.step), NULL, NULL);
+        cr_expect(run_next(&hurt, 1, 2).finite);
+        cr_assert(run_next(&whole, 0, 2).finite);
+        release_next(&whole);
+        cr_assert(run_next(&whole, 1, 2).finite);
+        expect_same_arena(&hurt, &whole, EDT_PARAMS_VALUES);
+        expect_same_arena(&hurt, &whole, EDT_PARAMS_SLOT0);
+        expect_same_arena(&hurt, &whole, EDT_PARAMS_EMA);
+        close_fixture(&hurt);
+        close_fixture(&whole);
+    }
+}
+
+Test(step, a_variable_that_is_not_finite_is_named, .timeout = 120)
+{
+    edt_log_set_level(EDT_LOG_QUIET);
+    const char *path = edt_test_path(edt_test_temp_dir(), "two.tfrecord");
+    edt_test_write_drawn_shard(path, 2, -1);
+    static const struct {
+        const char *backend;
+        edt_dtype real;
+    } rows[2] = {{"cpu", EDT_DTYPE_F32}, {"ref", EDT_DTYPE_F64}};
+    for (int i = 0; i < 2; ++i) {
+        fixture f = open_fixture(path, rows[i].backend, rows[i].real, 1, "");
+        edt_params *params = edt_step_params(f.step);
+        const int i_param = edt_params_find(params, "box_net/box-predict/pointwise_kernel");
+        cr_assert_geq(i_param, 0);
+        const int64_t n = params->entries[i_param].n;
+        double *values = edt_mem_calloc(EDT_MEM_MISC, (size_t)n, sizeof *values);
+        edt_error err = {0};
+        cr_assert_eq(edt_params_get_f64(params, EDT_PARAMS_VALUES, i_param, values, n, &err),
+                     EDT_OK);
+        values[n / 2] = (double)INFINITY;
+        cr_assert_eq(edt_params_set_f64(params, EDT_PARAMS_VALUES, i_param, values, n, &err),
+                     EDT_OK);
+        edt_mem_free(values);
+        edt_step_fault fault;
+        cr_expect_not(run_next(&f, 0, 1).finite);
+        cr_assert_eq(edt_step_find_fault(f.step, &err, &fault), EDT_OK, "%s", err.text);
+        cr_expect_not_null(
+            strstr(fault.text, "its variable 'box_net/box-predict/pointwise_kernel' is not"),
+            "%s", fault.text);
+        close_fixture(&f);
+    }
 }
 
 // Through the whole trainer, metrics included: five further steps cost no further allocation.

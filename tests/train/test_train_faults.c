@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/path.h"
+#include "core/safetensors.h"
 #include "tests/support/test_dirs.h"
 #include "tests/support/test_records.h"
 #include "tests/support/test_training.h"
@@ -88,16 +89,68 @@ Test(train_faults, a_data_set_without_a_usable_sample_ends_instead_of_turning_fo
     expect_run("on_bad_sample=skip,drop_remainder=false", &o, EDT_ERR_INVALID, "no sample of");
 }
 
+static const edt_safetensors_item *find_item(const edt_safetensors *file, const char *name,
+                                             edt_dtype dtype, edt_shape shape)
+{
+    edt_error err = {0};
+    const edt_safetensors_item *found = NULL;
+    cr_assert_eq(edt_safetensors_get(file, name, dtype, &shape, &err, &found), EDT_OK, "%s",
+                 err.text);
+    return found;
+}
+
+// The batch that could not be trained on is there, with boxes that lie in its pictures.
+static void expect_kept_batch(const char *path)
+{
+    edt_error err = {0};
+    edt_safetensors *file = NULL;
+    cr_assert_eq(edt_safetensors_open(path, &err, &file), EDT_OK, "%s", err.text);
+    (void)find_item(file, "images", EDT_DTYPE_U8, edt_shape_4(2, 96, 96, 3));
+    const edt_safetensors_item *ids =
+        find_item(file, "source_ids", EDT_DTYPE_I64, edt_shape_1(2));
+    int64_t id;
+    memcpy(&id, ids->data.data, sizeof id);
+    cr_expect(id >= 100 && id < 106, "source id %lld", (long long)id);
+    const edt_safetensors_item *boxes = edt_safetensors_find(file, "boxes");
+    cr_assert_not_null(boxes);
+    const int64_t n = boxes->desc.shape.dim[0];
+    cr_expect(n >= 1 && n <= 2, "%lld boxes in two pictures of one object", (long long)n);
+    for (int64_t i = 0; i < n; ++i) {
+        float box[6];
+        memcpy(box, (const char *)boxes->data.data + (size_t)i * sizeof box, sizeof box);
+        cr_expect(box[0] >= 0.0F && box[0] < 2.0F && box[1] >= 1.0F && box[1] <= 3.0F);
+        cr_expect(box[2] > -1.0F && box[2] < box[4] && box[4] < 97.0F, "box %lld",
+                  (long long)i);
+        cr_expect(box[3] > -1.0F && box[3] < box[5] && box[5] < 97.0F, "box %lld",
+                  (long long)i);
+    }
+    cr_expect_not_null(strstr(edt_safetensors_meta_get(file, "reason"), "not finite"));
+    edt_safetensors_close(file);
+}
+
+static const char diverging[] =
+    "learning_rate=1e30,lr_warmup_init=1e30,lr_warmup_epoch=0,clip_gradients_norm=0";
+
 Test(train_faults, a_loss_that_is_not_finite_keeps_the_checkpoint_from_before)
 {
     edt_test_write_drawn_shard(pattern, 6, -1);
     edt_train_options o = options();
     o.save_checkpoints_steps = 1;
     o.num_examples_per_epoch = 2 * 40;
-    expect_run("learning_rate=1e30,lr_warmup_init=1e30,lr_warmup_epoch=0,clip_gradients_norm=0",
-               &o, EDT_ERR_NUMERIC, "is not finite; pictures of the batch: 1");
+    char overrides[256];
+    (void)snprintf(overrides, sizeof overrides, "%s,nan_skip_budget=2", diverging);
+    expect_run(overrides, &o, EDT_ERR_NUMERIC, "is not finite; pictures of the batch: 1");
     cr_expect(has_checkpoint(1));
+    cr_expect_not(has_checkpoint(2), "steps that did nothing were counted");
     cr_expect(edt_test_exists(edt_test_path(model_dir, "checkpoint")));
+    expect_kept_batch(edt_test_path(model_dir, "bad_batches/step-1.safetensors"));
+    // From the same checkpoint to the same end, which says where it began and what to try.
+    expect_run(overrides, &o, EDT_ERR_NUMERIC, "the first value that is not finite comes from");
+    expect_run(overrides, &o, EDT_ERR_NUMERIC,
+               "3 such steps, nan_skip_budget is 2. The last "
+               "checkpoint is from before, step 1");
+    expect_run(overrides, &o, EDT_ERR_NUMERIC, "What to try: a lower learning_rate");
+    cr_expect_not(has_checkpoint(2));
 }
 
 // A full disk, as a limit on the size of files: the checkpoint that fits no more leaves neither
