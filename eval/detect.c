@@ -14,17 +14,16 @@
 #include "core/progress.h"
 #include "core/signal.h"
 #include "core/thread.h"
-#include "dataio/draw.h"
 #include "dataio/jpeg_encode.h"
 #include "dataio/preprocess.h"
 #include "eval/coco_eval.h"
+#include "eval/draw_found.h"
 #include "eval/evaluate.h"
 #include "eval/image_files.h"
-#include "eval/model_config.h"
 #include "eval/predict.h"
 #include "model/io/restore.h"
 
-enum { MAX_LEVELS = 16, MAX_DRAWN = 1000 };
+enum { MAX_LEVELS = 16 };
 
 // One picture of the current batch.
 typedef struct picture {
@@ -121,29 +120,12 @@ static edt_status draw_row(const detector *d, int64_t row, const edt_detection *
                            int64_t n_valid, edt_error *err)
 {
     const picture *p = &d->pictures[row];
-    edt_draw_box boxes[MAX_DRAWN];
-    char texts[MAX_DRAWN][96];
-    int64_t n = 0;
-    for (int64_t i = 0; i < n_valid && n < MAX_DRAWN; ++i) {
-        if ((double)found[i].score <= d->options->min_score_thresh) {
-            continue;
-        }
-        char unnamed[32];
-        (void)snprintf(texts[n], sizeof texts[n], "%s: %d%%",
-                       edt_model_config_class_name(d->hp, found[i].label, unnamed),
-                       (int)(100.0F * found[i].score));
-        boxes[n] = (edt_draw_box){
-            .box = {found[i].ymin, found[i].xmin, found[i].ymax, found[i].xmax},
-            .class_id = found[i].label,
-            .text = texts[n],
-        };
-        ++n;
-    }
-    const edt_draw_options draw = {
-        .line_width = d->options->line_thickness,
+    const edt_draw_found_options draw = {
+        .min_score = d->options->min_score_thresh,
         .max_boxes = d->options->max_boxes_to_draw,
+        .line_width = d->options->line_thickness,
     };
-    EDT_TRY(edt_draw_boxes(&p->image, boxes, n, &draw, err));
+    EDT_TRY(edt_draw_found(d->hp, found, n_valid, &draw, &p->image, err, NULL));
     char name[64];
     (void)snprintf(name, sizeof name, "%" PRId64 ".jpg", d->first + row);
     edt_arena arena;

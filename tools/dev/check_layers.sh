@@ -60,7 +60,7 @@ vendor 'cJSON\.h' core/
 vendor 'yaml\.h' core/yaml core/hparams core/libraries
 vendor 'lmdb\.h|zstd\.h|zlib\.h|jpeglib\.h|png\.h|gif_lib\.h|cairo[a-z-]*\.h|sha\.h|evp\.h' dataio/
 vendor 'libxml/.*\.h' dataio/voc_xml
-vendor '.*pb-c\.h' dataio/ model/io/ model/export/
+vendor '.*pb-c\.h' dataio/ model/io/ model/export/ train/event_file
 vendor 'hdf5\.h' model/io/
 
 # File names are unique in the tree (mains, build files and tests' data aside).
