@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 
-#include "dataio/draw.h"
 #include "eval/model_config.h"
 
 enum { MAX_DRAWN = 1000 };

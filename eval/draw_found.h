@@ -2,8 +2,8 @@
 #ifndef EDT_EVAL_DRAW_FOUND_H
 #define EDT_EVAL_DRAW_FOUND_H
 
-#include "augment/image.h"
 #include "core/hparams.h"
+#include "dataio/draw.h"
 #include "model/postprocess.h"
 
 typedef struct edt_draw_found_options {

@@ -25,6 +25,7 @@ struct edt_eval_loop {
     edt_predictor *predictor;
     edt_arena arena;
     int n_threads;
+    edt_summaries *summaries; // borrowed
 };
 
 static bool is_writer(const edt_eval_loop *l)
@@ -74,8 +75,13 @@ void edt_eval_loop_destroy(edt_eval_loop *l)
     edt_mem_free(l);
 }
 
-static edt_status write_metrics(edt_metrics *metrics, int64_t step, const edt_evaluation *e,
-                                edt_error *err)
+void edt_eval_loop_set_summaries(edt_eval_loop *l, edt_summaries *summaries)
+{
+    l->summaries = summaries;
+}
+
+static edt_status write_metrics(edt_eval_loop *l, edt_metrics *metrics, int64_t step,
+                                const edt_evaluation *e, edt_error *err)
 {
     edt_metric rows[EDT_COCO_N_STATS + 2];
     int n = 0;
@@ -87,6 +93,9 @@ static edt_status write_metrics(edt_metrics *metrics, int64_t step, const edt_ev
     }
     rows[n++] = (edt_metric){"eval_images", (double)e->n_images};
     rows[n++] = (edt_metric){"eval_seconds", e->seconds};
+    if (l->summaries != NULL) {
+        edt_summaries_eval(l->summaries, step, rows, n, e->result);
+    }
     return edt_metrics_write(metrics, step, rows, n, err);
 }
 
@@ -119,7 +128,7 @@ edt_status edt_eval_loop_once(edt_eval_loop *l, int64_t step, const char *prefix
     }
     edt_status status = EDT_OK;
     if (metrics != NULL) {
-        status = write_metrics(metrics, step, &e, err);
+        status = write_metrics(l, metrics, step, &e, err);
     }
     if (status == EDT_OK && prefix != NULL && e.result != NULL) {
         status =
@@ -249,6 +258,15 @@ edt_status edt_eval_loop_run(edt_eval_loop *l, int64_t total_steps, edt_error *e
     const char *path = edt_path_join(&l->arena, dir, "metrics.jsonl");
     if (writable && path != NULL) {
         EDT_TRY(edt_metrics_open(path, INT64_MAX, err, &metrics));
+        const edt_summaries_options so = {.model_dir = dir,
+                                          .eval_name = l->options->eval_name,
+                                          .waits = true,
+                                          .resumed_step = -1};
+        status = edt_summaries_create(&l->hp, &so, err, &l->summaries);
+        if (status != EDT_OK) {
+            edt_metrics_close(metrics);
+            return status;
+        }
     }
     const char *done = NULL;
     if (prefix == NULL) {
@@ -285,6 +303,8 @@ edt_status edt_eval_loop_run(edt_eval_loop *l, int64_t total_steps, edt_error *e
             break;
         }
     }
+    edt_summaries_destroy(l->summaries, true);
+    l->summaries = NULL;
     edt_metrics_close(metrics);
     return status == EDT_OK ? edt_interrupt_check(err) : status;
 }

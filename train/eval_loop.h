@@ -4,6 +4,7 @@
 #define EDT_TRAIN_EVAL_LOOP_H
 
 #include "eval/evaluate.h"
+#include "train/event_summaries.h"
 #include "train/metrics.h"
 #include "train/trainer.h"
 
@@ -15,6 +16,10 @@ edt_status edt_eval_loop_create(const edt_hparams *hp, const edt_train_options *
                                 edt_backend *backend, edt_params *params, edt_error *err,
                                 edt_eval_loop **out_loop);
 void edt_eval_loop_destroy(edt_eval_loop *loop);
+
+// Where evaluations are shown beside metrics (borrowed; NULL: nowhere). edt_eval_loop_run opens
+// its own.
+void edt_eval_loop_set_summaries(edt_eval_loop *loop, edt_summaries *summaries);
 
 // All calls are made by all ranks of options->comm together; they share the pictures, and rank
 // 0 prints and writes.

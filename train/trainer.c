@@ -17,6 +17,7 @@
 #include "train/preflight.h"
 #include "train/rank_setup.h"
 #include "train/rank_state.h"
+#include "train/run_events.h"
 
 enum { PREFETCH_BATCHES = 3 };
 
@@ -64,7 +65,7 @@ static edt_status open_loader(edt_training *r, bool training, edt_error *err)
         .rank = edt_comm_rank(r->comm),
         .world_size = edt_comm_world_size(r->comm),
         .format = train_slot_format(r->hp),
-        .keep_groundtruth = !training,
+        .keep_groundtruth = !training || edt_run_events_wants_groundtruth(r),
         .drop_remainder = r->hp->drop_remainder,
         .n_anchors = edt_step_model(r->step)->n_anchors,
         .targets = edt_target_maker_run,
@@ -82,8 +83,10 @@ static edt_status evaluate(edt_training *r, edt_error *err)
     if (r->eval == NULL) {
         EDT_TRY(edt_eval_loop_create(r->hp, r->options, r->backend, edt_step_params(r->step),
                                      err, &r->eval));
+        edt_eval_loop_set_summaries(r->eval, r->summaries);
     }
     EDT_TRY(edt_training_settle(r, err));
+    EDT_TRY(edt_run_events_sample(r, err));
     const char *prefix = edt_arena_printf(&r->arena, "%s/model.ckpt-%" PRId64,
                                           r->options->model_dir, r->state.global_step);
     return edt_eval_loop_once(r->eval, r->state.global_step, prefix, r->metrics, err);
@@ -281,7 +284,8 @@ static edt_status open_files(edt_training *r, edt_error *err)
     }
     const char *path = edt_path_join(&r->arena, o->model_dir,
                                      o->overfit_one_batch ? "overfit.jsonl" : "metrics.jsonl");
-    return edt_metrics_open(path, r->state.global_step, err, &r->metrics);
+    EDT_TRY(edt_metrics_open(path, r->state.global_step, err, &r->metrics));
+    return edt_run_events_open(r, err);
 }
 
 static edt_status run_training(edt_training *r, edt_error *err)
@@ -368,6 +372,7 @@ edt_status edt_train_run(const edt_hparams *hp, const edt_train_options *options
         edt_comm_abort(r.comm, err->text);
     }
     edt_eval_loop_destroy(r.eval);
+    edt_run_events_close(&r, status == EDT_OK);
     edt_step_destroy(r.step); // may still copy from the loader's slots
     if (r.loader != NULL) {
         edt_loader_log_bad(r.loader);

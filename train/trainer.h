@@ -24,6 +24,8 @@ typedef struct edt_train_options {
     int64_t eval_samples;
     int64_t save_checkpoints_steps;
     int64_t log_steps; // iterations_per_loop: period of metrics.jsonl and of plain log lines
+    int64_t histogram_steps;        // of weights and gradients in TensorBoard; 0: none
+    const char *eval_name;          // evaluations in eval_<name>/
     int64_t num_examples_per_epoch; // 0: records of the training set
     int64_t tf_random_seed;
     bool eval_after_train;

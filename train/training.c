@@ -13,6 +13,7 @@
 #include "train/guard.h"
 #include "train/loader_report.h"
 #include "train/rank_state.h"
+#include "train/run_events.h"
 
 // What has been since the last line of metrics.
 typedef struct window {
@@ -110,6 +111,9 @@ static edt_status write_metrics(edt_training *r, const edt_step_metrics *m, wind
     r->loss_z = 0.0;
     watch_loader(seen, now, &loader);
     *w = (window){.begin_s = now, .loader = loader};
+    if (r->summaries != NULL) {
+        edt_summaries_train(r->summaries, r->state.global_step, rows, n_rows);
+    }
     return edt_metrics_write(r->metrics, r->state.global_step, rows, n_rows, err);
 }
 
@@ -225,6 +229,7 @@ static edt_status take_step(edt_training *r, const edt_batch *fixed_batch, edt_e
     if (batch == NULL) {
         return EDT_OK;
     }
+    EDT_TRY(edt_run_events_batch(r, batch, err));
     EDT_TRY(edt_step_submit(r->step, batch, r->state.global_step, err));
     if (fixed_batch == NULL) {
         r->state.cursor = edt_loader_cursor(r->loader);
@@ -254,6 +259,7 @@ static edt_status finish_step(edt_training *r, int64_t until, bool saves,
     if (logs) {
         EDT_TRY(write_metrics(r, &r->last, w, seen, err));
     }
+    EDT_TRY(edt_run_events_step(r, err));
     return saves ? save(r, err) : EDT_OK;
 }
 

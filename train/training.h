@@ -5,7 +5,9 @@
 
 #include "dataio/loader.h"
 #include "train/eval_loop.h"
+#include "train/event_summaries.h"
 #include "train/metrics.h"
+#include "train/sample_image.h"
 #include "train/state.h"
 #include "train/step.h"
 #include "train/target_maker.h"
@@ -22,6 +24,9 @@ typedef struct edt_training {
     edt_loader *loader;
     edt_target_maker *targets;
     edt_metrics *metrics;
+    edt_summaries *summaries; // rank 0's, NULL in a probe
+    edt_sample_image *sample; // NULL: none
+    int64_t sampled_step;     // that drew it last
     edt_eval_loop *eval;
     edt_schedule schedule;
     edt_train_state state;
