@@ -405,20 +405,26 @@ static int sync_directory(const char *path)
     return code;
 }
 
-static edt_status commit(edt_atomic_file *file, bool sync, edt_error *err)
+edt_status edt_atomic_file_sync(edt_atomic_file *file, edt_error *err)
 {
     EDT_TRY(check_usable(file, err));
     EDT_TRY(flush_buffer(file, err));
-    file->failure = COMMIT_FAILED;
-    int code = 0;
-    if (sync) {
-        do {
-            code = fsync(file->fd) == 0 ? 0 : errno;
-        } while (code == EINTR);
-    }
+    int code;
+    do {
+        code = fsync(file->fd) == 0 ? 0 : errno;
+    } while (code == EINTR);
     if (code != 0 && code != EINVAL) {
+        file->failure = COMMIT_FAILED;
         return fail_system(err, code, "write", file->path);
     }
+    return EDT_OK;
+}
+
+static edt_status commit(edt_atomic_file *file, bool sync, edt_error *err)
+{
+    EDT_TRY(check_usable(file, err));
+    EDT_TRY(sync ? edt_atomic_file_sync(file, err) : flush_buffer(file, err));
+    file->failure = COMMIT_FAILED;
     const int fd = file->fd;
     file->fd = -1;
     if (close(fd) != 0 && errno != EINTR) {
@@ -428,7 +434,7 @@ static edt_status commit(edt_atomic_file *file, bool sync, edt_error *err)
         return fail_system(err, errno, "create", file->path);
     }
     file->exists = false;
-    code = sync ? sync_directory(file->path) : 0;
+    const int code = sync ? sync_directory(file->path) : 0;
     if (code != 0) {
         return fail_system(err, code, "sync the directory of", file->path);
     }

@@ -46,6 +46,9 @@ edt_status edt_atomic_file_write_at(edt_atomic_file *file, uint64_t offset,
                                     const edt_span *pieces, size_t n_pieces, edt_error *err);
 // Bytes appended so far.
 uint64_t edt_atomic_file_tell(const edt_atomic_file *file);
+// Flushes and syncs under the temporary name: what a commit of several files does to all of them
+// before it renames the first.
+edt_status edt_atomic_file_sync(edt_atomic_file *file, edt_error *err);
 // Flushes, syncs and renames; once. The handle still wants closing.
 edt_status edt_atomic_file_commit(edt_atomic_file *file, edt_error *err);
 // Renames without the syncs, for large files that can be made again: complete whatever happens

@@ -68,8 +68,8 @@ edt_status edt_tf_bundle_writer_add(edt_tf_bundle_writer *writer, const char *na
 edt_status edt_tf_bundle_writer_add_strings(edt_tf_bundle_writer *writer, const char *name,
                                             const edt_shape *shape, const edt_text *texts,
                                             edt_error *err);
-// Syncs both files and renames them to their names, .data first and .index second: a checkpoint
-// is complete when its .index exists.
+// Syncs both files, then renames them to their names, .data first and .index second: a
+// checkpoint is complete when its .index exists. One that is replaced is gone in between.
 edt_status edt_tf_bundle_writer_commit(edt_tf_bundle_writer *writer, edt_error *err);
 
 #endif

@@ -1,7 +1,9 @@
 // Writer of one-shard bundles: tensors stream into the data file as they come, the index is
 // built at the end from the entries sorted by name.
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/crc32c.h"
 #include "core/mem.h"
@@ -12,7 +14,7 @@
 
 struct edt_tf_bundle_writer {
     edt_arena arena;
-    const char *prefix;
+    const char *prefix, *data_path;
     edt_atomic_file *data;
     int64_t n_written;
     size_t n_entries, cap_entries;
@@ -29,12 +31,12 @@ edt_status edt_tf_bundle_writer_create(const char *prefix, edt_error *err,
     edt_status status = EDT_OK;
     edt_arena_init(&writer->arena, EDT_MEM_TEXT, 0);
     writer->prefix = edt_arena_strdup(&writer->arena, prefix);
-    const char *path = edt_arena_printf(&writer->arena, "%s.data-00000-of-00001", prefix);
-    if (writer->prefix == NULL || path == NULL) {
+    writer->data_path = edt_arena_printf(&writer->arena, "%s.data-00000-of-00001", prefix);
+    if (writer->prefix == NULL || writer->data_path == NULL) {
         status = edt_error_set(err, EDT_ERR_NOMEM, "%s: out of memory", prefix);
         goto fail;
     }
-    EDT_TRY_GOTO(edt_atomic_file_open(path, err, &writer->data));
+    EDT_TRY_GOTO(edt_atomic_file_open(writer->data_path, err, &writer->data));
     *out_writer = writer;
     return EDT_OK;
 fail:
@@ -172,11 +174,28 @@ static edt_status fill_table(edt_tf_bundle_writer *writer, edt_tf_table_writer *
     return EDT_OK;
 }
 
+// An index that goes with other data must not be found between the two renames: one that stands
+// there is removed first, when nothing but names is left to be done.
+static edt_status rename_files(edt_tf_bundle_writer *writer, edt_atomic_file *index,
+                               const char *index_path, edt_error *err)
+{
+    if (unlink(index_path) != 0 && errno != ENOENT) {
+        EDT_FAIL(err, EDT_ERR_IO, "cannot replace '%s': %s", index_path, strerror(errno));
+    }
+    EDT_TRY(edt_atomic_file_commit(writer->data, err));
+    const edt_status status = edt_atomic_file_commit(index, err);
+    if (status != EDT_OK) {
+        (void)unlink(writer->data_path);
+    }
+    return status;
+}
+
 edt_status edt_tf_bundle_writer_commit(edt_tf_bundle_writer *writer, edt_error *err)
 {
     edt_tf_table_writer *table = NULL;
     edt_tf_bytes message = {0};
-    edt_span index = {0};
+    edt_span bytes = {0};
+    edt_atomic_file *index = NULL;
     edt_status status = EDT_OK;
     const char *path = edt_arena_printf(&writer->arena, "%s.index", writer->prefix);
     if (path == NULL) {
@@ -184,10 +203,14 @@ edt_status edt_tf_bundle_writer_commit(edt_tf_bundle_writer *writer, edt_error *
     }
     EDT_TRY_GOTO(edt_tf_table_writer_create(0, err, &table));
     EDT_TRY_GOTO(fill_table(writer, table, &message, err));
-    EDT_TRY_GOTO(edt_tf_table_writer_finish(table, err, &index));
-    EDT_TRY_GOTO(edt_atomic_file_commit(writer->data, err));
-    EDT_TRY_GOTO(edt_file_write(path, index.data, index.n_bytes, err));
+    EDT_TRY_GOTO(edt_tf_table_writer_finish(table, err, &bytes));
+    EDT_TRY_GOTO(edt_atomic_file_open(path, err, &index));
+    EDT_TRY_GOTO(edt_atomic_file_append(index, bytes.data, bytes.n_bytes, err));
+    EDT_TRY_GOTO(edt_atomic_file_sync(index, err));
+    EDT_TRY_GOTO(edt_atomic_file_sync(writer->data, err));
+    EDT_TRY_GOTO(rename_files(writer, index, path, err));
 fail:
+    edt_atomic_file_close(index);
     edt_tf_bytes_deinit(&message);
     edt_tf_table_writer_destroy(table);
     return status;
