@@ -76,14 +76,16 @@ static edt_status copy_checkpoint(const char *prefix, const char *to_dir, edt_ar
 }
 
 static edt_status archive(const char *model_dir, const char *prefix, double objective,
-                          edt_arena *arena, edt_error *err)
+                          const char *eval_text, edt_arena *arena, edt_error *err)
 {
     const char *best = edt_path_join(arena, model_dir, "best_objective.txt");
     const char *current = edt_path_join(arena, model_dir, "archive");
     const char *backup = edt_path_join(arena, model_dir, "backup");
     const char *fresh = edt_path_join(arena, model_dir, "archive.tmp");
     const char *text = edt_arena_printf(arena, "%.17g\n", objective);
-    if (best == NULL || current == NULL || backup == NULL || fresh == NULL || text == NULL) {
+    const char *words = edt_path_join(arena, model_dir, "archive.tmp/best_eval.txt");
+    if (best == NULL || current == NULL || backup == NULL || fresh == NULL || text == NULL ||
+        words == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory to archive %s", prefix);
     }
     if (!edt_path_exists(current) && edt_path_exists(backup) && rename(backup, current) != 0) {
@@ -95,6 +97,9 @@ static edt_status archive(const char *model_dir, const char *prefix, double obje
     }
     remove_files(fresh, arena);
     EDT_TRY(copy_checkpoint(prefix, fresh, arena, err));
+    if (eval_text != NULL) {
+        EDT_TRY(edt_file_write(words, eval_text, strlen(eval_text), err));
+    }
     remove_files(backup, arena);
     if (rename(current, backup) != 0 && errno != ENOENT) {
         return edt_error_set_errno(err, EDT_ERR_IO, errno, "cannot rename %s to %s", current,
@@ -109,11 +114,11 @@ static edt_status archive(const char *model_dir, const char *prefix, double obje
 }
 
 edt_status edt_archive_best(const char *model_dir, const char *prefix, double objective,
-                            edt_error *err)
+                            const char *eval_text, edt_error *err)
 {
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_ARENA, 0);
-    const edt_status status = archive(model_dir, prefix, objective, &arena, err);
+    const edt_status status = archive(model_dir, prefix, objective, eval_text, &arena, err);
     edt_arena_deinit(&arena);
     return status;
 }

@@ -131,8 +131,8 @@ edt_status edt_eval_loop_once(edt_eval_loop *l, int64_t step, const char *prefix
         status = write_metrics(l, metrics, step, &e, err);
     }
     if (status == EDT_OK && prefix != NULL && e.result != NULL) {
-        status =
-            edt_archive_best(o->model_dir, prefix, edt_coco_result_stats(e.result)[0], err);
+        status = edt_archive_best(o->model_dir, prefix, edt_coco_result_stats(e.result)[0],
+                                  NULL, err);
     }
     edt_evaluation_deinit(&e);
     return status;

@@ -58,8 +58,8 @@ edt_status edt_metrics_has(const char *path, int64_t step, const char *name, edt
     bool has = false;
     if (edt_path_exists(path)) {
         char start[96];
-        const size_t n_start = (size_t)snprintf(start, sizeof start,
-                                                "{\"step\": %" PRId64 ", \"%.40s\": ", step, name);
+        const size_t n_start = (size_t)snprintf(
+            start, sizeof start, "{\"step\": %" PRId64 ", \"%.40s\": ", step, name);
         edt_mapped_file file;
         EDT_TRY(edt_mapped_file_open(path, err, &file));
         const char *at = (const char *)file.span.data;
@@ -75,6 +75,60 @@ edt_status edt_metrics_has(const char *path, int64_t step, const char *name, edt
         edt_mapped_file_close(&file);
     }
     *out_has = has;
+    return EDT_OK;
+}
+
+// The value `name` of a line, if it is the first one there and means something.
+static bool read_first_value(const char *line, size_t n_line, const char *name,
+                             int64_t *out_step, double *out_value)
+{
+    char head[160], start[64];
+    const size_t n_head = n_line < sizeof head ? n_line : sizeof head - 1;
+    memcpy(head, line, n_head);
+    head[n_head] = '\0';
+    int n_step = 0;
+    if (sscanf(head, "{\"step\": %" SCNd64 ", %n", out_step, &n_step) != 1 || n_step == 0) {
+        return false;
+    }
+    const int n_start = snprintf(start, sizeof start, "\"%.40s\": ", name);
+    return strncmp(head + n_step, start, (size_t)n_start) == 0 &&
+           sscanf(head + n_step + n_start, "%lf", out_value) == 1 && *out_value >= 0.0;
+}
+
+edt_status edt_metrics_find_best(const char *path, const char *name, edt_error *err,
+                                 edt_metrics_best *out_best)
+{
+    edt_metrics_best best = {.step = -1};
+    int64_t last_step = -1;
+    if (edt_path_exists(path)) {
+        edt_mapped_file file;
+        EDT_TRY(edt_mapped_file_open(path, err, &file));
+        const char *at = (const char *)file.span.data;
+        const char *end = at + file.span.n_bytes;
+        while (at < end) {
+            const char *newline = memchr(at, '\n', (size_t)(end - at));
+            if (newline == NULL) {
+                break;
+            }
+            int64_t step;
+            double value;
+            if (read_first_value(at, (size_t)(newline - at), name, &step, &value) &&
+                step > last_step) {
+                last_step = step;
+                const bool better = best.n == 0 || value > best.value;
+                ++best.n;
+                ++best.n_since;
+                if (better) {
+                    best.n_since = 0;
+                    best.step = step;
+                    best.value = value;
+                }
+            }
+            at = newline + 1;
+        }
+        edt_mapped_file_close(&file);
+    }
+    *out_best = best;
     return EDT_OK;
 }
 

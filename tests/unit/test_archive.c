@@ -39,7 +39,7 @@ static void offer(int step, double objective)
         (void)snprintf(path, sizeof path, "%s.%s", prefix, suffixes[i]);
         cr_assert_eq(edt_file_write(path, text, strlen(text), &err), EDT_OK, "%s", err.text);
     }
-    cr_assert_eq(edt_archive_best(dir, prefix, objective, &err), EDT_OK, "%s", err.text);
+    cr_assert_eq(edt_archive_best(dir, prefix, objective, text, &err), EDT_OK, "%s", err.text);
 }
 
 // Step of the checkpoint that dir/<name> holds as its latest; 0: none.
@@ -58,6 +58,10 @@ static int64_t held(const char *name)
         (void)snprintf(want, sizeof want, "step %d", (int)step);
         const char *data = edt_arena_printf(&arena, "%s.data-00000-of-00001", prefix);
         cr_assert_eq(edt_file_read(data, 100, &err, &text, &n_bytes), EDT_OK, "%s", err.text);
+        cr_expect_str_eq(text, want);
+        edt_mem_free(text);
+        const char *said = edt_test_path(dir, "%s/best_eval.txt", name);
+        cr_assert_eq(edt_file_read(said, 100, &err, &text, &n_bytes), EDT_OK, "%s", err.text);
         cr_expect_str_eq(text, want);
         edt_mem_free(text);
     }
@@ -121,7 +125,7 @@ Test(archive, a_missing_checkpoint_leaves_the_archive_as_it_was)
 {
     offer(10, 0.5);
     edt_error err = {0};
-    cr_expect_neq(edt_archive_best(dir, edt_test_path(dir, "model.ckpt-99"), 0.75, &err),
+    cr_expect_neq(edt_archive_best(dir, edt_test_path(dir, "model.ckpt-99"), 0.75, NULL, &err),
                   EDT_OK);
     cr_expect_eq(held("archive"), 10);
     cr_expect_eq(best(), 0.5);

@@ -121,3 +121,34 @@ Test(metrics, a_step_is_found_by_its_first_value, .timeout = 10)
         cr_expect_eq(has, cases[i].want, "case %zu", i);
     }
 }
+
+Test(metrics, the_best_evaluation_and_how_many_came_after_it, .timeout = 10)
+{
+    static const struct {
+        int64_t step;
+        const char *name;
+        double value;
+    } lines[] = {
+        {2, "AP", 0.25}, {3, "loss", 9.0},  {4, "AP", 0.5},
+        {4, "AP", 0.75}, {6, "AP", 0.5},    {8, "AP", -1.0},
+        {9, "APs", 0.9}, {10, "AP", 0.125}, {12, "AP", (double)NAN},
+    };
+    const char *path = fresh_path();
+    edt_metrics_best best;
+    edt_error err = {0};
+    (void)remove(path);
+    cr_assert_eq(edt_metrics_find_best(path, "AP", &err, &best), EDT_OK);
+    cr_expect_eq(best.n, 0);
+    edt_metrics *m = open_metrics(path, INT64_MAX);
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; ++i) {
+        const edt_metric rows[2] = {{lines[i].name, lines[i].value}, {"more", 1.0}};
+        cr_assert_eq(edt_metrics_write(m, lines[i].step, rows, 2, &err), EDT_OK);
+    }
+    cr_assert_eq(edt_metrics_find_best(path, "AP", &err, &best), EDT_OK, "%s", err.text);
+    edt_metrics_close(m);
+    // A second line of step 4, step 8 without a meaning and step 12 do not count.
+    cr_expect_eq(best.n, 4);
+    cr_expect_eq(best.step, 4);
+    cr_expect_eq(best.value, 0.5);
+    cr_expect_eq(best.n_since, 2);
+}
