@@ -22,7 +22,7 @@ typedef struct flags {
     const char *mode, *model_name, *hparams, *strategy, *on_bad_sample;
     double num_epochs;
     int64_t batch_size, num_ranks;
-    bool has_model_name, has_device, share_device;
+    bool has_model_name, has_device, share_device, epoch_in_child;
 } flags;
 
 static bool wants_gpus(const flags *f)
@@ -277,9 +277,11 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
          .default_text = "false",
          .help = "not in this version; --overfit_one_batch repeats the first batch"},
         {.name = "run_epoch_in_child_process",
-         .type = EDT_CLI_REFUSED,
+         .type = EDT_CLI_BOOL,
          .default_text = "false",
-         .help = "not needed: memory does not grow from epoch to epoch"},
+         .target = &f->epoch_in_child,
+         .help = "accepted for the reference's command lines, without effect: memory does not "
+                 "grow from epoch to epoch"},
         {.name = "profile",
          .type = EDT_CLI_REFUSED,
          .default_text = "false",
@@ -446,6 +448,10 @@ static edt_status run(int argc, char **argv, edt_arena *arena, edt_hparams *hp, 
     }
     if (edt_comm_rank(*out_comm) > 0) {
         edt_log_set_level(EDT_LOG_ERROR);
+    }
+    if (f.epoch_in_child) {
+        EDT_INFO("--run_epoch_in_child_process has no effect: memory does not grow from epoch "
+                 "to epoch");
     }
     f.options.comm = *out_comm;
     return edt_train_run(hp, &f.options, err);

@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "core/path.h"
 #include "core/signal.h"
+#include "core/strbuf.h"
 #include "model/io/checkpoint.h"
 #include "model/io/restore.h"
 #include "train/archive.h"
@@ -99,6 +100,27 @@ static edt_status write_metrics(edt_eval_loop *l, edt_metrics *metrics, int64_t 
     return edt_metrics_write(metrics, step, rows, n, err);
 }
 
+// The evaluation as the reference keeps it beside its best checkpoint: the text of a Python
+// dictionary. In the loop's arena.
+static edt_status make_text(edt_eval_loop *l, const edt_evaluation *e, edt_error *err,
+                            const char **out_text)
+{
+    edt_strbuf text = {0};
+    for (int i = 0; i < EDT_COCO_N_STATS; ++i) {
+        char number[32];
+        (void)edt_format_f64(edt_coco_result_stats(e->result)[i], number);
+        edt_strbuf_printf(&text, "%s'%s': %s", i == 0 ? "{" : ", ", edt_coco_stat_names[i],
+                          number);
+    }
+    edt_strbuf_puts(&text, "}\n");
+    *out_text = text.failed ? NULL : edt_arena_strdup(&l->arena, text.text);
+    edt_strbuf_deinit(&text);
+    if (*out_text == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the text of an evaluation");
+    }
+    return EDT_OK;
+}
+
 edt_status edt_eval_loop_once(edt_eval_loop *l, int64_t step, const char *prefix,
                               edt_metrics *metrics, edt_error *err)
 {
@@ -130,9 +152,14 @@ edt_status edt_eval_loop_once(edt_eval_loop *l, int64_t step, const char *prefix
     if (metrics != NULL) {
         status = write_metrics(l, metrics, step, &e, err);
     }
-    if (status == EDT_OK && prefix != NULL && e.result != NULL) {
+    const char *text = NULL;
+    const bool archives = prefix != NULL && e.result != NULL;
+    if (status == EDT_OK && archives) {
+        status = make_text(l, &e, err, &text);
+    }
+    if (status == EDT_OK && archives) {
         status = edt_archive_best(o->model_dir, prefix, edt_coco_result_stats(e.result)[0],
-                                  NULL, err);
+                                  text, err);
     }
     edt_evaluation_deinit(&e);
     return status;

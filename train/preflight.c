@@ -18,8 +18,6 @@ edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err)
     } rows[] = {
         {hp->accumulate_steps != 1, "accumulate_steps",
          "1: gradients are not accumulated over batches; train --plan tells which batch fits"},
-        {hp->early_stop_evals != 0, "early_stop_evals",
-         "0: training runs for num_epochs; the best checkpoint is kept in archive/"},
         {hp->positives_momentum != 0.0, "positives_momentum",
          "None: each batch is normalised by its own positives"},
         {hp->loss_scale != 0.0 && !hp->mixed_precision, "loss_scale",

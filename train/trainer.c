@@ -117,6 +117,39 @@ static edt_status is_evaluated(edt_training *r, bool *out_is, edt_error *err)
     return EDT_OK;
 }
 
+// Whether the last early_stop_evals evaluations did not pass the best one before them. The
+// lines of metrics.jsonl are what is counted, so that a resumed run stops where this one would
+// have.
+static edt_status stops_early(edt_training *r, bool *out_stops, edt_error *err)
+{
+    uint8_t stops = 0;
+    *out_stops = false;
+    if (r->hp->early_stop_evals == 0) {
+        return EDT_OK;
+    }
+    if (edt_training_writes(r)) {
+        edt_metrics_best best;
+        const char *path = edt_path_join(&r->arena, r->options->model_dir, "metrics.jsonl");
+        if (path == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a file name");
+        }
+        EDT_TRY(edt_metrics_find_best(path, edt_coco_stat_names[0], err, &best));
+        stops = best.n_since >= r->hp->early_stop_evals;
+        if (stops != 0) {
+            EDT_INFO("stopped early at step %" PRId64 ": the last %" PRId64
+                     " evaluations did not pass the AP %.5f of step %" PRId64
+                     " (early_stop_evals=%" PRId64
+                     "); archive/ holds that checkpoint. A greater early_stop_evals, or 0, "
+                     "goes on from here",
+                     r->state.global_step, best.n_since, best.value, best.step,
+                     r->hp->early_stop_evals);
+        }
+    }
+    EDT_TRY(edt_comm_broadcast(r->comm, 0, &stops, sizeof stops, err));
+    *out_stops = stops != 0;
+    return EDT_OK;
+}
+
 // Epochs, each followed by an evaluation (spec/train.md 2.2). A run that ended between the
 // checkpoint of an epoch and its evaluation does that evaluation first.
 static edt_status train_and_eval(edt_training *r, edt_error *err)
@@ -134,6 +167,11 @@ static edt_status train_and_eval(edt_training *r, edt_error *err)
                 continue;
             }
         } else {
+            bool stops;
+            EDT_TRY(stops_early(r, &stops, err));
+            if (stops) {
+                return EDT_OK;
+            }
             EDT_INFO("=====> Starting training, epoch: %" PRId64 ".", e);
             EDT_TRY(edt_training_until(r, until, NULL, err));
         }
@@ -264,6 +302,20 @@ static edt_status open_backend(edt_training *r, edt_error *err)
     return edt_rank_setup_backend(o->device, o->comm, &wanted, err, &r->backend);
 }
 
+// The schedule is a function of the step and of the total: another total is told, as it moves
+// the rates of the steps to come.
+static void tell_new_total(const edt_training *r)
+{
+    const int64_t was = r->state.total_steps, now = r->schedule.total_steps;
+    if (was > 0 && was != now) {
+        EDT_INFO("the run ends at step %" PRId64 ", not at %" PRId64
+                 " as before: its %s schedule is that of %" PRId64
+                 " steps from here on, learning rate %g at step %" PRId64,
+                 now, was, r->hp->lr_decay_method, now,
+                 edt_schedule_lr(&r->schedule, r->state.global_step), r->state.global_step);
+    }
+}
+
 // A device that is not there is told before any file is looked at.
 static edt_status open_device(edt_training *r, edt_error *err)
 {
@@ -292,6 +344,13 @@ static edt_status run_training(edt_training *r, edt_error *err)
 {
     const edt_train_options *o = r->options;
     EDT_TRY(edt_preflight_check_hparams(r->hp, err));
+    if (r->hp->early_stop_evals > 0 && o->mode == EDT_TRAIN_MODE_TRAIN) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "early_stop_evals=%" PRId64
+                 " counts evaluations, and --mode=train makes none: use "
+                 "--mode=train_and_eval, or leave it at 0",
+                 r->hp->early_stop_evals);
+    }
     edt_step_options so = {
         .slot_format = train_slot_format(r->hp),
         .drop_connect = !o->overfit_one_batch,
@@ -313,6 +372,8 @@ static edt_status run_training(edt_training *r, edt_error *err)
     EDT_TRY(edt_path_mkdirs(o->model_dir, err));
     EDT_TRY(edt_step_create(r->hp, r->backend, &so, err, &r->step));
     EDT_TRY(resume_or_init(r, err));
+    tell_new_total(r);
+    r->state.total_steps = r->schedule.total_steps;
     EDT_TRY(open_loader(r, !o->overfit_one_batch, err));
     EDT_TRY(edt_rank_state_compare(r->comm, r->hp, edt_step_params(r->step), &r->state, err));
     EDT_TRY(open_files(r, err));

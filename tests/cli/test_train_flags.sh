@@ -61,6 +61,14 @@ expect 2 "was trained as efficientdet-lite0" --mode=eval --model_dir="$tmp/model
 expect 0 "gamma: 2.0 (was 1.5)" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/second" --num_epochs=1 \
   --batch_size=4 --hparams=$small,gamma=2.0
 
+# More epochs than before: said with both totals. One flag of the reference has no effect.
+expect 0 "the run ends at step 2, not at 1 as before" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/second" \
+  --num_epochs=2 --batch_size=4 --hparams=$small --run_epoch_in_child_process
+expect 0 "run_epoch_in_child_process has no effect" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/second" \
+  --num_epochs=2 --batch_size=4 --hparams=$small --run_epoch_in_child_process=true
+expect 2 "early_stop_evals" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/second" --num_epochs=2 --batch_size=4 \
+  --hparams=$small,early_stop_evals=2
+
 # A plan needs neither directory nor data.
 expect 0 "largest batch" --plan --model_name=efficientdet-lite0 --batch_size=2
 expect 0 "16-bit copy of parameters" --plan --model_name=efficientdet-lite0 --batch_size=2 --device=cuda \

@@ -78,6 +78,15 @@ Test(eval_loop, every_epoch_is_evaluated_and_the_best_archived)
     cr_expect_not_null(strstr(line[1], "\"eval_images\": 7"), "%s", line[1]);
     cr_expect(edt_test_exists(edt_test_path(model_dir, "archive/checkpoint")));
     cr_expect(edt_test_exists(edt_test_path(model_dir, "best_objective.txt")));
+    char *words;
+    size_t n_words;
+    edt_error err = {0};
+    cr_assert_eq(edt_file_read(edt_test_path(model_dir, "archive/best_eval.txt"), 4096, &err,
+                               &words, &n_words),
+                 EDT_OK, "%s", err.text);
+    cr_expect(strncmp(words, "{'AP': ", 7) == 0 && strstr(words, "'ARl': ") != NULL, "%s",
+              words);
+    edt_mem_free(words);
     cr_expect(edt_test_exists(edt_test_path(model_dir, "model.ckpt-3.index")));
 
     // Alone, from the checkpoint: the same numbers, whatever the batch.
@@ -157,6 +166,34 @@ Test(eval_loop, one_batch_by_heart_writes_no_checkpoint)
     cr_expect_not(edt_test_exists(edt_test_path(model_dir, "metrics.jsonl")));
     cr_expect_not(edt_test_exists(edt_test_path(model_dir, "config.yaml")));
     cr_expect(edt_test_exists(edt_test_path(model_dir, "overfit.jsonl")));
+}
+
+// Nothing is learnt, so no evaluation passes the first. The run ends by itself, again without a
+// step, and goes on where more patience is asked for.
+Test(eval_loop, a_run_that_gets_no_better_ends_early)
+{
+    edt_train_options o = options(EDT_TRAIN_MODE_TRAIN_AND_EVAL);
+    o.eval_samples = 3;
+    static const char *const overrides[3] = {
+        "num_epochs=6,learning_rate=0,lr_warmup_init=0,freeze_bn=true,early_stop_evals=2",
+        "num_epochs=6,learning_rate=0,lr_warmup_init=0,freeze_bn=true,early_stop_evals=2",
+        "num_epochs=6,learning_rate=0,lr_warmup_init=0,freeze_bn=true,early_stop_evals=3",
+    };
+    static const int last_step[3] = {9, 9, 12};
+    for (int i = 0; i < 3; ++i) {
+        expect_run(overrides[i], &o, 0);
+        cr_expect(
+            edt_test_exists(edt_test_path(model_dir, "model.ckpt-%d.index", last_step[i])),
+            "run %d did not come to step %d", i, last_step[i]);
+        cr_expect_not(
+            edt_test_exists(edt_test_path(model_dir, "model.ckpt-%d.index", last_step[i] + 3)),
+            "run %d did not end at step %d", i, last_step[i]);
+        char line[2048];
+        eval_line(last_step[i] / 3, line, sizeof line);
+        cr_expect_str_eq(line, "");
+    }
+    o.mode = EDT_TRAIN_MODE_TRAIN;
+    expect_run(overrides[0], &o, EDT_ERR_USAGE);
 }
 
 // One and a half epochs end in an evaluation; one that a kill took away is made up for.
