@@ -41,11 +41,25 @@ static void copy_pixels(const edt_batch *b, int64_t row, const edt_normalize *no
     }
 }
 
-static edt_status draw_objects(const edt_hparams *hp, const edt_batch *b, int64_t row,
-                               const edt_image *image, edt_error *err)
+static void name_class(const edt_hparams *hp, const edt_loader *loader, int64_t class_id,
+                       char out_name[EDT_DRAW_TEXT_BYTES])
+{
+    const edt_text stored = edt_loader_label_name(loader, class_id);
+    char unnamed[32];
+    if (hp->label_map.n == 0 && stored.n_bytes > 0) {
+        (void)snprintf(out_name, EDT_DRAW_TEXT_BYTES, "%.*s", (int)stored.n_bytes, stored.data);
+    } else {
+        (void)snprintf(out_name, EDT_DRAW_TEXT_BYTES, "%s",
+                       edt_model_config_class_name(hp, class_id, unnamed));
+    }
+}
+
+static edt_status draw_objects(const edt_hparams *hp, const edt_loader *loader,
+                               const edt_batch *b, int64_t row, const edt_image *image,
+                               edt_error *err)
 {
     edt_draw_box boxes[MAX_BOXES];
-    char unnamed[MAX_BOXES][32];
+    char names[MAX_BOXES][EDT_DRAW_TEXT_BYTES];
     int64_t n = 0;
     for (int64_t i = 0; i < b->max_instances && n < MAX_BOXES; ++i) {
         const float *gt = b->groundtruth + (row * b->max_instances + i) * GT_COLUMNS;
@@ -56,14 +70,16 @@ static edt_status draw_objects(const edt_hparams *hp, const edt_batch *b, int64_
             boxes[n].box[k] = gt[k] / b->image_scales[row];
         }
         boxes[n].class_id = (int64_t)gt[6];
-        boxes[n].text = edt_model_config_class_name(hp, boxes[n].class_id, unnamed[n]);
+        name_class(hp, loader, boxes[n].class_id, names[n]);
+        boxes[n].text = names[n];
         ++n;
     }
     return edt_draw_boxes(image, boxes, n, NULL, err);
 }
 
-edt_status edt_event_pictures_write(const edt_hparams *hp, const edt_batch *batch, int64_t step,
-                                    edt_event_file *file, edt_error *err)
+edt_status edt_event_pictures_write(const edt_hparams *hp, const edt_loader *loader,
+                                    const edt_batch *batch, int64_t step, edt_event_file *file,
+                                    edt_error *err)
 {
     edt_normalize norm;
     edt_status status = EDT_OK;
@@ -81,7 +97,7 @@ edt_status edt_event_pictures_write(const edt_hparams *hp, const edt_batch *batc
         size_t n_encoded;
         (void)snprintf(tag, sizeof tag, "input_image/image/%" PRId64, row);
         copy_pixels(batch, row, &norm, pixels);
-        EDT_TRY_GOTO(draw_objects(hp, batch, row, &image, err));
+        EDT_TRY_GOTO(draw_objects(hp, loader, batch, row, &image, err));
         EDT_TRY_GOTO(edt_jpeg_encode(&image, NULL, err, &encoded, &n_encoded));
         edt_event_file_image(
             file, step,

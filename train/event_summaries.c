@@ -22,7 +22,7 @@ struct edt_summaries {
     bool tf2;
     edt_arena arena;
     edt_event_file *files[EDT_SUMMARY_N_KINDS]; // several kinds may share one
-    bool has_begun;                             // settings are written
+    bool has_begun[EDT_SUMMARY_N_KINDS];        // the file's first words are written
     int64_t n_epochs;                           // whole ones that were summed up (tf2)
 };
 
@@ -109,7 +109,7 @@ void edt_summaries_destroy(edt_summaries *s, bool succeeded)
     if (s == NULL) {
         return;
     }
-    if (s->has_begun) {
+    if (s->has_begun[EDT_SUMMARY_TRAIN]) {
         edt_event_file_session_end(s->files[EDT_SUMMARY_TRAIN], succeeded);
     }
     for (int kind = 0; kind < EDT_SUMMARY_N_KINDS; ++kind) {
@@ -204,16 +204,31 @@ static void write_settings(edt_summaries *s)
     edt_strbuf_deinit(&text);
 }
 
+// What step a number of training steps is in files of a kind: evaluations under tf2 count
+// epochs.
+static int64_t step_of_kind(const edt_summaries *s, edt_summary_kind kind, int64_t step)
+{
+    const bool in_epochs = kind == EDT_SUMMARY_EVAL && s->tf2 && !s->options.waits &&
+                           s->options.steps_per_epoch > 0.0;
+    return in_epochs ? (int64_t)llround((double)step / s->options.steps_per_epoch) : step;
+}
+
 edt_event_file *edt_summaries_file(edt_summaries *s, edt_summary_kind kind)
 {
-    if (!s->has_begun && kind != EDT_SUMMARY_EVAL) {
-        s->has_begun = true;
-        if (s->options.resumed_step >= 0) {
-            edt_event_file_restart(s->files[EDT_SUMMARY_TRAIN], s->options.resumed_step + 1);
-        }
-        write_settings(s);
+    edt_event_file *file = s->files[kind];
+    if (file == s->files[EDT_SUMMARY_TRAIN]) {
+        kind = EDT_SUMMARY_TRAIN;
     }
-    return s->files[kind];
+    if (!s->has_begun[kind]) {
+        s->has_begun[kind] = true;
+        if (s->options.resumed_step >= 0) {
+            edt_event_file_restart(file, step_of_kind(s, kind, s->options.resumed_step) + 1);
+        }
+        if (kind == EDT_SUMMARY_TRAIN) {
+            write_settings(s);
+        }
+    }
+    return file;
 }
 
 // Values of the last step before, at the end of each epoch: Keras' scalars, whose step is the
@@ -290,10 +305,7 @@ void edt_summaries_eval(edt_summaries *s, int64_t step, const edt_metric *rows, 
     edt_event_file *file = edt_summaries_file(s, EDT_SUMMARY_EVAL);
     edt_event_scalar scalars[MAX_ROWS];
     int n = 0;
-    int64_t at = step;
-    if (s->tf2 && !s->options.waits && s->options.steps_per_epoch > 0.0) {
-        at = (int64_t)llround((double)step / s->options.steps_per_epoch);
-    }
+    const int64_t at = step_of_kind(s, EDT_SUMMARY_EVAL, step);
     for (int i = 0; i < n_rows && n < MAX_ROWS; ++i) {
         scalars[n++] = (edt_event_scalar){rows[i].name, rows[i].value};
     }
