@@ -13,18 +13,18 @@
 
 enum { COCO_CLASSES = 90 };
 
-// Text of the stored table, or NULL where the checkpoint is the reference's.
-static edt_status read_stored(const char *prefix, edt_arena *arena, edt_error *err,
+// Text of the stored table, or NULL where another program wrote the weights.
+static edt_status read_stored(const char *path, edt_arena *arena, edt_error *err,
                               const char **out_text)
 {
-    edt_tf_bundle *bundle = NULL;
-    EDT_TRY(edt_tf_bundle_open(prefix, err, &bundle));
-    edt_status status = EDT_OK;
-    *out_text = NULL;
-    if (edt_tf_bundle_find(bundle, "edt/config") >= 0) {
-        status = edt_checkpoint_read_text(bundle, "edt/config", arena, err, out_text);
+    edt_weights *weights = NULL;
+    EDT_TRY(edt_weights_open(path, err, &weights));
+    edt_status status = edt_weights_read_text(weights, "edt/config", arena, err, out_text);
+    edt_weights_close(weights);
+    if (status == EDT_ERR_NOT_FOUND) {
+        *out_text = NULL;
+        status = EDT_OK;
     }
-    edt_tf_bundle_close(bundle);
     return status;
 }
 

@@ -169,19 +169,19 @@ edt_status edt_report_variables(const edt_hparams *hp, bool json, edt_error *err
     return EDT_OK;
 }
 
-static edt_status put_tensor(const edt_tf_bundle *bundle, int i, edt_json_writer *w, bool json,
+static edt_status put_tensor(edt_weights *weights, int i, edt_json_writer *w, bool json,
                              edt_error *err)
 {
-    const edt_tf_entry *entry = edt_tf_bundle_entry(bundle, i);
-    const char *type = entry->is_string ? "string" : edt_dtype_name(entry->dtype);
+    const edt_weights_item *entry = edt_weights_get(weights, i);
+    const char *type = entry->is_text ? "string" : edt_dtype_name(entry->dtype);
     edt_tensor_stats s = {.min = (double)NAN, .mean = (double)NAN, .max = (double)NAN};
-    const edt_status status = edt_tensor_stats_read(bundle, i, err, &s);
+    const edt_status status = edt_tensor_stats_read(weights, i, err, &s);
     if (status != EDT_OK && status != EDT_ERR_UNSUPPORTED) {
         return status;
     }
     if (json) {
         edt_json_begin_object(w);
-        edt_json_put_text(w, "name", entry->name);
+        edt_json_put_text(w, "name", entry->key);
         edt_json_put_text(w, "dtype", type);
         put_shape(w, &entry->shape);
         edt_json_key(w, "min");
@@ -195,7 +195,7 @@ static edt_status put_tensor(const edt_tf_bundle *bundle, int i, edt_json_writer
         return EDT_OK;
     }
     char shape[EDT_SHAPE_TEXT_BYTES];
-    printf("%-80s %-6s %-18s", entry->name, type, edt_shape_text(&entry->shape, shape));
+    printf("%-80s %-6s %-18s", entry->key, type, edt_shape_text(&entry->shape, shape));
     if (status == EDT_OK) {
         printf(" %13.6g %13.6g %13.6g", s.min, s.mean, s.max);
     }
@@ -206,24 +206,24 @@ static edt_status put_tensor(const edt_tf_bundle *bundle, int i, edt_json_writer
     return EDT_OK;
 }
 
-edt_status edt_report_checkpoint(const char *prefix, bool json, edt_error *err)
+edt_status edt_report_checkpoint(const char *path, bool json, edt_error *err)
 {
-    edt_tf_bundle *bundle = NULL;
+    edt_weights *weights = NULL;
     edt_json_writer w = {0};
-    EDT_TRY(edt_tf_bundle_open(prefix, err, &bundle));
+    EDT_TRY(edt_weights_open(path, err, &weights));
     edt_status status = EDT_OK;
     edt_json_begin_array(&w);
     if (!json) {
-        printf("%s: %d tensors%s\n%-80s %-6s %-18s %13s %13s %13s\n", prefix,
-               edt_tf_bundle_count(bundle),
-               edt_tf_bundle_is_object_based(bundle) ? ", names are object paths" : "", "name",
-               "type", "shape", "min", "mean", "max");
+        printf("%s: %s, %d tensors\n%-80s %-6s %-18s %13s %13s %13s\n",
+               edt_weights_path(weights),
+               edt_weights_format_name(edt_weights_get_format(weights)),
+               edt_weights_count(weights), "name", "type", "shape", "min", "mean", "max");
     }
-    for (int i = 0; status == EDT_OK && i < edt_tf_bundle_count(bundle); ++i) {
-        status = put_tensor(bundle, i, &w, json, err);
+    for (int i = 0; status == EDT_OK && i < edt_weights_count(weights); ++i) {
+        status = put_tensor(weights, i, &w, json, err);
     }
     edt_json_end_array(&w);
-    edt_tf_bundle_close(bundle);
+    edt_weights_close(weights);
     if (status == EDT_OK && json) {
         return print_json(&w, err);
     }

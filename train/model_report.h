@@ -15,9 +15,10 @@ edt_status edt_report_model(const edt_hparams *hp, bool json, edt_error *err);
 edt_status edt_report_all_models(bool json, edt_error *err);
 // Name, shape and kind of each variable. JSON: [{name, shape, trainable, object_path}].
 edt_status edt_report_variables(const edt_hparams *hp, bool json, edt_error *err);
-// Name, type, shape, smallest, mean and largest element of each tensor under `prefix`. JSON:
+// Name, type, shape, smallest, mean and largest element of each tensor in a file of weights.
+// JSON:
 // [{name, dtype, shape, min, mean, max}]. EDT_ERR_CORRUPT where a checksum does not match.
-edt_status edt_report_checkpoint(const char *prefix, bool json, edt_error *err);
+edt_status edt_report_checkpoint(const char *path, bool json, edt_error *err);
 // JSON: {version, compiler, processor, cores, memory_gib, cpu_features, libraries, backends}.
 edt_status edt_report_environment(bool json, edt_error *err);
 

@@ -6,6 +6,7 @@
 
 #include "core/span.h"
 #include "model/io/tf_bundle.h"
+#include "model/io/weights.h"
 #include "model/params.h"
 
 typedef struct edt_restore_options {
@@ -27,12 +28,16 @@ typedef struct edt_restore_options {
     bool strict;
     bool weights_only_allowed; // strict passes a checkpoint without a slot of any kind
     bool skip_mismatch;
+    // Variables whose names begin with one of these keep their values, whatever is stored (""
+    // is everything). NULL: none.
+    const char *fresh_scopes[2];
 } edt_restore_options;
 
 typedef enum edt_restore_outcome {
     EDT_RESTORE_LOADED,
     EDT_RESTORE_SHAPE_DIFFERS, // kept its initial value
     EDT_RESTORE_MISSING,       // kept its initial value
+    EDT_RESTORE_FRESH,         // kept its initial value, as the options say
 } edt_restore_outcome;
 
 typedef struct edt_restore_row {
@@ -45,10 +50,11 @@ typedef struct edt_restore_row {
 
 typedef struct edt_restore_report {
     edt_arena arena;
-    const char *prefix;
+    const char *prefix; // or file
+    edt_weights_format format;
     int n_rows; // variables inside model_scope
     edt_restore_row *rows;
-    int n_loaded, n_shape_differs, n_missing;
+    int n_loaded, n_shape_differs, n_missing, n_fresh;
     int n_averages; // EMA entries taken from averages
     int n_slots;    // slot tensors loaded
     int n_unused;   // tensors of the checkpoint that no variable of the model asked for
@@ -56,13 +62,14 @@ typedef struct edt_restore_report {
     int64_t global_step; // -1: none stored
 } edt_restore_report;
 
-// Loads a checkpoint (edt_checkpoint_resolve'd prefix). out_report may be NULL; deinit it
-// otherwise. EDT_ERR_MISMATCH where nothing fits the model at all, or as the options say; the
-// message names the class counts when those are the reason. Object-based checkpoints are read
-// through each variable's object path. On error some parameters may have been overwritten.
-edt_status edt_restore(edt_params *params, const char *prefix,
-                       const edt_restore_options *options, edt_error *err,
-                       edt_restore_report *out_report);
+// Loads what `path` names, in any format (edt_weights_open). Half precision and f64 are
+// converted. out_report may be NULL; deinit it otherwise. EDT_ERR_MISMATCH where nothing fits
+// the model at all, or as the options say; the message names the class counts when those are
+// the reason. In object-based checkpoints a variable is found by its object path, or else by
+// name. With use_ema only name-based checkpoints must have averages; other formats may have
+// folded them into the values. On error some parameters may have been overwritten.
+edt_status edt_restore(edt_params *params, const char *path, const edt_restore_options *options,
+                       edt_error *err, edt_restore_report *out_report);
 void edt_restore_report_deinit(edt_restore_report *report); // a zeroed one is legal
 
 // One log line with the counts and a warning for each variable that was not loaded (at most

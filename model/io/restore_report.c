@@ -13,9 +13,12 @@ void edt_restore_report_deinit(edt_restore_report *report)
 
 void edt_restore_report_log(const edt_restore_report *report)
 {
-    EDT_INFO("loaded %d of %d variables from %s (%d averages, %d optimizer slots)",
-             report->n_loaded, report->n_rows, report->prefix, report->n_averages,
-             report->n_slots);
+    EDT_INFO("loaded %d of %d variables from %s (%s; %d averages, %d optimizer slots)",
+             report->n_loaded, report->n_rows, report->prefix,
+             edt_weights_format_name(report->format), report->n_averages, report->n_slots);
+    if (report->n_fresh > 0) {
+        EDT_INFO("%d variables start from their initial values, as asked", report->n_fresh);
+    }
     int n_warnings = 0;
     for (int i = 0; i < report->n_rows && n_warnings < MAX_WARNINGS; ++i) {
         const edt_restore_row *row = &report->rows[i];
@@ -35,7 +38,7 @@ void edt_restore_report_log(const edt_restore_report *report)
         EDT_WARN("... and %d more", n_skipped - n_warnings);
     }
     if (report->n_unused > 0) {
-        EDT_INFO("%d tensors of the checkpoint are not part of the model, first: %s",
+        EDT_INFO("%d tensors of the file are not part of the model, first: %s",
                  report->n_unused, report->unused[0]);
     }
 }

@@ -1,8 +1,10 @@
-// See tensor_stats.h. Elements are read from the mapped file, which promises no alignment.
+// See tensor_stats.h.
 #include "model/io/tensor_stats.h"
 
 #include <math.h>
 #include <string.h>
+
+#include "core/mem.h"
 
 static double from_half(uint16_t bits)
 {
@@ -15,7 +17,7 @@ static double from_half(uint16_t bits)
                          : sign * ldexp(1024 + fraction, exponent - 25);
 }
 
-static double element(const uint8_t *data, edt_dtype dtype)
+double edt_tensor_element(const uint8_t *data, edt_dtype dtype)
 {
     union {
         float f32;
@@ -42,23 +44,16 @@ static double element(const uint8_t *data, edt_dtype dtype)
     return (double)NAN;
 }
 
-edt_status edt_tensor_stats_read(const edt_tf_bundle *bundle, int i_entry, edt_error *err,
-                                 edt_tensor_stats *out_stats)
+static void sum_up(const uint8_t *data, const edt_weights_item *item,
+                   edt_tensor_stats *out_stats)
 {
-    const edt_tf_entry *entry = edt_tf_bundle_entry(bundle, i_entry);
-    if (entry->is_string || entry->dtype == EDT_DTYPE_NONE || entry->unreadable != NULL) {
-        EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "'%s' %s", entry->name,
-                 entry->unreadable != NULL ? entry->unreadable : "holds text, not numbers");
-    }
-    edt_span bytes;
-    EDT_TRY(edt_tf_bundle_view(bundle, i_entry, err, &bytes));
-    const size_t width = edt_dtype_bytes(entry->dtype);
-    edt_tensor_stats s = {.n = edt_shape_count(&entry->shape),
+    const size_t width = edt_dtype_bytes(item->dtype);
+    edt_tensor_stats s = {.n = edt_shape_count(&item->shape),
                           .min = INFINITY,
                           .mean = 0.0,
                           .max = -(double)INFINITY};
     for (int64_t i = 0; i < s.n; i++) {
-        const double x = element(bytes.data + (size_t)i * width, entry->dtype);
+        const double x = edt_tensor_element(data + (size_t)i * width, item->dtype);
         if (!isfinite(x)) {
             s.n_not_finite++;
             continue;
@@ -73,5 +68,26 @@ edt_status edt_tensor_stats_read(const edt_tf_bundle *bundle, int i_entry, edt_e
         s.mean /= (double)(s.n - s.n_not_finite);
     }
     *out_stats = s;
-    return EDT_OK;
+}
+
+edt_status edt_tensor_stats_read(edt_weights *weights, int i_item, edt_error *err,
+                                 edt_tensor_stats *out_stats)
+{
+    const edt_weights_item *item = edt_weights_get(weights, i_item);
+    if (item->unreadable != NULL || item->dtype == EDT_DTYPE_NONE) {
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "'%s': %s", item->key,
+                 item->unreadable != NULL ? item->unreadable : "it holds no numbers");
+    }
+    void *data = edt_mem_alloc(EDT_MEM_TEXT, (size_t)item->n_bytes);
+    if (data == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "%s: out of memory for '%s'", edt_weights_path(weights),
+                 item->key);
+    }
+    const edt_status status =
+        edt_weights_read(weights, i_item, data, (size_t)item->n_bytes, err);
+    if (status == EDT_OK) {
+        sum_up(data, item, out_stats);
+    }
+    edt_mem_free(data);
+    return status;
 }

@@ -223,6 +223,20 @@ edt_status edt_weights_read(edt_weights *weights, int i_item, void *out, size_t 
     return weights->ops->read(weights, i_item, out, err);
 }
 
+edt_status edt_weights_read_text(edt_weights *weights, const char *key, edt_arena *arena,
+                                 edt_error *err, const char **out_text)
+{
+    const char *text = NULL;
+    if (weights->ops->read_text != NULL) {
+        EDT_TRY(weights->ops->read_text(weights, key, arena, err, &text));
+    }
+    if (text == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOT_FOUND, "%s: the file holds no text '%s'", weights->path, key);
+    }
+    *out_text = text;
+    return EDT_OK;
+}
+
 static bool is_replica(const char *text, size_t n)
 {
     static const char start[] = "replica_";

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/arena.h"
 #include "core/error.h"
 #include "core/tensor.h"
 
@@ -60,6 +61,10 @@ int edt_weights_find_key(const edt_weights *weights, const char *key);
 // unreadable item.
 edt_status edt_weights_read(edt_weights *weights, int i_item, void *out, size_t n_bytes,
                             edt_error *err);
+// A text that the file holds beside the tensors, in `arena`: a string scalar of a bundle, a
+// metadata entry of a safetensors file. EDT_ERR_NOT_FOUND when there is none.
+edt_status edt_weights_read_text(edt_weights *weights, const char *key, edt_arena *arena,
+                                 edt_error *err, const char **out_text);
 // True for a type that a variable can be restored from: f32, f64, bf16, f16.
 bool edt_weights_is_real(const edt_weights_item *item);
 

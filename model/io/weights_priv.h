@@ -15,6 +15,9 @@ typedef struct edt_weights_ops {
     void (*close)(void *state); // state may be half-built, not NULL
     // Other paths that lead to an item (object graphs have several for some); may be NULL.
     int (*find_path)(const edt_weights *weights, const char *object_path);
+    // *out_text NULL: there is none. May be NULL.
+    edt_status (*read_text)(edt_weights *weights, const char *key, edt_arena *arena,
+                            edt_error *err, const char **out_text);
 } edt_weights_ops;
 
 struct edt_weights {
@@ -41,9 +44,18 @@ edt_status edt_weights_seal(edt_weights *weights, edt_error *err);
 // without "replica_<k>" components. NULL when out of memory.
 const char *edt_weights_canonical(edt_arena *arena, const char *text);
 
+// What a bundle's entry is apart from its name and path.
+void edt_weights_describe(const edt_tf_entry *entry, edt_weights_item *out_item);
+
+// read_text of bundles.
+edt_status edt_weights_bundle_text(const edt_tf_bundle *bundle, const char *key,
+                                   edt_arena *arena, edt_error *err, const char **out_text);
+
 // Openers, each for a file that edt_weights_open recognised. The bundle is taken over, also on
 // failure.
 edt_status edt_weights_open_bundle(edt_tf_bundle *bundle, edt_error *err,
                                    edt_weights **out_weights);
+edt_status edt_weights_open_objects(edt_tf_bundle *bundle, edt_error *err,
+                                    edt_weights **out_weights);
 
 #endif
