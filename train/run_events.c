@@ -45,7 +45,7 @@ edt_status edt_run_events_batch(edt_training *r, const edt_batch *batch, edt_err
     if (r->summaries == NULL || every <= 0 || (step % every != 0 && step != 1)) {
         return EDT_OK;
     }
-    return edt_event_pictures_write(r->hp, batch, step,
+    return edt_event_pictures_write(r->hp, r->loader, batch, step,
                                     edt_summaries_file(r->summaries, EDT_SUMMARY_BATCH), err);
 }
 
