@@ -1,7 +1,7 @@
 // A program for scripts: opens the communicator of the ranks it was started as, makes every
 // operation and prints, on rank 0, checksums of all results, which do not depend on the
 // transport.
-//   rank_exercise [sums|die|late|abort|stop] [deadline_s]
+//   rank_exercise [sums|die|late|abort|stop|wait] [deadline_s]
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/crc32c.h"
 #include "core/mem.h"
 #include "core/rng.h"
@@ -69,9 +70,39 @@ static edt_status stop(edt_comm *comm, edt_error *err)
     return edt_interrupt_check(err);
 }
 
+static double cpu_seconds(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+// The last rank computes for half a second of its processor; the others wait for it in a sum
+// and tell how much of theirs they used meanwhile.
+static edt_status wait_for_last(edt_comm *comm, edt_error *err)
+{
+    const double work_s = 0.5, start = cpu_seconds(), begin = edt_clock_now_s();
+    double sum = 1.0;
+    if (edt_comm_rank(comm) == edt_comm_world_size(comm) - 1) {
+        while (cpu_seconds() - start < work_s) {
+        }
+    }
+    EDT_TRY(edt_comm_all_reduce(comm, &sum, 1, EDT_DTYPE_F64, err));
+    EDT_TRY(edt_comm_join(comm, err));
+    const double used = (cpu_seconds() - start) / (edt_clock_now_s() - begin);
+    if (edt_comm_rank(comm) < edt_comm_world_size(comm) - 1) {
+        (void)fprintf(stderr, "rank %d waited with %.1f%% of a processor: %s\n",
+                      edt_comm_rank(comm), 100.0 * used, used < 0.1 ? "asleep" : "awake");
+    }
+    return edt_comm_barrier(comm, err);
+}
+
 static edt_status run(edt_comm *comm, const char *what, edt_error *err)
 {
     EDT_TRY(make_sums(comm, err));
+    if (strcmp(what, "wait") == 0) {
+        return wait_for_last(comm, err);
+    }
     if (strcmp(what, "stop") == 0) {
         return stop(comm, err);
     }

@@ -24,6 +24,10 @@ for n in 2 4; do
   self $n && cmp "$tmp/out" "$tmp/shm_$n" || fail "two runs differ"
 done
 
+# A rank that waits leaves its processor to others.
+self 3 wait || fail "waiting ranks"
+[ "$(grep -c 'rank [01] waited with .*: asleep' "$tmp/err")" = 2 ] || fail "a rank waits awake"
+
 self 3 die 60 && fail "a rank died, and all was well"
 says 'rank 2 \(process [0-9]+\) was killed by signal 9'
 says '^    rank 2 will now die'
@@ -64,6 +68,8 @@ for n in 2 4; do
   says "mpi, $n ranks"
   cmp "$tmp/out" "$tmp/shm_$n" || fail "MPI and shared memory differ"
 done
+mpi 3 wait || fail "mpirun: waiting ranks"
+[ "$(grep -c 'rank [01] waited with .*: asleep' "$tmp/err")" = 2 ] || fail "mpirun: a rank waits awake"
 mpi 3 abort 60 && fail "mpirun: a rank gave up, and all was well"
 says 'rank 2 on .* gave up: exercise of giving up'
 mpi 3 late 1 && fail "mpirun: a rank was late, and all was well"
