@@ -281,3 +281,13 @@ edt_status edt_hparams_check(const edt_hparams *hp, edt_error *err)
     }
     return EDT_OK;
 }
+
+bool edt_hparams_has_head(const edt_hparams *hp, const char *name)
+{
+    for (int i = 0; i < hp->heads.n; ++i) {
+        if (strcmp(hp->heads.v[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}

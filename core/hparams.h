@@ -192,6 +192,8 @@ edt_status edt_hparams_check(const edt_hparams *hp, edt_error *err);
 
 // A deep copy: hp must be uninitialised.
 edt_status edt_hparams_copy(const edt_hparams *from, edt_error *err, edt_hparams *out_hp);
+// Whether `heads` lists it.
+bool edt_hparams_has_head(const edt_hparams *hp, const char *name);
 
 // Enumerates the table for --help and the docs: returns false past the end.
 typedef struct edt_hparam_info {

@@ -135,11 +135,17 @@ static edt_value_id build_node(const cell_context *cell, int i_node, const edt_b
                                      edt_graph_printf(graph, "%s/%s", path, suffix),
                                      (edt_shape){0}, edt_init_constant(1.0), true);
     }
+    const edt_act act = hp->conv_bn_act_pattern ? EDT_ACT_NONE : layers->act;
     const edt_op_attrs attrs = {.fuse_method = cell->method,
                                 .fuse_n = node->n_inputs,
-                                .act = hp->conv_bn_act_pattern ? EDT_ACT_NONE : layers->act};
-    const edt_value_id fused = edt_graph_op(graph, edt_graph_printf(graph, "%s/fuse", name),
-                                            EDT_OP_FUSE, &attrs, n_in, in, 1);
+                                .act = act == EDT_ACT_SRELU ? EDT_ACT_NONE : act};
+    edt_value_id fused = edt_graph_op(graph, edt_graph_printf(graph, "%s/fuse", name),
+                                      EDT_OP_FUSE, &attrs, n_in, in, 1);
+    if (act == EDT_ACT_SRELU) {
+        fused = edt_layer_act(
+            layers, edt_graph_printf(graph, "%s/op_after_combine%d/act", name, n_features),
+            fused, act);
+    }
     return combine(cell, name, path, n_features, fused);
 }
 

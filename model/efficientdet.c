@@ -7,6 +7,7 @@
 #include "model/autodiff.h"
 #include "model/efficientnet.h"
 #include "model/heads.h"
+#include "model/segmentation_head.h"
 
 static bool equals(const char *text, const char *other)
 {
@@ -16,11 +17,10 @@ static bool equals(const char *text, const char *other)
 // Refuses what the official table allows and this program does not build.
 static edt_status check_supported(const edt_hparams *hp, edt_error *err)
 {
-    for (int i = 0; i < hp->heads.n; i++) {
-        if (!equals(hp->heads.v[i], "object_detection")) {
-            EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
-                     "heads contains '%s'; only object_detection is built in", hp->heads.v[i]);
-        }
+    if (!edt_hparams_has_head(hp, "object_detection") &&
+        !edt_hparams_has_head(hp, "segmentation")) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "heads names no head; use object_detection, segmentation or both");
     }
     if (!hp->separable_conv) {
         EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "separable_conv=false is not built in; use true");
@@ -28,10 +28,6 @@ static edt_status check_supported(const edt_hparams *hp, edt_error *err)
     if (hp->backbone_config != NULL && hp->backbone_config[0] != '\0') {
         EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
                  "backbone_config is not built in; choose a table row by backbone_name");
-    }
-    if (equals(hp->act_type, "srelu")) {
-        EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
-                 "act_type 'srelu' is not built in; use swish, relu6, relu, hswish or mish");
     }
     if (hp->num_classes < 1 || hp->fpn_num_filters < 1 || hp->fpn_cell_repeats < 0 ||
         hp->box_class_repeats < 0 || hp->num_scales < 1 || hp->aspect_ratios.n < 1) {
@@ -80,7 +76,7 @@ static edt_status parse_iou_kind(const char *text, edt_error *err, edt_iou_loss_
              text);
 }
 
-enum { MAX_SEEDS = 3 * EDT_HPARAMS_MAX_LEVELS };
+enum { MAX_SEEDS = 3 * EDT_HPARAMS_MAX_LEVELS + 1 };
 
 typedef struct loss_builder {
     const edt_hparams *hp;
@@ -111,6 +107,20 @@ static void add_loss(loss_builder *b, const char *name, edt_op_kind kind,
     }
 }
 
+static void build_segmentation_loss(loss_builder *b, edt_value_id logits)
+{
+    edt_graph *graph = b->model->graph;
+    const edt_shape shape = edt_graph_shape(graph, logits);
+    const edt_op_attrs attrs = {.loss = {.scaled = b->options->loss_scaled}};
+    edt_value_id in[4] = {
+        logits,
+        edt_graph_input(graph, "seg_mask", EDT_DTYPE_I32,
+                        edt_shape_3(shape.dim[0], shape.dim[1], shape.dim[2])),
+        edt_graph_input(graph, "seg_norm", graph->wide, edt_shape_1(1)),
+    };
+    add_loss(b, "seg_loss", EDT_OP_SEGMENTATION_LOSS, &attrs, 3, in, 1);
+}
+
 static void build_losses(loss_builder *b, const edt_value_id *cls, const edt_value_id *box)
 {
     const edt_hparams *hp = b->hp;
@@ -134,9 +144,6 @@ static void build_losses(loss_builder *b, const edt_value_id *cls, const edt_val
                                    // says: its stored CIoU gradients are the whole ones.
                                    .ciou_v_gradient = true,
                                    .scaled = b->options->loss_scaled}};
-    if (b->options->loss_scaled) {
-        b->scale = edt_graph_input(graph, "loss_scale", EDT_DTYPE_F32, edt_shape_1(2));
-    }
     for (int l = model->min_level; l <= model->max_level; l++) {
         attrs.loss.weight = 1.0;
         edt_value_id cls_in[4] = {cls[l], b->cls_targets, b->norm};
@@ -169,15 +176,15 @@ static void build_losses(loss_builder *b, const edt_value_id *cls, const edt_val
     }
 }
 
-static void name_output(edt_graph *graph, const edt_model_options *options, const char *what,
-                        int level, edt_value_id value)
+static void name_output(edt_graph *graph, const edt_model_options *options, const char *name,
+                        edt_value_id value)
 {
     if (options->wide_outputs && graph->real != graph->wide) {
         const edt_op_attrs attrs = {.cast_dtype = graph->wide};
-        value = edt_graph_op(graph, edt_graph_printf(graph, "%s_%d_cast", what, level),
-                             EDT_OP_CAST, &attrs, 1, &value, 1);
+        value = edt_graph_op(graph, edt_graph_printf(graph, "%s_cast", name), EDT_OP_CAST,
+                             &attrs, 1, &value, 1);
     }
-    edt_graph_output(graph, edt_graph_printf(graph, "%s_%d", what, level), value);
+    edt_graph_output(graph, name, value);
 }
 
 static edt_status build(const edt_hparams *hp, const edt_model_options *options,
@@ -199,7 +206,8 @@ static edt_status build(const edt_hparams *hp, const edt_model_options *options,
     EDT_TRY(edt_act_parse(hp->act_type, err, &layers.act));
     const edt_value_id image = build_input(hp, options, graph);
     if (layers.train && options->drop_connect) {
-        model->n_drop_rows = backbone.n_drop_rows + edt_heads_drop_rows(hp);
+        model->n_drop_rows =
+            backbone.n_drop_rows + (model->has_detection ? edt_heads_drop_rows(hp) : 0);
     }
     if (model->n_drop_rows > 0) {
         layers.drop_u = edt_graph_input(graph, "drop_u", graph->wide,
@@ -214,15 +222,20 @@ static edt_status build(const edt_hparams *hp, const edt_model_options *options,
     edt_bifpn_build(&layers, hp, sizes, options->keep_features, features);
     edt_value_id cls[EDT_MAX_LEVEL + 1];
     edt_value_id box[EDT_MAX_LEVEL + 1];
-    for (int l = model->min_level; l <= model->max_level; l++) {
+    for (int l = model->min_level; model->has_detection && l <= model->max_level; l++) {
         cls[l] = edt_head_build(&layers, hp, EDT_HEAD_CLASS, l,
                                 model->anchors_per_cell * model->num_classes, features[l]);
-        name_output(graph, options, "cls", l, cls[l]);
+        name_output(graph, options, edt_graph_printf(graph, "cls_%d", l), cls[l]);
     }
-    for (int l = model->min_level; l <= model->max_level; l++) {
+    for (int l = model->min_level; model->has_detection && l <= model->max_level; l++) {
         box[l] = edt_head_build(&layers, hp, EDT_HEAD_BOX, l, model->anchors_per_cell * 4,
                                 features[l]);
-        name_output(graph, options, "box", l, box[l]);
+        name_output(graph, options, edt_graph_printf(graph, "box_%d", l), box[l]);
+    }
+    edt_value_id segmentation = EDT_NO_VALUE;
+    if (model->has_segmentation) {
+        segmentation = edt_segmentation_head_build(&layers, hp, features);
+        name_output(graph, options, "segmentation", segmentation);
     }
     EDT_TRY(edt_graph_status(graph, err));
     if (layers.next_drop_row != model->n_drop_rows) {
@@ -230,7 +243,15 @@ static edt_status build(const edt_hparams *hp, const edt_model_options *options,
                  model->n_drop_rows, layers.next_drop_row);
     }
     if (options->losses) {
-        build_losses(&losses, cls, box);
+        if (options->loss_scaled) {
+            losses.scale = edt_graph_input(graph, "loss_scale", EDT_DTYPE_F32, edt_shape_1(2));
+        }
+        if (model->has_detection) {
+            build_losses(&losses, cls, box);
+        }
+        if (model->has_segmentation) {
+            build_segmentation_loss(&losses, segmentation);
+        }
         EDT_TRY(edt_graph_status(graph, err));
         if (layers.train) {
             EDT_TRY(edt_autodiff(graph, losses.n_seeds, losses.seeds, options->wants_grad,
@@ -258,6 +279,10 @@ edt_status edt_model_create(const edt_hparams *hp, const edt_model_options *opti
     }
     edt_pyramid_sizes sizes;
     EDT_TRY(edt_pyramid_sizes_compute(hp, err, &sizes));
+    const bool segmentation = edt_hparams_has_head(hp, "segmentation");
+    if (segmentation) {
+        EDT_TRY(edt_segmentation_head_check(hp, &sizes, err));
+    }
     edt_model *model = edt_mem_calloc(EDT_MEM_ARENA, 1, sizeof *model);
     if (model == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a model");
@@ -268,10 +293,17 @@ edt_status edt_model_create(const edt_hparams *hp, const edt_model_options *opti
     model->image_w = hp->image_size.w;
     model->num_classes = hp->num_classes;
     model->anchors_per_cell = hp->num_scales * hp->aspect_ratios.n;
+    model->has_detection = edt_hparams_has_head(hp, "object_detection");
+    model->has_segmentation = segmentation;
+    if (segmentation) {
+        model->mask_h = 2 * sizes.h[sizes.min_level];
+        model->mask_w = 2 * sizes.w[sizes.min_level];
+        model->mask_classes = hp->seg_num_classes;
+    }
     for (int l = 0; l <= sizes.max_level; l++) {
         model->level_h[l] = sizes.h[l];
         model->level_w[l] = sizes.w[l];
-        if (l >= sizes.min_level) {
+        if (l >= sizes.min_level && model->has_detection) {
             model->n_anchors += sizes.h[l] * sizes.w[l] * model->anchors_per_cell;
         }
     }

@@ -34,9 +34,12 @@ typedef struct edt_model_options {
 //   and R > 0) "cls_targets"  i32 [N,T], T anchors over all levels; "box_targets" wide [N,T,4];
 //   "norm" wide [1] "anchors"      wide [T,4] (only with iou_loss_type) "loss_scale"   f32 [2]
 //   (only with loss_scaled): backend/op.h, OPTIMIZER
+//   with a segmentation head "seg_mask" i32 [N,h,w], the classes of the pixels of its output, those
+//   outside 0..K-1 without a say, and "seg_norm" wide [1], what the sum over pixels is divided by
 // Logits are real (see wide_outputs), losses wide.
 // Outputs: "cls_<l>" [N,h,w,A*K], "box_<l>" [N,h,w,A*4]; with losses "cls_loss_<l>",
-// "box_loss_<l>" [1] (and "iou_loss" [1]).
+// "box_loss_<l>" [1] (and "iou_loss" [1]); and with a segmentation head "segmentation"
+// [N,mask_h,mask_w,mask_classes], "seg_loss" [1]. Those of heads that are not built are absent.
 typedef struct edt_model {
     edt_graph *graph; // owned
     int min_level, max_level;
@@ -44,8 +47,10 @@ typedef struct edt_model {
     int64_t level_h[EDT_HPARAMS_MAX_LEVELS + 8],
         level_w[EDT_HPARAMS_MAX_LEVELS + 8]; // by level
     int64_t anchors_per_cell;                // A
-    int64_t n_anchors;                       // T
+    int64_t n_anchors;                       // T; 0 without detection
     int64_t num_classes;                     // K
+    bool has_detection, has_segmentation; // hparam heads
+    int64_t mask_h, mask_w, mask_classes; // of the segmentation head's output, else 0
     int n_drop_rows;
 } edt_model;
 

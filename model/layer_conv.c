@@ -1,6 +1,8 @@
 // Convolution, batch norm and what is made of them. Biases come after their kernels so that the
 // order of variables inside a layer is Keras' own.
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "model/layers.h"
 
@@ -73,6 +75,33 @@ edt_value_id edt_layer_conv(edt_layers *layers, const char *name, const char *pa
                      spec->kernel, spec->stride);
 }
 
+edt_value_id edt_layer_conv_transpose(edt_layers *layers, const char *name, const char *path,
+                                      edt_value_id x, const edt_conv_spec *spec)
+{
+    edt_graph *graph = layers->graph;
+    const edt_shape in_shape = edt_graph_shape(graph, x);
+    const edt_value_id kernel =
+        weight(layers, name, path, "kernel",
+               edt_shape_4(spec->kernel, spec->kernel, spec->c_out, in_shape.dim[3]),
+               spec->kernel_init);
+    const edt_value_id in[2] = {x, kernel};
+    const edt_op_attrs attrs = {.conv = {.kh = spec->kernel,
+                                         .kw = spec->kernel,
+                                         .sh = spec->stride,
+                                         .sw = spec->stride},
+                                .out_shape =
+                                    edt_shape_4(in_shape.dim[0], in_shape.dim[1] * spec->stride,
+                                                in_shape.dim[2] * spec->stride, spec->c_out)};
+    const edt_value_id y = edt_graph_op(graph, name, EDT_OP_CONV2D_DATA, &attrs, 2, in, 1);
+    if (!spec->bias) {
+        return y;
+    }
+    const edt_value_id bias_in[2] = {
+        y, weight(layers, name, path, "bias", edt_shape_1(spec->c_out), (edt_init){0})};
+    return edt_graph_op(graph, edt_graph_printf(graph, "%s/add_bias", name), EDT_OP_BIAS, NULL,
+                        2, bias_in, 1);
+}
+
 static edt_value_id depthwise_node(edt_layers *layers, const char *node_name, edt_value_id x,
                                    edt_value_id kernel, int size, int stride)
 {
@@ -124,6 +153,10 @@ edt_value_id edt_layer_bn(edt_layers *layers, const char *name, const char *path
     const edt_value_id mm = variable(layers, name, path, "moving_mean", shape, zeros, false);
     const edt_value_id mv = variable(layers, name, path, "moving_variance", shape, ones, false);
     const char *node_name = edt_graph_printf(graph, "%s%s", name, at);
+    if (act == EDT_ACT_SRELU) {
+        x = edt_layer_bn(layers, name, path, at, x, EDT_ACT_NONE);
+        return edt_layer_act(layers, node_name, x, act);
+    }
     const bool batch_statistics = layers->train && !layers->freeze_bn;
     const bool synchronised = batch_statistics && layers->bn_ranks > 0;
     edt_op_attrs attrs = {
@@ -148,8 +181,31 @@ edt_value_id edt_layer_bn(edt_layers *layers, const char *name, const char *path
     return edt_graph_op(graph, node_name, EDT_OP_BN_APPLY, &attrs, 6, in, 3);
 }
 
+static edt_value_id srelu(edt_layers *layers, const char *name, edt_value_id x)
+{
+    edt_graph *graph = layers->graph;
+    const char *last = strrchr(name, '/');
+    const int n_scope = last == NULL ? 0 : (int)(last - name);
+    char scope[512] = "";
+    char variable_name[560] = "";
+    for (int i = 0; i == 0 || edt_graph_find_param(graph, variable_name) >= 0; i++) {
+        char suffix[16] = "";
+        if (i > 0) {
+            (void)snprintf(suffix, sizeof suffix, "_%d", i);
+        }
+        (void)snprintf(scope, sizeof scope, "%.*s/srelu%s", n_scope, name, suffix);
+        (void)snprintf(variable_name, sizeof variable_name, "%s/srelu_beta", scope);
+    }
+    const edt_value_id in[2] = {x, edt_graph_param(graph, variable_name, NULL, (edt_shape){0},
+                                                   edt_init_constant(20.0), true)};
+    return edt_graph_op(graph, scope, EDT_OP_SRELU, NULL, 2, in, 1);
+}
+
 edt_value_id edt_layer_act(edt_layers *layers, const char *name, edt_value_id x, edt_act act)
 {
+    if (act == EDT_ACT_SRELU) {
+        return srelu(layers, name, x);
+    }
     if (act == EDT_ACT_NONE) {
         return x;
     }

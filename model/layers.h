@@ -42,14 +42,23 @@ edt_init edt_init_scaled_fan_in(int64_t fan_in);
 
 edt_value_id edt_layer_conv(edt_layers *layers, const char *name, const char *path,
                             const char *at, edt_value_id x, const edt_conv_spec *spec);
+// Transposed convolution, SAME: y is `stride` times as large as x. Its kernel is [k,k,out,in]
+// (spec/model.md 0).
+edt_value_id edt_layer_conv_transpose(edt_layers *layers, const char *name, const char *path,
+                                      edt_value_id x, const edt_conv_spec *spec);
 edt_value_id edt_layer_depthwise(edt_layers *layers, const char *name, const char *path,
                                  const char *at, edt_value_id x, int kernel, int stride,
                                  edt_init init);
-// Batch norm with the activation applied in the same node. Synchronised over ranks it is two:
+// Batch norm with the activation applied in the same node (srelu: in one of its own, see
+// edt_layer_act). Synchronised over ranks it is two:
 // one for the sums, which the executor's owner adds up over ranks, and one that applies them;
 // the moving variance is then the biased one.
 edt_value_id edt_layer_bn(edt_layers *layers, const char *name, const char *path,
                           const char *at, edt_value_id x, edt_act act);
+// srelu has a trainable scalar for each time it is applied (spec/model.md 0.3). TensorFlow makes it
+// where the activation is called, in the name scope of the calling layer, so that it is called
+// "<name without its last part>/srelu[_i]/srelu_beta", i counting those of one scope. No Keras
+// layer owns it: it has no object path, and only name-based checkpoints hold it.
 edt_value_id edt_layer_act(edt_layers *layers, const char *name, edt_value_id x, edt_act act);
 edt_value_id edt_layer_separable(edt_layers *layers, const char *name, const char *path,
                                  const char *at, edt_value_id x,

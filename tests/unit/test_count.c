@@ -78,15 +78,8 @@ Test(count, unbuilt_options_are_refused_by_name, .timeout = 30)
     changed.separable_conv = false;
     expect_refusal(&changed, EDT_ERR_UNSUPPORTED, "separable_conv");
     changed = hp;
-    changed.act_type = "srelu";
-    expect_refusal(&changed, EDT_ERR_UNSUPPORTED, "act_type");
-    changed = hp;
     changed.backbone_config = "r1_k3_s11_e1_i32_o16";
     expect_refusal(&changed, EDT_ERR_UNSUPPORTED, "backbone_config");
-    changed = hp;
-    changed.heads.n = 1;
-    changed.heads.v[0] = "segmentation";
-    expect_refusal(&changed, EDT_ERR_UNSUPPORTED, "heads");
     changed = hp;
     changed.backbone_name = "resnet50";
     expect_refusal(&changed, EDT_ERR_USAGE, "resnet50");
