@@ -8,17 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-// The folder to look in, without a slash at the end.
-static edt_status plugin_folder(edt_error *err, char out_folder[PATH_MAX])
+// The folder of the running program, without a slash at the end.
+static edt_status program_folder(edt_error *err, char out_folder[PATH_MAX])
 {
-    const char *given = getenv("EDT_PLUGIN_DIR");
-    if (given != NULL && given[0] != '\0') {
-        if (snprintf(out_folder, PATH_MAX, "%s", given) >= PATH_MAX) {
-            EDT_FAIL(err, EDT_ERR_USAGE, "EDT_PLUGIN_DIR is longer than %d bytes",
-                     PATH_MAX - 1);
-        }
-        return EDT_OK;
-    }
     const ssize_t n = readlink("/proc/self/exe", out_folder, PATH_MAX - 1);
     if (n <= 0) {
         EDT_FAIL(
@@ -29,6 +21,52 @@ static edt_status plugin_folder(edt_error *err, char out_folder[PATH_MAX])
     out_folder[n] = '\0';
     *strrchr(out_folder, '/') = '\0';
     return EDT_OK;
+}
+
+static const char *given_folder(void)
+{
+    const char *given = getenv("EDT_PLUGIN_DIR");
+    return given != NULL && given[0] != '\0' ? given : NULL;
+}
+
+// The folder to look in, without a slash at the end.
+static edt_status plugin_folder(edt_error *err, char out_folder[PATH_MAX])
+{
+    const char *given = given_folder();
+    if (given == NULL) {
+        return program_folder(err, out_folder);
+    }
+    if (snprintf(out_folder, PATH_MAX, "%s", given) >= PATH_MAX) {
+        EDT_FAIL(err, EDT_ERR_USAGE, "EDT_PLUGIN_DIR is longer than %d bytes", PATH_MAX - 1);
+    }
+    return EDT_OK;
+}
+
+edt_status edt_plugin_find(const char *file, edt_error *err,
+                           char out_path[static EDT_PLUGIN_PATH_BYTES])
+{
+    char folder[PATH_MAX];
+    EDT_TRY(plugin_folder(err, folder));
+    (void)snprintf(out_path, EDT_PLUGIN_PATH_BYTES, "%s/%s", folder, file);
+    if (access(out_path, F_OK) == 0) {
+        return EDT_OK;
+    }
+    if (given_folder() != NULL) {
+        EDT_TRY(program_folder(err, folder));
+        (void)snprintf(out_path, EDT_PLUGIN_PATH_BYTES, "%s/%s", folder, file);
+        if (access(out_path, F_OK) == 0) {
+            return EDT_OK;
+        }
+    }
+    *strrchr(folder, '/') = '\0';
+    (void)snprintf(out_path, EDT_PLUGIN_PATH_BYTES, "%s/bin/%s", folder, file);
+    if (access(out_path, F_OK) == 0) {
+        return EDT_OK;
+    }
+    EDT_TRY(program_folder(err, folder));
+    EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
+             "%s/%s is not there: this build has no such part (README, \"Build\")", folder,
+             file);
 }
 
 edt_status edt_plugin_open(const char *file, const char *symbol, edt_error *err,

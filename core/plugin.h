@@ -13,4 +13,11 @@
 edt_status edt_plugin_open(const char *file, const char *symbol, edt_error *err,
                            const void **out_symbol);
 
+// Where `file` lies: in the folder that EDT_PLUGIN_DIR names, in that of the running program,
+// or in the `bin` beside that one (test programs). EDT_ERR_UNSUPPORTED when it is in none of
+// them.
+enum { EDT_PLUGIN_PATH_BYTES = 4096 + 256 };
+edt_status edt_plugin_find(const char *file, edt_error *err,
+                           char out_path[static EDT_PLUGIN_PATH_BYTES]);
+
 #endif

@@ -278,6 +278,9 @@ const char *edt_weights_canonical(edt_arena *arena, const char *text)
 
 edt_status edt_weights_open(const char *path, edt_error *err, edt_weights **out_weights)
 {
+    if (edt_weights_is_h5(path)) {
+        return edt_weights_open_h5(path, err, out_weights);
+    }
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_TEXT, 0);
     const char *prefix = NULL;

@@ -8,6 +8,7 @@ case $what in build | test) ;; *) echo "usage: packages.sh build|test" >&2; exit
 
 has_header() { echo "#include <$1>" | cc -E -x c - >/dev/null 2>&1; }
 has_library() { pkg-config --exists "$1" 2>/dev/null; }
+has_hdf5() { has_library hdf5 || has_library hdf5-serial; }
 has_downloader() { command -v curl || command -v wget; }
 has_font() { find /usr/share/fonts -name "$1" 2>/dev/null | grep -q .; }
 
@@ -39,6 +40,7 @@ missing_packages() {
   need libgif-dev has_header gif_lib.h
   need libxml2-dev has_library libxml-2.0
   need libdnnl-dev has_header oneapi/dnnl/dnnl.h
+  need libhdf5-dev has_hdf5
   need fonts-dejavu-core has_font DejaVuSans.ttf
   if [ "$what" = test ]; then
     need libcriterion-dev has_header criterion/criterion.h
