@@ -8,9 +8,20 @@
 
 #include "backend/cpu/cpu_priv.h"
 
-static edt_cpu_prepare_fn *prepare_of(edt_op_kind kind)
+// The type of activations of an op.
+static edt_dtype real_of(const edt_op_desc *desc)
 {
-    switch (kind) {
+    if (desc->kind != EDT_OP_NORMALIZE) {
+        return desc->in[0].dtype;
+    }
+    return desc->attrs.norm_dtype == EDT_DTYPE_NONE ? EDT_DTYPE_F32 : desc->attrs.norm_dtype;
+}
+
+static edt_cpu_prepare_fn *prepare_of(const edt_op_desc *desc)
+{
+    const bool low = real_of(desc) == EDT_DTYPE_BF16;
+#define OF_TYPE(name) low ? name##_bf16 : name##_f32
+    switch (desc->kind) {
     case EDT_OP_NORMALIZE:
     case EDT_OP_ACT:
     case EDT_OP_ACT_BWD:
@@ -19,7 +30,7 @@ static edt_cpu_prepare_fn *prepare_of(edt_op_kind kind)
     case EDT_OP_GLOBAL_AVG_POOL:
     case EDT_OP_GLOBAL_AVG_POOL_BWD:
     case EDT_OP_SCALE_CHANNELS:
-    case EDT_OP_SCALE_CHANNELS_BWD: return edt_cpu_prepare_map;
+    case EDT_OP_SCALE_CHANNELS_BWD: return OF_TYPE(edt_cpu_prepare_map);
     case EDT_OP_BN_TRAIN:
     case EDT_OP_BN_INFER:
     case EDT_OP_BN_TRAIN_BWD:
@@ -27,36 +38,37 @@ static edt_cpu_prepare_fn *prepare_of(edt_op_kind kind)
     case EDT_OP_BN_APPLY:
     case EDT_OP_BN_BWD_STATS:
     case EDT_OP_BN_BWD_APPLY:
-    case EDT_OP_BN_INFER_BWD: return edt_cpu_prepare_norm;
+    case EDT_OP_BN_INFER_BWD: return OF_TYPE(edt_cpu_prepare_norm);
     case EDT_OP_MAX_POOL:
     case EDT_OP_MAX_POOL_BWD:
     case EDT_OP_RESIZE_NEAREST:
-    case EDT_OP_RESIZE_NEAREST_BWD: return edt_cpu_prepare_sample;
+    case EDT_OP_RESIZE_NEAREST_BWD: return OF_TYPE(edt_cpu_prepare_sample);
     case EDT_OP_FUSE:
-    case EDT_OP_FUSE_BWD: return edt_cpu_prepare_fuse;
+    case EDT_OP_FUSE_BWD: return OF_TYPE(edt_cpu_prepare_fuse);
     case EDT_OP_FOCAL_LOSS:
     case EDT_OP_BOX_LOSS:
-    case EDT_OP_IOU_LOSS: return edt_cpu_prepare_loss;
+    case EDT_OP_IOU_LOSS: return OF_TYPE(edt_cpu_prepare_loss);
     case EDT_OP_CONCAT:
     case EDT_OP_CONCAT_BWD:
     case EDT_OP_BIAS:
     case EDT_OP_BIAS_BWD:
     case EDT_OP_SRELU:
     case EDT_OP_SRELU_BWD:
-    case EDT_OP_SEGMENTATION_LOSS: return edt_cpu_prepare_segmentation;
+    case EDT_OP_SEGMENTATION_LOSS: return OF_TYPE(edt_cpu_prepare_segmentation);
     case EDT_OP_OPTIMIZER: return edt_cpu_prepare_optimizer;
     case EDT_OP_DEPTHWISE:
     case EDT_OP_DEPTHWISE_DATA:
     case EDT_OP_DEPTHWISE_WEIGHT:
-    case EDT_OP_DEPTHWISE_BN_ACT: return edt_cpu_prepare_depthwise;
+    case EDT_OP_DEPTHWISE_BN_ACT: return OF_TYPE(edt_cpu_prepare_depthwise);
     case EDT_OP_CONV2D:
     case EDT_OP_CONV2D_DATA:
     case EDT_OP_CONV2D_WEIGHT:
-    case EDT_OP_CONV2D_BN_ACT: return edt_cpu_prepare_conv;
+    case EDT_OP_CONV2D_BN_ACT: return OF_TYPE(edt_cpu_prepare_conv);
     case EDT_OP_CAST: return edt_cpu_prepare_cast;
     case EDT_OP_DETECT: // model/postprocess.c on several threads is the faster one
     case EDT_OP_N_KINDS: break;
     }
+#undef OF_TYPE
     return NULL;
 }
 
@@ -64,19 +76,23 @@ static edt_status cpu_supports(const edt_backend *backend, const edt_op_desc *de
                                edt_error *err)
 {
     (void)backend;
-    if (prepare_of(desc->kind) == NULL) {
+    if (prepare_of(desc) == NULL) {
         EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "cpu: %s is not there",
                  edt_op_get_info(desc->kind)->name);
     }
     if (desc->kind == EDT_OP_CAST) {
         return edt_cpu_cast_supports(desc, err);
     }
-    const edt_dtype real = desc->kind != EDT_OP_NORMALIZE             ? desc->in[0].dtype
-                           : desc->attrs.norm_dtype == EDT_DTYPE_NONE ? EDT_DTYPE_F32
-                                                                      : desc->attrs.norm_dtype;
-    if (real != EDT_DTYPE_F32) {
+    const edt_dtype real = real_of(desc);
+    if (real == EDT_DTYPE_F16) {
         EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
-                 "cpu: %s on %s; only f32 is there (the ref backend has f64)",
+                 "cpu: %s on f16: processors multiply f32 and bf16, and f16 would want a loss "
+                 "scale for nothing; use bf16",
+                 edt_op_get_info(desc->kind)->name);
+    }
+    if (real != EDT_DTYPE_F32 && (real != EDT_DTYPE_BF16 || desc->kind == EDT_OP_OPTIMIZER)) {
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
+                 "cpu: %s on %s; f32 and bf16 are there (the ref backend has f64)",
                  edt_op_get_info(desc->kind)->name, edt_dtype_name(real));
     }
     const bool depthwise =
@@ -126,7 +142,7 @@ static edt_status cpu_prepare(edt_backend *backend, const edt_op_desc *desc, edt
     kernel->desc = *desc;
     edt_status status;
     EDT_TRY_GOTO(edt_op_infer(&kernel->desc, err));
-    EDT_TRY_GOTO(prepare_of(desc->kind)((edt_cpu_backend *)backend, kernel, err));
+    EDT_TRY_GOTO(prepare_of(desc)((edt_cpu_backend *)backend, kernel, err));
     *out_kernel = kernel;
     *out_workspace_bytes = kernel->workspace_bytes;
     return EDT_OK;
@@ -246,7 +262,7 @@ static int available_cores(void)
 edt_status edt_cpu_backend_create_variant(int n_threads, const char *variant, edt_error *err,
                                           edt_backend **out_backend)
 {
-    const edt_cpu_kernels *simd = edt_cpu_kernels_find(variant);
+    const edt_cpu_simd *simd = edt_cpu_simd_find(variant);
     if (simd == NULL) {
         EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "this processor cannot run the %s kernels%s",
                  variant == NULL ? "base" : variant,

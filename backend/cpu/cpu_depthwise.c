@@ -67,8 +67,9 @@ typedef struct depthwise_job {
     const edt_cpu_kernels *simd;
     const state *state;
     edt_act act;
-    const float *x, *w, *bias;
-    float *y;
+    const edt_real *x;
+    const float *w, *bias;
+    edt_real *y;
     int64_t in_w, c;
     int kw;
 } depthwise_job;
@@ -76,9 +77,9 @@ typedef struct depthwise_job {
 // The source rows of one output row (kernel rows ky) and the rows that come into use after it.
 typedef struct sources {
     int n, n_next;
-    const float *row[MAX_K];
+    const edt_real *row[MAX_K];
     int ky[MAX_K];
-    const float *next[2];
+    const edt_real *next[2];
 } sources;
 
 // What to fetch while columns from source column `column` on are done: everything between one
@@ -94,7 +95,7 @@ static void look_ahead(const depthwise_job *job, const sources *from, int64_t co
     }
 }
 
-static void do_row(const depthwise_job *job, const sources *from, float *y)
+static void do_row(const depthwise_job *job, const sources *from, edt_real *y)
 {
     const state *s = job->state;
     const int64_t c = job->c;
@@ -169,11 +170,11 @@ static void do_all(const edt_cpu_run *run, const edt_kernel *kernel, const depth
 static depthwise_job make_job(const edt_kernel *kernel, const edt_cpu_run *run)
 {
     return (depthwise_job){
-        .simd = run->backend->simd,
+        .simd = edt_cpu_kernels_of(run->backend),
         .state = kernel->state,
         .act = EDT_ACT_NONE,
         .x = run->in[0],
-        .w = run->in[1],
+        .w = EDT_REAL_IS_FLOAT ? run->in[1] : NULL,
         .y = run->out[0],
         .in_w = kernel->desc.in[0].shape.dim[2],
         .c = kernel->desc.in[0].shape.dim[3],
@@ -184,7 +185,12 @@ static depthwise_job make_job(const edt_kernel *kernel, const edt_cpu_run *run)
 static edt_status run_plain(edt_kernel *kernel, const edt_cpu_run *run)
 {
     if (run->out[0] != NULL) {
-        const depthwise_job job = make_job(kernel, run);
+        depthwise_job job = make_job(kernel, run);
+        if (job.w == NULL) {
+            float *w = (float *)(void *)run->workspace;
+            job.simd->widen(run->in[1], w, edt_shape_count(&kernel->desc.in[1].shape));
+            job.w = w;
+        }
         do_all(run, kernel, &job);
     }
     return EDT_OK;
@@ -198,6 +204,7 @@ static edt_status run_bn_act(edt_kernel *kernel, const edt_cpu_run *run)
     depthwise_job job = make_job(kernel, run);
     float *bias = s->folded + n_taps * job.c;
     if (edt_cpu_stale(run, &s->folded_version, s->folded_from, 5)) {
+        const edt_real *w = run->in[1];
         const float *gamma = run->in[2];
         const float *beta = run->in[3];
         const float *mean = run->in[4];
@@ -206,7 +213,8 @@ static edt_status run_bn_act(edt_kernel *kernel, const edt_cpu_run *run)
             const double scale = (double)gamma[c] / sqrt((double)var[c] + bn->epsilon);
             bias[c] = (float)((double)beta[c] - (double)mean[c] * scale);
             for (int64_t t = 0; t < n_taps; t++) {
-                s->folded[t * job.c + c] = (float)((double)job.w[t * job.c + c] * scale);
+                s->folded[t * job.c + c] =
+                    (float)((double)edt_real_get(w[t * job.c + c]) * scale);
             }
         }
     }
@@ -220,8 +228,8 @@ static edt_status run_bn_act(edt_kernel *kernel, const edt_cpu_run *run)
 // Columns [j, j + n) of an output row, filter columns [k0, k0 + n_kw): the rows of `all`
 // shifted.
 static void weight_columns(const edt_cpu_kernels *simd, const edt_cpu_dw_rows *all,
-                           int64_t column, const float *dy, int64_t n, int stride, int64_t k0,
-                           int n_kw, int64_t c)
+                           int64_t column, const edt_real *dy, int64_t n, int stride,
+                           int64_t k0, int n_kw, int64_t c)
 {
     edt_cpu_dw_rows rows = {.n = all->n};
     for (int r = 0; r < all->n; r++) {
@@ -246,16 +254,16 @@ static void weight_rows(const edt_kernel *kernel, const edt_cpu_run *run, int64_
     const edt_shape *in = &kernel->desc.in[0].shape;
     const edt_shape *out = &kernel->desc.in[1].shape;
     const axis_class *columns = &((const state *)kernel->state)->columns[0];
-    const edt_cpu_kernels *simd = run->backend->simd;
+    const edt_cpu_kernels *simd = edt_cpu_kernels_of(run->backend);
     const int64_t c = in->dim[3];
     const int64_t left = -columns->source[0];
     int64_t top;
     int64_t bottom;
     edt_same_padding(in->dim[1], conv->kh, conv->sh, &top, &bottom);
     for (int64_t row = begin; row < end; row++) {
-        const float *dy = (const float *)run->in[1] + row * out->dim[2] * c;
-        const float *image =
-            (const float *)run->in[0] + row / out->dim[1] * in->dim[1] * in->dim[2] * c;
+        const edt_real *dy = (const edt_real *)run->in[1] + row * out->dim[2] * c;
+        const edt_real *image =
+            (const edt_real *)run->in[0] + row / out->dim[1] * in->dim[1] * in->dim[2] * c;
         const int64_t first_h = row % out->dim[1] * conv->sh - top;
         edt_cpu_dw_rows rows = {.dy_ahead = row + 1 < end ? dy + out->dim[2] * c : NULL};
         for (int ky = 0; ky < conv->kh; ky++) {
@@ -343,8 +351,8 @@ static void deinit(edt_kernel *kernel)
     }
 }
 
-edt_status edt_cpu_prepare_depthwise(edt_cpu_backend *backend, edt_kernel *kernel,
-                                     edt_error *err)
+edt_status EDT_R(edt_cpu_prepare_depthwise)(edt_cpu_backend *backend, edt_kernel *kernel,
+                                            edt_error *err)
 {
     const edt_op_kind kind = kernel->desc.kind;
     const edt_conv_attrs *conv = &kernel->desc.attrs.conv;
@@ -379,6 +387,8 @@ edt_status edt_cpu_prepare_depthwise(edt_cpu_backend *backend, edt_kernel *kerne
         }
     } else {
         kernel->run = run_plain;
+        kernel->workspace_bytes =
+            (size_t)edt_shape_count(&kernel->desc.in[1].shape) * sizeof(float);
     }
     return EDT_OK;
 }

@@ -63,7 +63,7 @@ static edt_status run_fuse(edt_kernel *kernel, const edt_cpu_run *run)
     const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.in[0]);
     const method how = method_of(&kernel->desc.attrs);
     const edt_cpu_fuse all = begin_fuse(&how, run->in, rows.c, (float *)(void *)run->workspace);
-    float *y = run->out[0];
+    edt_real *y = run->out[0];
     const int n_threads = edt_cpu_threads(run->backend, rows.rows * rows.c);
 #pragma omp parallel num_threads(n_threads)
     {
@@ -74,8 +74,8 @@ static edt_status run_fuse(edt_kernel *kernel, const edt_cpu_run *run)
         for (int j = 0; j < how.m; j++) {
             mine.x[j] += begin * rows.c;
         }
-        run->backend->simd->fuse(&mine, kernel->desc.attrs.act, y + begin * rows.c, end - begin,
-                                 rows.c);
+        edt_cpu_kernels_of(run->backend)
+            ->fuse(&mine, kernel->desc.attrs.act, y + begin * rows.c, end - begin, rows.c);
     }
     return EDT_OK;
 }
@@ -122,7 +122,7 @@ static edt_status run_fuse_bwd(edt_kernel *kernel, const edt_cpu_run *run)
     double *sums = (double *)(void *)run->workspace; // [threads][m][C]
     float *weights = (float *)(void *)(sums + run->backend->base.n_threads * n_sums);
     const edt_cpu_fuse all = begin_fuse(&how, run->in + 1, c, weights);
-    const float *dy = run->in[0];
+    const edt_real *dy = run->in[0];
     const int n_threads = edt_cpu_threads(run->backend, rows.rows * c);
     int n_parts = 1;
 #pragma omp parallel num_threads(n_threads)
@@ -137,13 +137,13 @@ static edt_status run_fuse_bwd(edt_kernel *kernel, const edt_cpu_run *run)
         double *my_sums = sums + part * n_sums;
         memset(my_sums, 0, (size_t)n_sums * sizeof(double));
         for (int j = 0; j < how.m; j++) {
-            float *dx = j < kernel->desc.n_out ? run->out[j] : NULL;
+            edt_real *dx = j < kernel->desc.n_out ? run->out[j] : NULL;
             mine.x[j] += begin * c;
             mine.dx[j] = dx == NULL ? NULL : dx + begin * c;
             mine.dw[j] = how.weighted ? my_sums + j * c : NULL;
         }
-        run->backend->simd->fuse_bwd(&mine, kernel->desc.attrs.act, dy + begin * c, end - begin,
-                                     c);
+        edt_cpu_kernels_of(run->backend)
+            ->fuse_bwd(&mine, kernel->desc.attrs.act, dy + begin * c, end - begin, c);
     }
     if (how.weighted) {
         for (int p = 1; p < n_parts; p++) {
@@ -156,7 +156,8 @@ static edt_status run_fuse_bwd(edt_kernel *kernel, const edt_cpu_run *run)
     return EDT_OK;
 }
 
-edt_status edt_cpu_prepare_fuse(edt_cpu_backend *backend, edt_kernel *kernel, edt_error *err)
+edt_status EDT_R(edt_cpu_prepare_fuse)(edt_cpu_backend *backend, edt_kernel *kernel,
+                                       edt_error *err)
 {
     (void)err;
     const size_t n = (size_t)kernel->desc.in[0].shape.dim[3] * EDT_FUSE_MAX_IN;

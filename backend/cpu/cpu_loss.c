@@ -59,8 +59,8 @@ static double focal_positive(const edt_loss_attrs *loss, double x, double *out_s
 
 // Anchors [0, n) of one image: runs of logits with target 0 go to the vector kernel.
 static double focal_piece(const edt_cpu_kernels *simd, const edt_loss_attrs *loss,
-                          double grad_scale, const float *logits, const int32_t *targets,
-                          float *dlogits, int64_t n)
+                          double grad_scale, const edt_real *logits, const int32_t *targets,
+                          edt_real *dlogits, int64_t n)
 {
     const edt_cpu_focal focal = {
         .alpha = (float)loss->alpha,
@@ -83,14 +83,14 @@ static double focal_piece(const edt_cpu_kernels *simd, const edt_loss_attrs *los
         start = end;
         if (positive) {
             double slope;
-            sum += focal_positive(loss, (double)logits[end], &slope);
+            sum += focal_positive(loss, (double)edt_real_get(logits[end]), &slope);
             if (dlogits != NULL) {
-                dlogits[end] = (float)(slope * grad_scale);
+                dlogits[end] = edt_real_of((float)(slope * grad_scale));
             }
             start = end + 1;
         } else if (ignored) {
             if (dlogits != NULL) {
-                memset(dlogits + end, 0, (size_t)k * sizeof(float));
+                memset(dlogits + end, 0, (size_t)k * sizeof(*dlogits));
             }
             start = end + k;
         }
@@ -102,11 +102,11 @@ static edt_status run_focal(edt_kernel *kernel, const edt_cpu_run *run)
 {
     const edt_loss_attrs *loss = &kernel->desc.attrs.loss;
     const cut c = cut_of(kernel);
-    const float *logits = run->in[0];
+    const edt_real *logits = run->in[0];
     const int32_t *targets = run->in[1];
     const double n_norm = (double)*(const float *)run->in[2];
     const double grad_scale = scale_of(kernel, run) / n_norm;
-    float *dlogits = kernel->desc.n_out > 1 ? run->out[1] : NULL;
+    edt_real *dlogits = kernel->desc.n_out > 1 ? run->out[1] : NULL;
     double *sums = (double *)(void *)run->workspace;
     const int64_t n_pieces = c.n_pieces * kernel->desc.in[0].shape.dim[0];
     const int64_t k = loss->num_classes;
@@ -118,9 +118,10 @@ static edt_status run_focal(edt_kernel *kernel, const edt_cpu_run *run)
         const int64_t n =
             c.n_level - first < ANCHORS_PER_PIECE ? c.n_level - first : ANCHORS_PER_PIECE;
         const int64_t at = (image * c.n_level + first) * k;
-        sums[piece] = focal_piece(run->backend->simd, loss, grad_scale, logits + at,
-                                  targets + image * c.n_total + loss->anchor_offset + first,
-                                  dlogits == NULL ? NULL : dlogits + at, n);
+        sums[piece] =
+            focal_piece(edt_cpu_kernels_of(run->backend), loss, grad_scale, logits + at,
+                        targets + image * c.n_total + loss->anchor_offset + first,
+                        dlogits == NULL ? NULL : dlogits + at, n);
     }
     *(float *)run->out[0] = (float)(add_up(sums, n_pieces) / n_norm);
     return EDT_OK;
@@ -130,11 +131,11 @@ static edt_status run_box(edt_kernel *kernel, const edt_cpu_run *run)
 {
     const edt_loss_attrs *loss = &kernel->desc.attrs.loss;
     const cut c = cut_of(kernel);
-    const float *box = run->in[0];
+    const edt_real *box = run->in[0];
     const float *targets = run->in[1];
     const double n_norm = 4 * (double)*(const float *)run->in[2];
     const float grad_scale = (float)(loss->weight * scale_of(kernel, run) / n_norm);
-    float *dbox = kernel->desc.n_out > 1 ? run->out[1] : NULL;
+    edt_real *dbox = kernel->desc.n_out > 1 ? run->out[1] : NULL;
     double *sums = (double *)(void *)run->workspace;
     const int64_t n_pieces = c.n_pieces * kernel->desc.in[0].shape.dim[0];
     const int n_threads = edt_cpu_threads(run->backend, n_pieces * ANCHORS_PER_PIECE * 4);
@@ -146,10 +147,10 @@ static edt_status run_box(edt_kernel *kernel, const edt_cpu_run *run)
             c.n_level - first < ANCHORS_PER_PIECE ? c.n_level - first : ANCHORS_PER_PIECE;
         const int64_t at = (image * c.n_level + first) * 4;
         sums[piece] = 0;
-        run->backend->simd->huber(
-            box + at, targets + (image * c.n_total + loss->anchor_offset + first) * 4,
-            (float)loss->delta, grad_scale, dbox == NULL ? NULL : dbox + at, n * 4,
-            &sums[piece]);
+        edt_cpu_kernels_of(run->backend)
+            ->huber(box + at, targets + (image * c.n_total + loss->anchor_offset + first) * 4,
+                    (float)loss->delta, grad_scale, dbox == NULL ? NULL : dbox + at, n * 4,
+                    &sums[piece]);
     }
     *(float *)run->out[0] = (float)(add_up(sums, n_pieces) / n_norm);
     return EDT_OK;
@@ -214,10 +215,10 @@ static edt_status run_iou(edt_kernel *kernel, const edt_cpu_run *run)
         const edt_shape *shape = &kernel->desc.in[l].shape;
         const int64_t n_level = shape->dim[1] * shape->dim[2] * loss->anchors_per_cell;
         const int64_t n_rows = shape->dim[0] * n_level;
-        const float *box = run->in[l];
-        float *gradient = l + 1 < kernel->desc.n_out ? run->out[l + 1] : NULL;
+        const edt_real *box = run->in[l];
+        edt_real *gradient = l + 1 < kernel->desc.n_out ? run->out[l + 1] : NULL;
         if (gradient != NULL) {
-            memset(gradient, 0, (size_t)(n_rows * 4) * sizeof(float));
+            memset(gradient, 0, (size_t)(n_rows * 4) * sizeof(*gradient));
         }
         for (int64_t row = 0; row < n_rows; row++) {
             const int64_t i_anchor = offset + row % n_level;
@@ -229,9 +230,13 @@ static edt_status run_iou(edt_kernel *kernel, const edt_cpu_run *run)
             const int64_t i_used =
                 loss->misaligned_rows ? (n_before + row) % n_total : i_anchor;
             double code_grad[4];
-            sum += iou_row(loss, box + row * 4, target, anchors + i_used * 4, code_grad);
+            float code[4];
+            for (int i = 0; i < 4; i++) {
+                code[i] = edt_real_get(box[row * 4 + i]);
+            }
+            sum += iou_row(loss, code, target, anchors + i_used * 4, code_grad);
             for (int i = 0; gradient != NULL && i < 4; i++) {
-                gradient[row * 4 + i] = (float)(code_grad[i] * grad_scale);
+                gradient[row * 4 + i] = edt_real_of((float)(code_grad[i] * grad_scale));
             }
         }
         offset += n_level;
@@ -241,7 +246,8 @@ static edt_status run_iou(edt_kernel *kernel, const edt_cpu_run *run)
     return EDT_OK;
 }
 
-edt_status edt_cpu_prepare_loss(edt_cpu_backend *backend, edt_kernel *kernel, edt_error *err)
+edt_status EDT_R(edt_cpu_prepare_loss)(edt_cpu_backend *backend, edt_kernel *kernel,
+                                       edt_error *err)
 {
     (void)backend;
     (void)err;

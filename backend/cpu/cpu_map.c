@@ -15,7 +15,7 @@ static edt_status run_normalize(edt_kernel *kernel, const edt_cpu_run *run)
     const int64_t width = shape->dim[2];
     const uint8_t *image = run->in[0];
     const int32_t *valid_hw = run->in[1];
-    float *y = run->out[0];
+    edt_real *y = run->out[0];
     const float outside = attrs->norm_scale_range ? 0.0f * 2.0f / 255.0f - 1.0f : 0.0f;
     const int n_threads = edt_cpu_threads(run->backend, shape->dim[0] * height * width);
 #pragma omp parallel for num_threads(n_threads) schedule(static)
@@ -24,10 +24,11 @@ static edt_status run_normalize(edt_kernel *kernel, const edt_cpu_run *run)
         int64_t valid = row % height < valid_hw[2 * n] ? valid_hw[2 * n + 1] : 0;
         valid = valid < 0 ? 0 : valid > width ? width : valid;
         const int64_t at = row * width * 3;
-        run->backend->simd->normalize(image + at, attrs->norm_mean, attrs->norm_std,
-                                      attrs->norm_scale_range, y + at, valid);
+        edt_cpu_kernels_of(run->backend)
+            ->normalize(image + at, attrs->norm_mean, attrs->norm_std, attrs->norm_scale_range,
+                        y + at, valid);
         for (int64_t i = at + valid * 3; i < at + width * 3; i++) {
-            y[i] = outside;
+            y[i] = edt_real_of(outside);
         }
     }
     return EDT_OK;
@@ -38,13 +39,13 @@ enum { PIECE = 4096 };
 
 static edt_status run_flat(edt_kernel *kernel, const edt_cpu_run *run)
 {
-    const edt_cpu_kernels *simd = run->backend->simd;
+    const edt_cpu_kernels *simd = edt_cpu_kernels_of(run->backend);
     const int64_t n = edt_shape_count(&kernel->desc.in[0].shape);
     const edt_op_kind kind = kernel->desc.kind;
     const edt_act act = kernel->desc.attrs.act;
-    const float *a = run->in[0];
-    const float *b = kind == EDT_OP_ACT ? NULL : run->in[1];
-    float *y = run->out[0];
+    const edt_real *a = run->in[0];
+    const edt_real *b = kind == EDT_OP_ACT ? NULL : run->in[1];
+    edt_real *y = run->out[0];
     if (y == NULL) {
         return EDT_OK;
     }
@@ -69,9 +70,9 @@ static edt_status run_drop_connect(edt_kernel *kernel, const edt_cpu_run *run)
     const int64_t n_item = rows.cells * rows.c;
     const int64_t n_pieces = (n_item + PIECE - 1) / PIECE;
     const float survival = (float)kernel->desc.attrs.drop_survival;
-    const float *x = run->in[0];
+    const edt_real *x = run->in[0];
     const float *u = (const float *)run->in[1] + kernel->desc.attrs.drop_row * rows.n;
-    float *y = run->out[0];
+    edt_real *y = run->out[0];
     const int n_threads = edt_cpu_threads(run->backend, rows.rows * rows.c);
 #pragma omp parallel for num_threads(n_threads) schedule(static)
     for (int64_t piece = 0; piece < rows.n * n_pieces; piece++) {
@@ -79,7 +80,7 @@ static edt_status run_drop_connect(edt_kernel *kernel, const edt_cpu_run *run)
         const int64_t i = piece % n_pieces * PIECE;
         const int64_t m = n_item - i < PIECE ? n_item - i : PIECE;
         const float scale = floorf(survival + u[n]) / survival;
-        run->backend->simd->mul(x + n * n_item + i, scale, y + n * n_item + i, m);
+        edt_cpu_kernels_of(run->backend)->mul(x + n * n_item + i, scale, y + n * n_item + i, m);
     }
     return EDT_OK;
 }
@@ -87,9 +88,9 @@ static edt_status run_drop_connect(edt_kernel *kernel, const edt_cpu_run *run)
 static edt_status run_scale_channels(edt_kernel *kernel, const edt_cpu_run *run)
 {
     const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.in[0]);
-    const float *x = run->in[0];
-    const float *s = run->in[1];
-    float *y = run->out[0];
+    const edt_real *x = run->in[0];
+    const edt_real *s = run->in[1];
+    edt_real *y = run->out[0];
     const int n_threads = edt_cpu_threads(run->backend, rows.rows * rows.c);
 #pragma omp parallel num_threads(n_threads)
     for (int64_t n = 0; n < rows.n; n++) {
@@ -97,7 +98,8 @@ static edt_status run_scale_channels(edt_kernel *kernel, const edt_cpu_run *run)
         int64_t end;
         edt_cpu_split(rows.cells, omp_get_num_threads(), omp_get_thread_num(), &begin, &end);
         const int64_t at = (n * rows.cells + begin) * rows.c;
-        run->backend->simd->scale_rows(x + at, s + n * rows.c, y + at, end - begin, rows.c);
+        edt_cpu_kernels_of(run->backend)
+            ->scale_rows(x + at, s + n * rows.c, y + at, end - begin, rows.c);
     }
     return EDT_OK;
 }
@@ -105,11 +107,11 @@ static edt_status run_scale_channels(edt_kernel *kernel, const edt_cpu_run *run)
 static edt_status run_global_avg_pool_bwd(edt_kernel *kernel, const edt_cpu_run *run)
 {
     const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.out[0]);
-    const float *dy = run->in[0];
-    float *dx = run->out[0];
-    float *share = (float *)(void *)run->workspace;
+    const edt_real *dy = run->in[0];
+    edt_real *dx = run->out[0];
+    edt_real *share = (edt_real *)(void *)run->workspace;
     for (int64_t i = 0; i < rows.n * rows.c; i++) {
-        share[i] = dy[i] / (float)rows.cells;
+        share[i] = edt_real_of(edt_real_get(dy[i]) / (float)rows.cells);
     }
     const int n_threads = edt_cpu_threads(run->backend, rows.rows * rows.c);
 #pragma omp parallel num_threads(n_threads)
@@ -117,8 +119,9 @@ static edt_status run_global_avg_pool_bwd(edt_kernel *kernel, const edt_cpu_run 
         int64_t begin;
         int64_t end;
         edt_cpu_split(rows.cells, omp_get_num_threads(), omp_get_thread_num(), &begin, &end);
-        run->backend->simd->fill_rows(
-            share + n * rows.c, dx + (n * rows.cells + begin) * rows.c, end - begin, rows.c);
+        edt_cpu_kernels_of(run->backend)
+            ->fill_rows(share + n * rows.c, dx + (n * rows.cells + begin) * rows.c, end - begin,
+                        rows.c);
     }
     return EDT_OK;
 }
@@ -127,15 +130,15 @@ static edt_status run_global_avg_pool_bwd(edt_kernel *kernel, const edt_cpu_run 
 static edt_status run_image_sums(edt_kernel *kernel, const edt_cpu_run *run)
 {
     const bool pool = kernel->desc.kind == EDT_OP_GLOBAL_AVG_POOL;
-    const edt_cpu_kernels *simd = run->backend->simd;
+    const edt_cpu_kernels *simd = edt_cpu_kernels_of(run->backend);
     const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.in[0]);
     const int64_t n_sums = rows.n * rows.c;
     double *sums = (double *)(void *)run->workspace; // [threads][N][C]
-    const float *x = pool ? run->in[0] : run->in[1];
-    const float *dy = pool ? NULL : run->in[0];
-    const float *s = pool ? NULL : run->in[2];
-    float *dx = pool ? NULL : run->out[0];
-    float *result = pool ? run->out[0] : kernel->desc.n_out > 1 ? run->out[1] : NULL;
+    const edt_real *x = pool ? run->in[0] : run->in[1];
+    const edt_real *dy = pool ? NULL : run->in[0];
+    const edt_real *s = pool ? NULL : run->in[2];
+    edt_real *dx = pool ? NULL : run->out[0];
+    edt_real *result = pool ? run->out[0] : kernel->desc.n_out > 1 ? run->out[1] : NULL;
     const double divisor = pool ? (double)rows.cells : 1.0;
     const int n_threads = edt_cpu_threads(run->backend, rows.rows * rows.c);
 #pragma omp parallel num_threads(n_threads)
@@ -164,13 +167,14 @@ static edt_status run_image_sums(edt_kernel *kernel, const edt_cpu_run *run)
             for (int p = 0; p < n_parts; p++) {
                 total += sums[p * n_sums + i];
             }
-            result[i] = (float)(total / divisor);
+            result[i] = edt_real_of((float)(total / divisor));
         }
     }
     return EDT_OK;
 }
 
-edt_status edt_cpu_prepare_map(edt_cpu_backend *backend, edt_kernel *kernel, edt_error *err)
+edt_status EDT_R(edt_cpu_prepare_map)(edt_cpu_backend *backend, edt_kernel *kernel,
+                                      edt_error *err)
 {
     (void)err;
     const edt_tensor_desc *x = &kernel->desc.in[0];

@@ -89,16 +89,17 @@ static void finish_channel(const finish *f, int64_t i, double sum, double square
 
 static edt_status run_train(edt_kernel *kernel, const edt_cpu_run *run)
 {
-    const edt_cpu_kernels *simd = run->backend->simd;
+    const edt_cpu_kernels *simd = edt_cpu_kernels_of(run->backend);
     const edt_bn_attrs *bn = &kernel->desc.attrs.bn;
     const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.in[0]);
     const int64_t c = rows.c;
-    const float *x = run->in[0];
+    const edt_real *x = run->in[0];
     const float *beta = run->in[2];
-    float *y = run->out[0];
+    edt_real *y = run->out[0];
     const work w = split_workspace(run, c);
     finish f = begin_finish(kernel, run, 1, (double)rows.rows);
-    f.origin = x;
+    edt_cpu_kernels_of(run->backend)->widen(x, w.vec[2], c); // the first row
+    f.origin = w.vec[2];
     const int n_threads = edt_cpu_threads(run->backend, rows.rows * c);
 #pragma omp parallel num_threads(n_threads)
     {
@@ -109,7 +110,7 @@ static edt_status run_train(edt_kernel *kernel, const edt_cpu_run *run)
         int64_t end;
         edt_cpu_split(rows.rows, n_parts, part, &begin, &end);
         memset(mine, 0, (size_t)(2 * c) * sizeof(double));
-        simd->bn_stats(x + begin * c, x, end - begin, c, mine, mine + c);
+        simd->bn_stats(x + begin * c, f.origin, end - begin, c, mine, mine + c);
 #pragma omp barrier
         int64_t c_begin;
         int64_t c_end;
@@ -128,7 +129,7 @@ static edt_status run_stats(edt_kernel *kernel, const edt_cpu_run *run)
 {
     const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.in[0]);
     const int64_t c = rows.c;
-    const float *x = run->in[0];
+    const edt_real *x = run->in[0];
     const float *origin = run->in[1];
     double *sums = run->out[0];
     const work w = split_workspace(run, c);
@@ -142,7 +143,8 @@ static edt_status run_stats(edt_kernel *kernel, const edt_cpu_run *run)
         int64_t end;
         edt_cpu_split(rows.rows, n_parts, part, &begin, &end);
         memset(mine, 0, (size_t)(2 * c) * sizeof(double));
-        run->backend->simd->bn_stats(x + begin * c, origin, end - begin, c, mine, mine + c);
+        edt_cpu_kernels_of(run->backend)
+            ->bn_stats(x + begin * c, origin, end - begin, c, mine, mine + c);
 #pragma omp barrier
         edt_cpu_split(2 * c, n_parts, part, &begin, &end);
         for (int64_t i = begin; i < end; i++) {
@@ -158,10 +160,10 @@ static edt_status run_apply(edt_kernel *kernel, const edt_cpu_run *run)
     const edt_bn_attrs *bn = &kernel->desc.attrs.bn;
     const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.in[0]);
     const int64_t c = rows.c;
-    const float *x = run->in[0];
+    const edt_real *x = run->in[0];
     const double *sums = run->in[1];
     const float *beta = run->in[3];
-    float *y = run->out[0];
+    edt_real *y = run->out[0];
     finish f = begin_finish(kernel, run, 2, (double)rows.rows * bn->n_ranks);
     f.origin = f.moving_mean;
     const int n_threads = edt_cpu_threads(run->backend, rows.rows * c);
@@ -177,8 +179,9 @@ static edt_status run_apply(edt_kernel *kernel, const edt_cpu_run *run)
         }
 #pragma omp barrier
         edt_cpu_split(rows.rows, n_parts, part, &begin, &end);
-        run->backend->simd->bn_apply(bn->act, x + begin * c, f.mean, f.scale, beta,
-                                     y + begin * c, end - begin, c);
+        edt_cpu_kernels_of(run->backend)
+            ->bn_apply(bn->act, x + begin * c, f.mean, f.scale, beta, y + begin * c,
+                       end - begin, c);
     }
     return EDT_OK;
 }
@@ -188,12 +191,12 @@ static edt_status run_infer(edt_kernel *kernel, const edt_cpu_run *run)
     const edt_bn_attrs *bn = &kernel->desc.attrs.bn;
     const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.in[0]);
     const int64_t c = rows.c;
-    const float *x = run->in[0];
+    const edt_real *x = run->in[0];
     const float *gamma = run->in[1];
     const float *beta = run->in[2];
     const float *mean = run->in[3];
     const float *var = run->in[4];
-    float *y = run->out[0];
+    edt_real *y = run->out[0];
     float *scale = split_workspace(run, c).vec[0];
     for (int64_t i = 0; i < c; i++) {
         scale[i] = (float)((double)gamma[i] / sqrt((double)var[i] + bn->epsilon));
@@ -204,8 +207,9 @@ static edt_status run_infer(edt_kernel *kernel, const edt_cpu_run *run)
         int64_t begin;
         int64_t end;
         edt_cpu_split(rows.rows, omp_get_num_threads(), omp_get_thread_num(), &begin, &end);
-        run->backend->simd->bn_apply(bn->act, x + begin * c, mean, scale, beta, y + begin * c,
-                                     end - begin, c);
+        edt_cpu_kernels_of(run->backend)
+            ->bn_apply(bn->act, x + begin * c, mean, scale, beta, y + begin * c, end - begin,
+                       c);
     }
     return EDT_OK;
 }
@@ -213,20 +217,20 @@ static edt_status run_infer(edt_kernel *kernel, const edt_cpu_run *run)
 // BN_TRAIN_BWD, BN_INFER_BWD and, without dx, BN_BWD_STATS.
 static edt_status run_bwd(edt_kernel *kernel, const edt_cpu_run *run)
 {
-    const edt_cpu_kernels *simd = run->backend->simd;
+    const edt_cpu_kernels *simd = edt_cpu_kernels_of(run->backend);
     const edt_op_desc *desc = &kernel->desc;
     const edt_bn_attrs *bn = &desc->attrs.bn;
     const bool batch = desc->kind == EDT_OP_BN_TRAIN_BWD;
     const bool stats = desc->kind == EDT_OP_BN_BWD_STATS;
     const edt_cpu_rows rows = edt_cpu_rows_of(&desc->in[0]);
     const int64_t c = rows.c;
-    const float *dy = run->in[0];
-    const float *x = run->in[1];
+    const edt_real *dy = run->in[0];
+    const edt_real *x = run->in[1];
     const float *gamma = run->in[2];
     const float *beta = run->in[3];
     const float *mean = run->in[4];
     double *sums = stats ? run->out[0] : NULL;
-    float *dx = stats ? NULL : run->out[0];
+    edt_real *dx = stats ? NULL : run->out[0];
     float *dgamma = desc->n_out > 1 ? run->out[1] : NULL;
     float *dbeta = desc->n_out > 2 ? run->out[2] : NULL;
     const work w = split_workspace(run, c);
@@ -291,10 +295,10 @@ static edt_status run_bwd_apply(edt_kernel *kernel, const edt_cpu_run *run)
     const edt_bn_attrs *bn = &kernel->desc.attrs.bn;
     const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.in[0]);
     const int64_t c = rows.c;
-    const float *dy = run->in[0];
-    const float *x = run->in[1];
+    const edt_real *dy = run->in[0];
+    const edt_real *x = run->in[1];
     const double *sums = run->in[6];
-    float *dx = run->out[0];
+    edt_real *dx = run->out[0];
     if (dx == NULL) {
         return EDT_OK;
     }
@@ -310,14 +314,16 @@ static edt_status run_bwd_apply(edt_kernel *kernel, const edt_cpu_run *run)
         int64_t begin;
         int64_t end;
         edt_cpu_split(rows.rows, omp_get_num_threads(), omp_get_thread_num(), &begin, &end);
-        run->backend->simd->bn_bwd_apply(bn->act, dy + begin * c, x + begin * c, run->in[4],
-                                         run->in[5], run->in[2], run->in[3], w.vec[0], w.vec[1],
-                                         dx + begin * c, end - begin, c);
+        edt_cpu_kernels_of(run->backend)
+            ->bn_bwd_apply(bn->act, dy + begin * c, x + begin * c, run->in[4], run->in[5],
+                           run->in[2], run->in[3], w.vec[0], w.vec[1], dx + begin * c,
+                           end - begin, c);
     }
     return EDT_OK;
 }
 
-edt_status edt_cpu_prepare_norm(edt_cpu_backend *backend, edt_kernel *kernel, edt_error *err)
+edt_status EDT_R(edt_cpu_prepare_norm)(edt_cpu_backend *backend, edt_kernel *kernel,
+                                       edt_error *err)
 {
     (void)err;
     const size_t c = (size_t)kernel->desc.in[0].shape.dim[3];

@@ -20,7 +20,7 @@ typedef struct state {
 
 static edt_status run_optimizer(edt_kernel *kernel, const edt_cpu_run *run)
 {
-    const edt_cpu_kernels *simd = run->backend->simd;
+    const edt_cpu_kernels *simd = edt_cpu_kernels_of(run->backend);
     const edt_optimizer_attrs *a = &kernel->desc.attrs.optimizer;
     const state *s = kernel->state;
     float *params = run->in[0];

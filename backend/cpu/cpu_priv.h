@@ -7,11 +7,29 @@
 
 typedef struct edt_cpu_dnnl edt_cpu_dnnl; // engine and stream, cpu_dnnl.c
 
+// The kernels of an instruction set by type of activations.
+typedef struct edt_cpu_simd {
+    const char *name;   // "base", "avx2", "avx512", "avx512_bf16"
+    bool bf16_products; // multiplies bf16 pairs; the others widen them to f32 first
+    const struct edt_cpu_kernels_f32 *f32;
+    const struct edt_cpu_kernels_bf16 *bf16;
+} edt_cpu_simd;
+
 typedef struct edt_cpu_backend {
     edt_backend base;
-    const edt_cpu_kernels *simd;
+    const edt_cpu_simd *simd;
     edt_cpu_dnnl *dnnl;
 } edt_cpu_backend;
+
+// Those of the type that the including file is compiled for.
+static inline const edt_cpu_kernels *edt_cpu_kernels_of(const edt_cpu_backend *backend)
+{
+#ifdef EDT_CPU_BF16
+    return backend->simd->bf16;
+#else
+    return backend->simd->f32;
+#endif
+}
 
 // Operands of one run.
 typedef struct edt_cpu_run {
@@ -37,23 +55,25 @@ struct edt_kernel {
 // On failure the caller releases the kernel.
 typedef edt_status edt_cpu_prepare_fn(edt_cpu_backend *backend, edt_kernel *kernel,
                                       edt_error *err);
-edt_cpu_prepare_fn edt_cpu_prepare_map;          // cpu_map.c: elementwise kinds, pooling to 1x1
-edt_cpu_prepare_fn edt_cpu_prepare_cast;         // cpu_cast.c
-edt_cpu_prepare_fn edt_cpu_prepare_norm;         // cpu_norm.c
-edt_cpu_prepare_fn edt_cpu_prepare_sample;       // cpu_sample.c: max pooling, nearest resizing
-edt_cpu_prepare_fn edt_cpu_prepare_fuse;         // cpu_fuse.c
-edt_cpu_prepare_fn edt_cpu_prepare_loss;         // cpu_loss.c
-edt_cpu_prepare_fn edt_cpu_prepare_segmentation; // cpu_segmentation.c: its head's ops, srelu
-edt_cpu_prepare_fn edt_cpu_prepare_optimizer;    // cpu_optimizer.c
-edt_cpu_prepare_fn edt_cpu_prepare_depthwise;    // cpu_depthwise.c
-edt_cpu_prepare_fn edt_cpu_prepare_conv;         // cpu_conv.c
+edt_cpu_prepare_fn edt_cpu_prepare_cast;      // cpu_cast.c
+edt_cpu_prepare_fn edt_cpu_prepare_optimizer; // cpu_optimizer.c
+// Once per type of activations.
+#define EDT_CPU_PREPARE(name) edt_cpu_prepare_fn name##_f32, name##_bf16
+EDT_CPU_PREPARE(edt_cpu_prepare_map);          // cpu_map.c: elementwise kinds, pooling to 1x1
+EDT_CPU_PREPARE(edt_cpu_prepare_norm);         // cpu_norm.c
+EDT_CPU_PREPARE(edt_cpu_prepare_sample);       // cpu_sample.c: max pooling, nearest resizing
+EDT_CPU_PREPARE(edt_cpu_prepare_fuse);         // cpu_fuse.c
+EDT_CPU_PREPARE(edt_cpu_prepare_loss);         // cpu_loss.c
+EDT_CPU_PREPARE(edt_cpu_prepare_segmentation); // cpu_segmentation.c: its head's ops, srelu
+EDT_CPU_PREPARE(edt_cpu_prepare_depthwise);    // cpu_depthwise.c
+EDT_CPU_PREPARE(edt_cpu_prepare_conv);         // cpu_conv.c
 
 // Whether CAST is there for these types.
 edt_status edt_cpu_cast_supports(const edt_op_desc *desc, edt_error *err);
 
-// Kernels of a variant ("base", "avx2", "avx512"; NULL: the widest that runs here), or NULL
-// when this processor cannot run it.
-const edt_cpu_kernels *edt_cpu_kernels_find(const char *variant);
+// Kernels of a variant (NULL: the widest that runs here), or NULL when this processor cannot
+// run it.
+const edt_cpu_simd *edt_cpu_simd_find(const char *variant);
 
 // As edt_backend_cpu_create with the variant chosen; for tests and benchmarks.
 // EDT_ERR_UNSUPPORTED where this processor cannot run it.
@@ -62,6 +82,9 @@ edt_status edt_cpu_backend_create_variant(int n_threads, const char *variant, ed
 
 edt_status edt_cpu_dnnl_create(edt_error *err, edt_cpu_dnnl **out_dnnl);
 void edt_cpu_dnnl_destroy(edt_cpu_dnnl *dnnl);
+
+// x = act(x) in f32 whatever the type of the calling file. cpu_cast.c
+void edt_cpu_act_f32(const edt_cpu_backend *backend, edt_act act, float *x, int64_t n);
 
 // cpu_peak.c: entries of the table.
 edt_status edt_cpu_measure_peak(edt_backend *backend, edt_error *err,

@@ -13,8 +13,8 @@ static edt_status run_max_pool(edt_kernel *kernel, const edt_cpu_run *run)
     const edt_shape *xs = &kernel->desc.in[0].shape;
     const edt_shape *ys = &kernel->desc.out[0].shape;
     const int64_t c = xs->dim[3];
-    const float *x = run->in[0];
-    float *y = run->out[0];
+    const edt_real *x = run->in[0];
+    edt_real *y = run->out[0];
     uint8_t *index = kernel->desc.n_out > 1 ? run->out[1] : NULL;
     int64_t top;
     int64_t left;
@@ -24,7 +24,7 @@ static edt_status run_max_pool(edt_kernel *kernel, const edt_cpu_run *run)
     const int n_threads = edt_cpu_threads(run->backend, edt_shape_count(xs));
 #pragma omp parallel for num_threads(n_threads) schedule(static)
     for (int64_t row = 0; row < ys->dim[0] * ys->dim[1]; row++) {
-        const float *cells[MAX_WINDOW];
+        const edt_real *cells[MAX_WINDOW];
         uint8_t taps[MAX_WINDOW];
         const int64_t n = row / ys->dim[1];
         const int64_t oh = row % ys->dim[1];
@@ -40,11 +40,29 @@ static edt_status run_max_pool(edt_kernel *kernel, const edt_cpu_run *run)
                 }
             }
             const int64_t at = (row * ys->dim[2] + ow) * c;
-            run->backend->simd->pool_max(cells, taps, n_taps, y + at,
-                                         index == NULL ? NULL : index + at, c);
+            edt_cpu_kernels_of(run->backend)
+                ->pool_max(cells, taps, n_taps, y + at, index == NULL ? NULL : index + at, c);
         }
     }
     return EDT_OK;
+}
+
+// Sums of a row of dx: in place, or in floats of the thread's own where dx has 16 bits.
+static float *begin_row(const edt_cpu_run *run, edt_real *dx, int64_t row, int64_t n)
+{
+    float *sums = EDT_REAL_IS_FLOAT
+                      ? (float *)(void *)(dx + row * n)
+                      : (float *)(void *)run->workspace + omp_get_thread_num() * n;
+    memset(sums, 0, (size_t)n * sizeof(float));
+    return sums;
+}
+
+static void end_row(const edt_cpu_run *run, edt_real *dx, int64_t row, const float *sums,
+                    int64_t n)
+{
+    if (!EDT_REAL_IS_FLOAT) {
+        edt_cpu_kernels_of(run->backend)->narrow(sums, dx + row * n, n);
+    }
 }
 
 static edt_status run_max_pool_bwd(edt_kernel *kernel, const edt_cpu_run *run)
@@ -53,9 +71,9 @@ static edt_status run_max_pool_bwd(edt_kernel *kernel, const edt_cpu_run *run)
     const edt_shape *ys = &kernel->desc.in[0].shape;
     const edt_shape *xs = &kernel->desc.out[0].shape;
     const int64_t c = xs->dim[3];
-    const float *dy = run->in[0];
+    const edt_real *dy = run->in[0];
     const uint8_t *index = run->in[1];
-    float *dx = run->out[0];
+    edt_real *dx = run->out[0];
     int64_t top;
     int64_t left;
     int64_t after;
@@ -66,7 +84,7 @@ static edt_status run_max_pool_bwd(edt_kernel *kernel, const edt_cpu_run *run)
     for (int64_t row = 0; row < xs->dim[0] * xs->dim[1]; row++) {
         const int64_t n = row / xs->dim[1];
         const int64_t ih = row % xs->dim[1];
-        memset(dx + row * xs->dim[2] * c, 0, (size_t)(xs->dim[2] * c) * sizeof(float));
+        float *sums = begin_row(run, dx, row, xs->dim[2] * c);
         for (int ky = 0; ky < conv->kh; ky++) {
             const int64_t oh_scaled = ih + top - ky;
             const int64_t oh = oh_scaled / conv->sh;
@@ -80,11 +98,13 @@ static edt_status run_max_pool_bwd(edt_kernel *kernel, const edt_cpu_run *run)
                         continue;
                     }
                     const int64_t at = ((n * ys->dim[1] + oh) * ys->dim[2] + ow) * c;
-                    run->backend->simd->pool_max_bwd(dy + at, index + at, ky * conv->kw + kx,
-                                                     dx + (row * xs->dim[2] + iw) * c, c);
+                    edt_cpu_kernels_of(run->backend)
+                        ->pool_max_bwd(dy + at, index + at, ky * conv->kw + kx, sums + iw * c,
+                                       c);
                 }
             }
         }
+        end_row(run, dx, row, sums, xs->dim[2] * c);
     }
     return EDT_OK;
 }
@@ -106,16 +126,16 @@ static edt_status run_resize(edt_kernel *kernel, const edt_cpu_run *run)
     const int64_t c = xs->dim[3];
     const int32_t *from_h = kernel->state;
     const int32_t *from_w = from_h + ys->dim[1];
-    const float *x = run->in[0];
-    float *y = run->out[0];
+    const edt_real *x = run->in[0];
+    edt_real *y = run->out[0];
     const int n_threads = edt_cpu_threads(run->backend, edt_shape_count(ys));
 #pragma omp parallel for num_threads(n_threads) schedule(static)
     for (int64_t row = 0; row < ys->dim[0] * ys->dim[1]; row++) {
-        const float *x_row =
+        const edt_real *x_row =
             x + (row / ys->dim[1] * xs->dim[1] + from_h[row % ys->dim[1]]) * xs->dim[2] * c;
-        float *y_row = y + row * ys->dim[2] * c;
+        edt_real *y_row = y + row * ys->dim[2] * c;
         for (int64_t ow = 0; ow < ys->dim[2]; ow++) {
-            memcpy(y_row + ow * c, x_row + from_w[ow] * c, (size_t)c * sizeof(float));
+            memcpy(y_row + ow * c, x_row + from_w[ow] * c, (size_t)c * sizeof(*y_row));
         }
     }
     return EDT_OK;
@@ -128,31 +148,37 @@ static edt_status run_resize_bwd(edt_kernel *kernel, const edt_cpu_run *run)
     const int64_t c = xs->dim[3];
     const int32_t *from_h = kernel->state;
     const int32_t *from_w = from_h + ys->dim[1];
-    const float *dy = run->in[0];
-    float *dx = run->out[0];
+    const edt_real *dy = run->in[0];
+    edt_real *dx = run->out[0];
     const int n_threads = edt_cpu_threads(run->backend, edt_shape_count(ys));
 #pragma omp parallel for num_threads(n_threads) schedule(static)
     for (int64_t row = 0; row < xs->dim[0] * xs->dim[1]; row++) {
-        float *dx_row = dx + row * xs->dim[2] * c;
-        memset(dx_row, 0, (size_t)(xs->dim[2] * c) * sizeof(float));
+        float *sums = begin_row(run, dx, row, xs->dim[2] * c);
         for (int64_t oh = 0; oh < ys->dim[1]; oh++) {
             if (from_h[oh] != row % xs->dim[1]) {
                 continue;
             }
-            const float *dy_row = dy + (row / xs->dim[1] * ys->dim[1] + oh) * ys->dim[2] * c;
+            const edt_real *dy_row = dy + (row / xs->dim[1] * ys->dim[1] + oh) * ys->dim[2] * c;
             for (int64_t ow = 0; ow < ys->dim[2]; ow++) {
-                float *to = dx_row + from_w[ow] * c;
-                run->backend->simd->add(to, dy_row + ow * c, to, c);
+                edt_cpu_kernels_of(run->backend)
+                    ->add_to(dy_row + ow * c, sums + from_w[ow] * c, c);
             }
         }
+        end_row(run, dx, row, sums, xs->dim[2] * c);
     }
     return EDT_OK;
 }
 
-edt_status edt_cpu_prepare_sample(edt_cpu_backend *backend, edt_kernel *kernel, edt_error *err)
+edt_status EDT_R(edt_cpu_prepare_sample)(edt_cpu_backend *backend, edt_kernel *kernel,
+                                         edt_error *err)
 {
-    (void)backend;
     const edt_op_kind kind = kernel->desc.kind;
+    if (!EDT_REAL_IS_FLOAT &&
+        (kind == EDT_OP_MAX_POOL_BWD || kind == EDT_OP_RESIZE_NEAREST_BWD)) {
+        const edt_shape *dx = &kernel->desc.out[0].shape;
+        kernel->workspace_bytes =
+            (size_t)backend->base.n_threads * sizeof(float) * (size_t)(dx->dim[2] * dx->dim[3]);
+    }
     if (kind == EDT_OP_MAX_POOL || kind == EDT_OP_MAX_POOL_BWD) {
         kernel->run = kind == EDT_OP_MAX_POOL ? run_max_pool : run_max_pool_bwd;
         return EDT_OK;

@@ -25,8 +25,8 @@ static edt_status run_concat(edt_kernel *kernel, const edt_cpu_run *run)
     const edt_shape *first =
         backward ? &kernel->desc.attrs.out_shape : &kernel->desc.in[0].shape;
     const edt_cpu_rows rows = edt_cpu_rows_of(joined);
-    const size_t n_bytes = (size_t)rows.c * sizeof(float);
-    const size_t a_bytes = (size_t)first->dim[3] * sizeof(float);
+    const size_t n_bytes = (size_t)rows.c * sizeof(edt_real);
+    const size_t a_bytes = (size_t)first->dim[3] * sizeof(edt_real);
     const size_t b_bytes = n_bytes - a_bytes;
     char *whole = backward ? run->in[0] : run->out[0];
     char *a = backward ? run->out[0] : run->in[0];
@@ -53,17 +53,17 @@ static edt_status run_concat(edt_kernel *kernel, const edt_cpu_run *run)
 static edt_status run_bias(edt_kernel *kernel, const edt_cpu_run *run)
 {
     const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.in[0]);
-    const float *x = run->in[0];
-    const float *b = run->in[1];
-    float *y = run->out[0];
+    const edt_real *x = run->in[0];
+    const edt_real *b = run->in[1];
+    edt_real *y = run->out[0];
     const int n_threads = edt_cpu_threads(run->backend, rows.rows * rows.c);
 #pragma omp parallel num_threads(n_threads)
     {
         int64_t begin;
         int64_t end;
         edt_cpu_split(rows.rows, omp_get_num_threads(), omp_get_thread_num(), &begin, &end);
-        run->backend->simd->bias_rows(x + begin * rows.c, b, y + begin * rows.c, end - begin,
-                                      rows.c);
+        edt_cpu_kernels_of(run->backend)
+            ->bias_rows(x + begin * rows.c, b, y + begin * rows.c, end - begin, rows.c);
     }
     return EDT_OK;
 }
@@ -71,7 +71,7 @@ static edt_status run_bias(edt_kernel *kernel, const edt_cpu_run *run)
 static edt_status run_bias_bwd(edt_kernel *kernel, const edt_cpu_run *run)
 {
     const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.in[0]);
-    const float *dy = run->in[0];
+    const edt_real *dy = run->in[0];
     float *db = run->out[0];
     double *sums = (double *)(void *)run->workspace; // [threads][C]
     const int n_threads = edt_cpu_threads(run->backend, rows.rows * rows.c);
@@ -89,7 +89,8 @@ static edt_status run_bias_bwd(edt_kernel *kernel, const edt_cpu_run *run)
         n_parts = omp_get_num_threads();
         memset(mine, 0, (size_t)rows.c * sizeof(double));
         edt_cpu_split(rows.rows, n_parts, part, &begin, &end);
-        run->backend->simd->sum_rows(dy + begin * rows.c, end - begin, rows.c, mine);
+        edt_cpu_kernels_of(run->backend)
+            ->sum_rows(dy + begin * rows.c, end - begin, rows.c, mine);
     }
     for (int64_t i = 0; i < rows.c; i++) {
         double total = 0;
@@ -104,14 +105,15 @@ static edt_status run_bias_bwd(edt_kernel *kernel, const edt_cpu_run *run)
 static edt_status run_srelu(edt_kernel *kernel, const edt_cpu_run *run)
 {
     const int64_t n = edt_shape_count(&kernel->desc.in[0].shape);
-    const float *x = run->in[0];
+    const edt_real *x = run->in[0];
     const double b = (double)*(const float *)run->in[1];
     const float beta = (float)(b * b * b * b);
-    float *y = run->out[0];
+    edt_real *y = run->out[0];
     const int n_threads = edt_cpu_threads(run->backend, n);
 #pragma omp parallel for num_threads(n_threads) schedule(static)
     for (int64_t i = 0; i < n; i += PIECE) {
-        run->backend->simd->srelu(beta, x + i, y + i, n - i < PIECE ? n - i : PIECE);
+        edt_cpu_kernels_of(run->backend)
+            ->srelu(beta, x + i, y + i, n - i < PIECE ? n - i : PIECE);
     }
     return EDT_OK;
 }
@@ -119,19 +121,20 @@ static edt_status run_srelu(edt_kernel *kernel, const edt_cpu_run *run)
 static edt_status run_srelu_bwd(edt_kernel *kernel, const edt_cpu_run *run)
 {
     const int64_t n = edt_shape_count(&kernel->desc.in[0].shape);
-    const float *dy = run->in[0];
-    const float *x = run->in[1];
+    const edt_real *dy = run->in[0];
+    const edt_real *x = run->in[1];
     const double b = (double)*(const float *)run->in[2];
     const double beta = b * b * b * b;
-    float *dx = run->out[0];
+    edt_real *dx = run->out[0];
     float *db = kernel->desc.n_out > 1 ? run->out[1] : NULL;
     double *sums = (double *)(void *)run->workspace;
     const int n_threads = edt_cpu_threads(run->backend, n);
 #pragma omp parallel for num_threads(n_threads) schedule(static)
     for (int64_t i = 0; i < n; i += PIECE) {
         sums[i / PIECE] = 0;
-        run->backend->simd->srelu_bwd((float)beta, dy + i, x + i, dx == NULL ? NULL : dx + i,
-                                      n - i < PIECE ? n - i : PIECE, &sums[i / PIECE]);
+        edt_cpu_kernels_of(run->backend)
+            ->srelu_bwd((float)beta, dy + i, x + i, dx == NULL ? NULL : dx + i,
+                        n - i < PIECE ? n - i : PIECE, &sums[i / PIECE]);
     }
     if (db != NULL) { // d beta / d b = 4 b^3
         edt_cpu_put(db, 4 / (b * beta) * add_up(sums, (n - 1) / PIECE + 1),
@@ -152,12 +155,12 @@ static edt_status run_segmentation_loss(edt_kernel *kernel, const edt_cpu_run *r
     const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.in[0]);
     const int64_t n_piece = rows_of_piece(rows.c);
     const int64_t n_pieces = (rows.rows - 1) / n_piece + 1;
-    const float *logits = run->in[0];
+    const edt_real *logits = run->in[0];
     const int32_t *mask = run->in[1];
     const double n_norm = (double)*(const float *)run->in[2];
     const double scale =
         kernel->desc.attrs.loss.scaled ? (double)*(const float *)run->in[3] : 1;
-    float *dlogits = kernel->desc.n_out > 1 ? run->out[1] : NULL;
+    edt_real *dlogits = kernel->desc.n_out > 1 ? run->out[1] : NULL;
     double *sums = (double *)(void *)run->workspace;
     float *room =
         (float *)(void *)(run->workspace + edt_cpu_align((size_t)n_pieces * sizeof(double)));
@@ -168,17 +171,17 @@ static edt_status run_segmentation_loss(edt_kernel *kernel, const edt_cpu_run *r
         const int64_t n = rows.rows - row < n_piece ? rows.rows - row : n_piece;
         const int64_t at = row * rows.c;
         sums[piece] = 0;
-        run->backend->simd->softmax_rows(logits + at, mask + row, (float)(scale / n_norm),
-                                         dlogits == NULL ? NULL : dlogits + at, n, rows.c,
-                                         room + omp_get_thread_num() * n_piece * rows.c,
-                                         &sums[piece]);
+        edt_cpu_kernels_of(run->backend)
+            ->softmax_rows(logits + at, mask + row, (float)(scale / n_norm),
+                           dlogits == NULL ? NULL : dlogits + at, n, rows.c,
+                           room + omp_get_thread_num() * n_piece * rows.c, &sums[piece]);
     }
     *(float *)run->out[0] = (float)(add_up(sums, n_pieces) / n_norm);
     return EDT_OK;
 }
 
-edt_status edt_cpu_prepare_segmentation(edt_cpu_backend *backend, edt_kernel *kernel,
-                                        edt_error *err)
+edt_status EDT_R(edt_cpu_prepare_segmentation)(edt_cpu_backend *backend, edt_kernel *kernel,
+                                               edt_error *err)
 {
     const edt_shape *x = &kernel->desc.in[0].shape;
     const int64_t n = edt_shape_count(x);

@@ -13,9 +13,9 @@
         }                                                                                      \
         for (int t = 0; t < taps->n; t++) {                                                    \
             const vf w = v_load_n(taps->tap[t].w + i, M);                                      \
-            const float *x = taps->tap[t].x + x_at + i;                                        \
+            const edt_real *x = taps->tap[t].x + x_at + i;                                     \
             for (int j = 0; j < (N); j++) {                                                    \
-                acc[j] += w * v_load_n(x + j * x_step, M);                                     \
+                acc[j] += w * r_load_n(x + j * x_step, M);                                     \
             }                                                                                  \
         }                                                                                      \
         for (int a = 0; a < taps->n_ahead; a++) {                                              \
@@ -24,24 +24,26 @@
             }                                                                                  \
         }                                                                                      \
         for (int j = 0; j < (N); j++) {                                                        \
-            v_store_n(y + y_at + j * y_step + i, acc[j], M);                                   \
+            r_store_n(y + y_at + j * y_step + i, v_act(act, acc[j]), M);                       \
         }                                                                                      \
     }
 
-// Columns [j0, j0 + N) of all channels, then their activation while they are in the cache.
+// Columns [j0, j0 + N) of all channels, with their activation.
 #define TAP_COLUMNS(N)                                                                         \
     for (; j0 + (N) <= n_cols; j0 += (N)) {                                                    \
         const int64_t x_at = j0 * x_step;                                                      \
         const int64_t y_at = j0 * y_step;                                                      \
         EDT_FOR_STRIPS(i, c, TAP_BLOCK(N));                                                    \
-        for (int j = 0; act != EDT_ACT_NONE && j < (N); j++) {                                 \
-            float *column = y + y_at + j * y_step;                                             \
-            EDT_K(act)(act, column, column, c);                                                \
+        for (int j = 0; later != EDT_ACT_NONE && j < (N); j++) {                               \
+            edt_real *column = y + y_at + j * y_step;                                          \
+            EDT_K(act)(later, column, column, c);                                              \
         }                                                                                      \
     }
 
-void EDT_K(dw_taps)(edt_act act, const edt_cpu_taps *taps, const float *bias, float *y,
-                    int64_t y_step, int64_t n_cols, int64_t c)
+// `act` is a constant and applied to the sums, `later` to what is stored.
+EDT_INLINE void taps_loop(edt_act act, edt_act later, const edt_cpu_taps *taps,
+                          const float *bias, edt_real *y, int64_t y_step, int64_t n_cols,
+                          int64_t c)
 {
     const int64_t x_step = taps->x_step;
     int64_t j0 = 0;
@@ -50,9 +52,23 @@ void EDT_K(dw_taps)(edt_act act, const edt_cpu_taps *taps, const float *bias, fl
     TAP_COLUMNS(1)
 }
 
+// swish, the default of the networks, is worth its own copy; with 16 bits all are, so that
+// nothing is rounded twice.
+void EDT_K(dw_taps)(edt_act act, const edt_cpu_taps *taps, const float *bias, edt_real *y,
+                    int64_t y_step, int64_t n_cols, int64_t c)
+{
+    if (!EDT_REAL_IS_FLOAT) {
+        EDT_FOR_ACT(act, taps_loop(ACT, EDT_ACT_NONE, taps, bias, y, y_step, n_cols, c));
+    } else if (act == EDT_ACT_SWISH) {
+        taps_loop(EDT_ACT_SWISH, EDT_ACT_NONE, taps, bias, y, y_step, n_cols, c);
+    } else {
+        taps_loop(EDT_ACT_NONE, act, taps, bias, y, y_step, n_cols, c);
+    }
+}
+
 // R filter rows of K columns at once: R * K sums stay in registers along the output row.
 EDT_INLINE void weight_loop(const edt_cpu_dw_rows *rows, int first, int r_count, int k_count,
-                            const float *dy, int64_t n_cols, int stride, int64_t c)
+                            const edt_real *dy, int64_t n_cols, int stride, int64_t c)
 {
     EDT_FOR_STRIPS(i, c, {
         vf acc[25];
@@ -64,14 +80,14 @@ EDT_INLINE void weight_loop(const edt_cpu_dw_rows *rows, int first, int r_count,
             }
         }
         for (int64_t j = 0; j < n_cols; j++) {
-            const vf d = v_load_n(dy + j * c + i, M);
+            const vf d = r_load_n(dy + j * c + i, M);
             const int64_t at = j * stride * c + i;
             EDT_UNROLL
             for (int r = 0; r < r_count; r++) {
-                const float *x = rows->x[first + r] + at;
+                const edt_real *x = rows->x[first + r] + at;
                 EDT_UNROLL
                 for (int k = 0; k < k_count; k++) {
-                    acc[r * k_count + k] += d * v_load_n(x + k * c, M);
+                    acc[r * k_count + k] += d * r_load_n(x + k * c, M);
                 }
             }
             if (first == 0) {
@@ -96,8 +112,8 @@ EDT_INLINE void weight_loop(const edt_cpu_dw_rows *rows, int first, int r_count,
     });
 }
 
-void EDT_K(dw_weight)(const edt_cpu_dw_rows *rows, const float *dy, int64_t n_cols, int stride,
-                      int n_kw, int64_t c)
+void EDT_K(dw_weight)(const edt_cpu_dw_rows *rows, const edt_real *dy, int64_t n_cols,
+                      int stride, int n_kw, int64_t c)
 {
     const bool many_registers = VL == 16;
     if (rows->n == 3 && n_kw == 3) {

@@ -15,19 +15,77 @@ static int64_t panel_start(int64_t n_vecs, int64_t p)
     return p + 1 == n_panels && n_vecs % 3 == 1 && n_vecs > 1 ? n_vecs - 2 : 3 * p;
 }
 
-void EDT_K(gemm_pack)(const float *w, bool transposed, int64_t k, int64_t n, float *packed)
+#if defined(EDT_CPU_BF16) && defined(__AVX512BF16__)
+// Two bf16 rows of weights are multiplied at once: a unit of packed weights is the pair of rows
+// 2 k and 2 k + 1 (zero where K is odd), a unit of x two channels of a pixel.
+typedef uint32_t unit;
+enum { PER_UNIT = 2 };
+EDT_INLINE unit make_unit(edt_real low, edt_real high)
+{
+    return (uint32_t)low | (uint32_t)high << 16;
+}
+EDT_INLINE unit last_unit(const edt_real *x)
+{
+    return *x;
+}
+EDT_INLINE unit load_unit(const edt_real *x)
+{
+    unit value;
+    memcpy(&value, x, sizeof(value));
+    return value;
+}
+EDT_INLINE vf multiply_add(vf sum, unit a, vf w)
+{
+    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32((int32_t)a), (__m512bh)w);
+}
+#else
+typedef float unit;
+enum { PER_UNIT = 1 };
+EDT_INLINE unit make_unit(edt_real low, edt_real high)
+{
+    (void)high;
+    return edt_real_get(low);
+}
+EDT_INLINE unit last_unit(const edt_real *x)
+{
+    return edt_real_get(*x);
+}
+EDT_INLINE unit load_unit(const edt_real *x)
+{
+    return edt_real_get(*x);
+}
+EDT_INLINE vf multiply_add(vf sum, unit a, vf w)
+{
+    return sum + v_set1(a) * w;
+}
+#endif
+
+EDT_INLINE int64_t units_of(int64_t k)
+{
+    return (k + PER_UNIT - 1) / PER_UNIT;
+}
+
+EDT_INLINE edt_real weight_at(const edt_real *w, bool transposed, int64_t k_count, int64_t n,
+                              int64_t k, int64_t column)
+{
+    return column >= n || k >= k_count ? edt_real_of(0.0f)
+           : transposed                ? w[column * k_count + k]
+                                       : w[k * n + column];
+}
+
+void EDT_K(gemm_pack)(const edt_real *w, bool transposed, int64_t k, int64_t n, void *packed)
 {
     const int64_t n_vecs = (n + VL - 1) / VL;
+    const int64_t n_units = units_of(k);
     for (int64_t p = 0; panel_start(n_vecs, p) < n_vecs; p++) {
         const int64_t from = panel_start(n_vecs, p) * VL;
         const int64_t width = panel_start(n_vecs, p + 1) * VL - from;
-        float *to = packed + from * k;
-        for (int64_t i = 0; i < k; i++) {
+        unit *to = (unit *)packed + from * n_units;
+        for (int64_t i = 0; i < n_units; i++) {
             for (int64_t j = 0; j < width; j++) {
-                const int64_t column = from + j;
-                to[i * width + j] = column >= n  ? 0.0f
-                                    : transposed ? w[column * k + i]
-                                                 : w[i * n + column];
+                const int64_t at = i * PER_UNIT;
+                to[i * width + j] = make_unit(weight_at(w, transposed, k, n, at, from + j),
+                                              weight_at(w, transposed, k, n, at + 1, from + j));
             }
         }
     }
@@ -36,32 +94,53 @@ void EDT_K(gemm_pack)(const float *w, bool transposed, int64_t k, int64_t n, flo
 // y = act(y) + residual over rows of `width` values, just stored and still in the first-level
 // cache; apart from the product, so that activations do not multiply its code (swish, the
 // default of the networks, is worth its own copy).
-EDT_INLINE void finish_loop(edt_act act, float *y, const float *residual, int rows,
+EDT_INLINE void finish_loop(edt_act act, edt_real *y, const edt_real *residual, int rows,
                             int64_t step, int64_t width)
 {
     for (int r = 0; r < rows; r++, y += step) {
-        const float *add = residual == NULL ? NULL : residual + r * step;
+        const edt_real *add = residual == NULL ? NULL : residual + r * step;
         EDT_FOR_STRIPS(i, width, {
-            vf value = v_act(act, v_load_n(y + i, M));
+            vf value = v_act(act, r_load_n(y + i, M));
             if (add != NULL) {
-                value += v_load_n(add + i, M);
+                value += r_load_n(add + i, M);
             }
-            v_store_n(y + i, value, M);
+            r_store_n(y + i, value, M);
         });
     }
 }
 
-static __attribute__((noinline)) void finish(edt_act act, float *y, const float *residual,
+static __attribute__((noinline)) void finish(edt_act act, edt_real *y, const edt_real *residual,
                                              int rows, int64_t step, int64_t width)
 {
     EDT_FOR_ACT(act, finish_loop(ACT, y, residual, rows, step, width));
 }
 
-// MR rows by NV vectors; `last`: lanes of the last vector that exist.
-EDT_INLINE void block(int mr, int nv, edt_act act, const edt_cpu_gemm *g, const float *x,
-                      const float *b, const float *bias, float *y, int last)
+// One unit of the sum: the block's rows of x at `k` times nv vectors of weights.
+#define MULTIPLY_UNIT(load)                                                                    \
+    {                                                                                          \
+        vf w[3];                                                                               \
+        EDT_UNROLL                                                                             \
+        for (int v = 0; v < nv; v++) {                                                         \
+            w[v] = v_load(b + (k * nv + v) * VL);                                              \
+        }                                                                                      \
+        EDT_UNROLL                                                                             \
+        for (int r = 0; r < mr; r++) {                                                         \
+            const unit a = load(x + r * k_count + k * PER_UNIT);                               \
+            EDT_UNROLL                                                                         \
+            for (int v = 0; v < nv; v++) {                                                     \
+                acc[r * nv + v] = multiply_add(acc[r * nv + v], a, w[v]);                      \
+            }                                                                                  \
+        }                                                                                      \
+    }
+
+// MR rows by NV vectors; `last`: lanes of the last vector that exist. b: packed units, which
+// are as wide as floats.
+EDT_INLINE void block(int mr, int nv, edt_act act, const edt_cpu_gemm *g, const edt_real *x,
+                      const float *b, const float *bias, const edt_real *residual, edt_real *y,
+                      int last)
 {
     const int64_t k_count = g->k;
+    const int64_t n_whole = k_count / PER_UNIT;
     vf acc[24];
     EDT_UNROLL
     for (int v = 0; v < nv; v++) {
@@ -72,54 +151,52 @@ EDT_INLINE void block(int mr, int nv, edt_act act, const edt_cpu_gemm *g, const 
             acc[r * nv + v] = start;
         }
     }
-    for (int64_t k = 0; k < k_count; k++) {
-        vf w[3];
-        EDT_UNROLL
-        for (int v = 0; v < nv; v++) {
-            w[v] = v_load(b + (k * nv + v) * VL);
-        }
-        EDT_UNROLL
-        for (int r = 0; r < mr; r++) {
-            const vf a = v_set1(x[r * k_count + k]);
-            EDT_UNROLL
-            for (int v = 0; v < nv; v++) {
-                acc[r * nv + v] += a * w[v];
-            }
-        }
+    for (int64_t k = 0; k < n_whole; k++) {
+        MULTIPLY_UNIT(load_unit)
+    }
+    if (PER_UNIT > 1 && k_count % PER_UNIT != 0) {
+        const int64_t k = n_whole;
+        MULTIPLY_UNIT(last_unit)
     }
     EDT_UNROLL
     for (int r = 0; r < mr; r++) {
         EDT_UNROLL
         for (int v = 0; v < nv; v++) {
-            v_store_n(y + r * g->n + v * VL, v_act(act, acc[r * nv + v]),
-                      v + 1 == nv ? last : VL);
+            const int m = v + 1 == nv ? last : VL;
+            vf value = v_act(act, acc[r * nv + v]);
+            if (residual != NULL) {
+                value += r_load_n(residual + r * g->n + v * VL, m);
+            }
+            r_store_n(y + r * g->n + v * VL, value, m);
         }
     }
 }
 
-EDT_INLINE void panel_rows(int mr, int nv, edt_act act, const edt_cpu_gemm *g, const float *x,
-                           const float *b, const float *bias, const float *residual, float *y,
-                           int64_t rows, int last, bool ahead)
+EDT_INLINE void panel_rows(int mr, int nv, edt_act act, const edt_cpu_gemm *g,
+                           const edt_real *x, const float *b, const float *bias,
+                           const edt_real *residual, edt_real *y, int64_t rows, int last,
+                           bool ahead)
 {
     const edt_act later = act == g->act ? EDT_ACT_NONE : g->act;
-    const bool more = later != EDT_ACT_NONE || residual != NULL;
+    const edt_real *now = later == EDT_ACT_NONE ? residual : NULL;
     const int64_t width = (nv - 1) * VL + last;
     for (int64_t r = 0; r < rows;) {
-        const float *x_at = x + r * g->k;
-        float *y_at = y + r * g->n;
+        const edt_real *x_at = x + r * g->k;
+        const edt_real *res = now == NULL ? NULL : now + r * g->n;
+        edt_real *y_at = y + r * g->n;
         int n = mr;
         if (r + mr > rows) {
             n = 1;
-            block(1, nv, act, g, x_at, b, bias, y_at, last);
+            block(1, nv, act, g, x_at, b, bias, res, y_at, last);
         } else if (last == VL) {
-            for (int64_t i = 0; ahead && i < mr * g->k; i += 16) {
+            for (int64_t i = 0; ahead && i < mr * g->k; i += 64 / (int64_t)sizeof(edt_real)) {
                 fetch(x_at + mr * g->k + i);
             }
-            block(mr, nv, act, g, x_at, b, bias, y_at, VL);
+            block(mr, nv, act, g, x_at, b, bias, res, y_at, VL);
         } else {
-            block(mr, nv, act, g, x_at, b, bias, y_at, last);
+            block(mr, nv, act, g, x_at, b, bias, res, y_at, last);
         }
-        if (more) {
+        if (later != EDT_ACT_NONE) {
             finish(later, y_at, residual == NULL ? NULL : residual + r * g->n, n, g->n, width);
         }
         r += n;
@@ -136,8 +213,8 @@ enum {
     MR1 = VL == 16 ? 16 : 8,
 };
 
-EDT_INLINE void all_panels(edt_act act, const edt_cpu_gemm *g, const float *x,
-                           const float *residual, float *y, int64_t rows, int64_t first,
+EDT_INLINE void all_panels(edt_act act, const edt_cpu_gemm *g, const edt_real *x,
+                           const edt_real *residual, edt_real *y, int64_t rows, int64_t first,
                            int64_t end)
 {
     const int64_t n_vecs = (g->n + VL - 1) / VL;
@@ -145,10 +222,10 @@ EDT_INLINE void all_panels(edt_act act, const edt_cpu_gemm *g, const float *x,
         const int64_t start = panel_start(n_vecs, p);
         const int64_t stop = panel_start(n_vecs, p + 1);
         const int last = stop == n_vecs ? (int)(g->n - (n_vecs - 1) * VL) : VL;
-        const float *b = g->packed + start * VL * g->k;
+        const float *b = (const float *)g->packed + start * VL * units_of(g->k);
         const float *bias = g->bias == NULL ? NULL : g->bias + start * VL;
-        const float *res = residual == NULL ? NULL : residual + start * VL;
-        float *to = y + start * VL;
+        const edt_real *res = residual == NULL ? NULL : residual + start * VL;
+        edt_real *to = y + start * VL;
         const bool ahead = p == first && g->k > g->n; // wide rows read, little written
         switch (stop - start) {
         case 3: panel_rows(MR3, 3, act, g, x, b, bias, res, to, rows, last, ahead); break;
@@ -158,8 +235,8 @@ EDT_INLINE void all_panels(edt_act act, const edt_cpu_gemm *g, const float *x,
     }
 }
 
-void EDT_K(gemm)(const edt_cpu_gemm *g, const float *x, const float *residual, float *y,
-                 int64_t rows, int part, int n_parts)
+void EDT_K(gemm)(const edt_cpu_gemm *g, const edt_real *x, const edt_real *residual,
+                 edt_real *y, int64_t rows, int part, int n_parts)
 {
     const int64_t n_panels = (((g->n + VL - 1) / VL) + 2) / 3;
     const int64_t first = n_panels * part / n_parts;
@@ -168,7 +245,7 @@ void EDT_K(gemm)(const edt_cpu_gemm *g, const float *x, const float *residual, f
     tile = tile < 2 * MR2 ? 2 * MR2 : tile > MAX_TILE ? MAX_TILE : tile;
     for (int64_t r = 0; r < rows; r += tile) {
         const int64_t n = rows - r < tile ? rows - r : tile;
-        const float *res = residual == NULL ? NULL : residual + r * g->n;
+        const edt_real *res = residual == NULL ? NULL : residual + r * g->n;
         if (g->act == EDT_ACT_SWISH) {
             all_panels(EDT_ACT_SWISH, g, x + r * g->k, res, y + r * g->n, n, first, end);
         } else {

@@ -5,8 +5,8 @@
 
 enum { BLOCK = 16 * VL };
 
-EDT_INLINE void focal_block(const edt_cpu_focal *focal, bool three_halves, const float *logits,
-                            float *dlogits, int64_t n, double *sum)
+EDT_INLINE void focal_block(const edt_cpu_focal *focal, bool three_halves,
+                            const edt_real *logits, edt_real *dlogits, int64_t n, double *sum)
 {
     const vf one = v_set1(1.0f);
     const vf zero = v_zero();
@@ -15,7 +15,7 @@ EDT_INLINE void focal_block(const edt_cpu_focal *focal, bool three_halves, const
     const vf grad_scale = v_set1((1.0f - focal->alpha) * focal->grad_scale);
     vf total = zero;
     EDT_FOR_STRIPS(i, n, {
-        const vf x = v_load_n(logits + i, M);
+        const vf x = r_load_n(logits + i, M);
         // e = exp(-|x|): p = 1 / (1 + e) or e / (1 + e), softplus(-|x|) = log1p(e)
         const vf e = v_exp(zero - v_abs(x));
         const vf q = v_reciprocal(one + e);
@@ -37,19 +37,19 @@ EDT_INLINE void focal_block(const edt_cpu_focal *focal, bool three_halves, const
         total += loss;
         if (dlogits != NULL) {
             const vf slope = (p - s) + gamma * (one - p) * ce;
-            v_store_n(dlogits + i, grad_scale * mod * slope, M);
+            r_store_n(dlogits + i, grad_scale * mod * slope, M);
         }
     });
     *sum += v_sum(total) * (1.0 - (double)focal->alpha);
 }
 
-void EDT_K(focal_zeros)(const edt_cpu_focal *focal, const float *logits, float *dlogits,
+void EDT_K(focal_zeros)(const edt_cpu_focal *focal, const edt_real *logits, edt_real *dlogits,
                         int64_t n, double *sum)
 {
     const bool three_halves = focal->gamma == 1.5f;
     for (int64_t i = 0; i < n; i += BLOCK) {
         const int64_t m = n - i < BLOCK ? n - i : BLOCK;
-        float *d = dlogits == NULL ? NULL : dlogits + i;
+        edt_real *d = dlogits == NULL ? NULL : dlogits + i;
         if (three_halves) {
             focal_block(focal, true, logits + i, d, m, sum);
         } else {
@@ -58,15 +58,15 @@ void EDT_K(focal_zeros)(const edt_cpu_focal *focal, const float *logits, float *
     }
 }
 
-void EDT_K(huber)(const float *box, const float *target, float delta, float grad_scale,
-                  float *dbox, int64_t n, double *sum)
+void EDT_K(huber)(const edt_real *box, const float *target, float delta, float grad_scale,
+                  edt_real *dbox, int64_t n, double *sum)
 {
     for (int64_t i0 = 0; i0 < n; i0 += 1024) {
         const int64_t m = n - i0 < 1024 ? n - i0 : 1024;
         float total = 0;
 #pragma omp simd reduction(+ : total)
         for (int64_t i = i0; i < i0 + m; i++) {
-            const float e = box[i] - target[i];
+            const float e = edt_real_get(box[i]) - target[i];
             const float clipped = e < -delta ? -delta : e > delta ? delta : e;
             const float used = target[i] != 0.0f ? clipped : 0.0f;
             total += used * (e - 0.5f * used);
@@ -75,9 +75,9 @@ void EDT_K(huber)(const float *box, const float *target, float delta, float grad
         if (dbox != NULL) {
 #pragma omp simd
             for (int64_t i = i0; i < i0 + m; i++) {
-                const float e = box[i] - target[i];
+                const float e = edt_real_get(box[i]) - target[i];
                 const float clipped = e < -delta ? -delta : e > delta ? delta : e;
-                dbox[i] = target[i] != 0.0f ? clipped * grad_scale : 0.0f;
+                dbox[i] = edt_real_of(target[i] != 0.0f ? clipped * grad_scale : 0.0f);
             }
         }
     }

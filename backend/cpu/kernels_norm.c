@@ -25,19 +25,19 @@ EDT_INLINE void add_moved(vf origin, vf shift, vf s, vf q, double n, int m,
     }
 }
 
-void EDT_K(bn_stats)(const float *x, const float *shift, int64_t rows, int64_t c, double *sum,
-                     double *square)
+void EDT_K(bn_stats)(const edt_real *x, const float *shift, int64_t rows, int64_t c,
+                     double *sum, double *square)
 {
     for (int64_t r0 = 0; r0 < rows; r0 += ROWS) {
         const int64_t n = rows - r0 < ROWS ? rows - r0 : ROWS;
-        const float *block = x + r0 * c;
+        const edt_real *block = x + r0 * c;
         EDT_FOR_STRIPS(i, c, {
-            const vf origin = v_load_n(block + i, M);
+            const vf origin = r_load_n(block + i, M);
             vf s = v_zero();
             vf q = v_zero();
             for (int64_t r = 0; r < n; r++) {
                 fetch(block + (r + ROWS) * c + i);
-                const vf d = v_load_n(block + r * c + i, M) - origin;
+                const vf d = r_load_n(block + r * c + i, M) - origin;
                 s += d;
                 q += d * d;
             }
@@ -46,24 +46,25 @@ void EDT_K(bn_stats)(const float *x, const float *shift, int64_t rows, int64_t c
     }
 }
 
-EDT_INLINE void apply_loop(edt_act act, const float *x, const float *mean, const float *scale,
-                           const float *beta, float *y, int64_t rows, int64_t c)
+EDT_INLINE void apply_loop(edt_act act, const edt_real *x, const float *mean,
+                           const float *scale, const float *beta, edt_real *y, int64_t rows,
+                           int64_t c)
 {
     for (int64_t r = 0; r < rows; r++, x += c, y += c) {
         EDT_FOR_STRIPS(i, c, {
-            const vf d = v_load_n(x + i, M) - v_load_n(mean + i, M);
-            v_store_n(y + i, v_act(act, d * v_load_n(scale + i, M) + v_load_n(beta + i, M)), M);
+            const vf d = r_load_n(x + i, M) - v_load_n(mean + i, M);
+            r_store_n(y + i, v_act(act, d * v_load_n(scale + i, M) + v_load_n(beta + i, M)), M);
         });
     }
 }
 
-void EDT_K(bn_apply)(edt_act act, const float *x, const float *mean, const float *scale,
-                     const float *beta, float *y, int64_t rows, int64_t c)
+void EDT_K(bn_apply)(edt_act act, const edt_real *x, const float *mean, const float *scale,
+                     const float *beta, edt_real *y, int64_t rows, int64_t c)
 {
     EDT_FOR_ACT(act, apply_loop(ACT, x, mean, scale, beta, y, rows, c));
 }
 
-EDT_INLINE void sums_loop(edt_act act, const float *dy, const float *x, const float *mean,
+EDT_INLINE void sums_loop(edt_act act, const edt_real *dy, const edt_real *x, const float *mean,
                           const float *invstd, const float *gamma, const float *beta,
                           int64_t rows, int64_t c, double *sum_dz, double *sum_dz_xhat)
 {
@@ -81,8 +82,8 @@ EDT_INLINE void sums_loop(edt_act act, const float *dy, const float *x, const fl
                 const int64_t p = at + r * c + i;
                 fetch(x + p + ROWS * c);
                 fetch(dy + p + ROWS * c);
-                const vf xhat = (v_load_n(x + p, M) - m) * inv;
-                vf dz = v_load_n(dy + p, M);
+                const vf xhat = (r_load_n(x + p, M) - m) * inv;
+                vf dz = r_load_n(dy + p, M);
                 if (act != EDT_ACT_NONE) {
                     dz *= v_act_grad(act, xhat * g + b);
                 }
@@ -95,7 +96,7 @@ EDT_INLINE void sums_loop(edt_act act, const float *dy, const float *x, const fl
     }
 }
 
-void EDT_K(bn_bwd_sums)(edt_act act, const float *dy, const float *x, const float *mean,
+void EDT_K(bn_bwd_sums)(edt_act act, const edt_real *dy, const edt_real *x, const float *mean,
                         const float *invstd, const float *gamma, const float *beta,
                         int64_t rows, int64_t c, double *sum_dz, double *sum_dz_xhat)
 {
@@ -103,10 +104,10 @@ void EDT_K(bn_bwd_sums)(edt_act act, const float *dy, const float *x, const floa
                 sums_loop(ACT, dy, x, mean, invstd, gamma, beta, rows, c, sum_dz, sum_dz_xhat));
 }
 
-EDT_INLINE void bwd_apply_loop(edt_act act, const float *dy, const float *x, const float *mean,
-                               const float *invstd, const float *gamma, const float *beta,
-                               const float *mean_dz, const float *mean_dz_xhat, float *dx,
-                               int64_t rows, int64_t c)
+EDT_INLINE void bwd_apply_loop(edt_act act, const edt_real *dy, const edt_real *x,
+                               const float *mean, const float *invstd, const float *gamma,
+                               const float *beta, const float *mean_dz,
+                               const float *mean_dz_xhat, edt_real *dx, int64_t rows, int64_t c)
 {
     // Blocks of rows: the six per-channel vectors are loaded once per block.
     for (int64_t r0 = 0; r0 < rows; r0 += ROWS / 4) {
@@ -124,20 +125,20 @@ EDT_INLINE void bwd_apply_loop(edt_act act, const float *dy, const float *x, con
                 const int64_t p = at + r * c + i;
                 fetch(x + p + ROWS / 2 * c);
                 fetch(dy + p + ROWS / 2 * c);
-                const vf xhat = (v_load_n(x + p, M) - m) * inv;
-                vf dz = v_load_n(dy + p, M);
+                const vf xhat = (r_load_n(x + p, M) - m) * inv;
+                vf dz = r_load_n(dy + p, M);
                 if (act != EDT_ACT_NONE) {
                     dz *= v_act_grad(act, xhat * g + b);
                 }
-                v_store_n(dx + p, scale * (dz - k1 - xhat * k2), M);
+                r_store_n(dx + p, scale * (dz - k1 - xhat * k2), M);
             }
         });
     }
 }
 
-void EDT_K(bn_bwd_apply)(edt_act act, const float *dy, const float *x, const float *mean,
+void EDT_K(bn_bwd_apply)(edt_act act, const edt_real *dy, const edt_real *x, const float *mean,
                          const float *invstd, const float *gamma, const float *beta,
-                         const float *mean_dz, const float *mean_dz_xhat, float *dx,
+                         const float *mean_dz, const float *mean_dz_xhat, edt_real *dx,
                          int64_t rows, int64_t c)
 {
     EDT_FOR_ACT(act, bwd_apply_loop(ACT, dy, x, mean, invstd, gamma, beta, mean_dz,

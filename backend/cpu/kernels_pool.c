@@ -1,19 +1,19 @@
 // Max pooling and the weighted sum of feature maps.
 #include "backend/cpu/kernels_vec.h"
 
-void EDT_K(pool_max)(const float *const *x, const uint8_t *tap, int n, float *y, uint8_t *index,
-                     int64_t c)
+void EDT_K(pool_max)(const edt_real *const *x, const uint8_t *tap, int n, edt_real *y,
+                     uint8_t *index, int64_t c)
 {
     EDT_FOR_STRIPS(i, c, {
-        vf best = v_load_n(x[0] + i, M);
+        vf best = r_load_n(x[0] + i, M);
         vi where = (vi)v_zero() + tap[0];
         for (int t = 1; t < n; t++) {
-            const vf other = v_load_n(x[t] + i, M);
+            const vf other = r_load_n(x[t] + i, M);
             const vi here = (vi)v_zero() + tap[t];
             where = (vi)v_select_gt(other, best, (vf)here, (vf)where);
             best = v_select_gt(other, best, other, best);
         }
-        v_store_n(y + i, best, M);
+        r_store_n(y + i, best, M);
         if (index != NULL) {
             int32_t lanes[VL];
             memcpy(lanes, &where, sizeof(lanes));
@@ -24,30 +24,31 @@ void EDT_K(pool_max)(const float *const *x, const uint8_t *tap, int n, float *y,
     });
 }
 
-void EDT_K(pool_max_bwd)(const float *dy, const uint8_t *index, int tap, float *dx, int64_t c)
+void EDT_K(pool_max_bwd)(const edt_real *dy, const uint8_t *index, int tap, float *dx,
+                         int64_t c)
 {
 #pragma omp simd
     for (int64_t i = 0; i < c; i++) {
-        dx[i] += index[i] == tap ? dy[i] : 0.0f;
+        dx[i] += index[i] == tap ? edt_real_get(dy[i]) : 0.0f;
     }
 }
 
-EDT_INLINE void fuse_loop(const edt_cpu_fuse *fuse, int m, edt_act act, float *y, int64_t rows,
-                          int64_t c)
+EDT_INLINE void fuse_loop(const edt_cpu_fuse *fuse, int m, edt_act act, edt_real *y,
+                          int64_t rows, int64_t c)
 {
     for (int64_t r = 0; r < rows; r++) {
         const int64_t at = r * c;
         EDT_FOR_STRIPS(i, c, {
-            vf z = v_load_n(fuse->x[0] + at + i, M) * v_load_n(fuse->w[0] + i, M);
+            vf z = r_load_n(fuse->x[0] + at + i, M) * v_load_n(fuse->w[0] + i, M);
             for (int k = 1; k < m; k++) {
-                z += v_load_n(fuse->x[k] + at + i, M) * v_load_n(fuse->w[k] + i, M);
+                z += r_load_n(fuse->x[k] + at + i, M) * v_load_n(fuse->w[k] + i, M);
             }
-            v_store_n(y + at + i, v_act(act, z), M);
+            r_store_n(y + at + i, v_act(act, z), M);
         });
     }
 }
 
-void EDT_K(fuse)(const edt_cpu_fuse *fuse, edt_act act, float *y, int64_t rows, int64_t c)
+void EDT_K(fuse)(const edt_cpu_fuse *fuse, edt_act act, edt_real *y, int64_t rows, int64_t c)
 {
     if (fuse->n == 2) {
         EDT_FOR_ACT(act, fuse_loop(fuse, 2, ACT, y, rows, c));
@@ -58,7 +59,7 @@ void EDT_K(fuse)(const edt_cpu_fuse *fuse, edt_act act, float *y, int64_t rows, 
 
 enum { ROWS = 32 };
 
-EDT_INLINE void fuse_bwd_loop(const edt_cpu_fuse *fuse, int m, edt_act act, const float *dy,
+EDT_INLINE void fuse_bwd_loop(const edt_cpu_fuse *fuse, int m, edt_act act, const edt_real *dy,
                               int64_t rows, int64_t c)
 {
     for (int64_t r0 = 0; r0 < rows; r0 += ROWS) {
@@ -77,14 +78,14 @@ EDT_INLINE void fuse_bwd_loop(const edt_cpu_fuse *fuse, int m, edt_act act, cons
                 vf z = v_zero();
                 for (int k = 0; k < m; k++) {
                     fetch(fuse->x[k] + p + ROWS * c);
-                    x[k] = v_load_n(fuse->x[k] + p, M);
+                    x[k] = r_load_n(fuse->x[k] + p, M);
                     z += x[k] * w[k];
                 }
-                const vf dz = v_load_n(dy + p, M) * v_act_grad(act, z);
+                const vf dz = r_load_n(dy + p, M) * v_act_grad(act, z);
                 for (int k = 0; k < m; k++) {
                     sum[k] += dz * x[k];
                     if (fuse->dx[k] != NULL) {
-                        v_store_n(fuse->dx[k] + p, dz * w[k], M);
+                        r_store_n(fuse->dx[k] + p, dz * w[k], M);
                     }
                 }
             }
@@ -97,7 +98,7 @@ EDT_INLINE void fuse_bwd_loop(const edt_cpu_fuse *fuse, int m, edt_act act, cons
     }
 }
 
-void EDT_K(fuse_bwd)(const edt_cpu_fuse *fuse, edt_act act, const float *dy, int64_t rows,
+void EDT_K(fuse_bwd)(const edt_cpu_fuse *fuse, edt_act act, const edt_real *dy, int64_t rows,
                      int64_t c)
 {
     switch (fuse->n) {

@@ -14,40 +14,40 @@ EDT_INLINE vf v_log_from_1(vf t)
            (e * v_set1(0x1.7f7d1cp-20f) + v_log1p_unit(mantissa - v_set1(1.0f)));
 }
 
-void EDT_K(srelu)(float beta, const float *x, float *y, int64_t n)
+void EDT_K(srelu)(float beta, const edt_real *x, edt_real *y, int64_t n)
 {
     const vf zero = v_zero();
     const vf factor = v_set1(beta);
     const vf inverse = v_set1(1.0f / beta);
     EDT_FOR_STRIPS(i, n, {
-        const vf v = v_load_n(x + i, M);
+        const vf v = r_load_n(x + i, M);
         const vf log = v_log_from_1(v_set1(1.0f) + v_max(zero, v) * factor);
-        v_store_n(y + i, v_select_gt(v, zero, v - log * inverse, v * zero), M); // NaN stays
+        r_store_n(y + i, v_select_gt(v, zero, v - log * inverse, v * zero), M); // NaN stays
     });
 }
 
-EDT_INLINE void srelu_block(float beta, const float *dy, const float *x, float *dx, int64_t n,
-                            double *sum)
+EDT_INLINE void srelu_block(float beta, const edt_real *dy, const edt_real *x, edt_real *dx,
+                            int64_t n, double *sum)
 {
     const vf zero = v_zero();
     const vf one = v_set1(1.0f);
     const vf factor = v_set1(beta);
     vf total = zero;
     EDT_FOR_STRIPS(i, n, {
-        const vf v = v_load_n(x + i, M);
-        const vf g = v_load_n(dy + i, M);
+        const vf v = r_load_n(x + i, M);
+        const vf g = r_load_n(dy + i, M);
         const vf u = v_select_gt(v, zero, v * factor, v * zero);
         const vf slope = u * v_reciprocal(one + u);
         total += g * (v_log_from_1(one + u) - slope);
         if (dx != NULL) {
-            v_store_n(dx + i, g * slope, M);
+            r_store_n(dx + i, g * slope, M);
         }
     });
     *sum += v_sum(total);
 }
 
-void EDT_K(srelu_bwd)(float beta, const float *dy, const float *x, float *dx, int64_t n,
-                      double *sum)
+void EDT_K(srelu_bwd)(float beta, const edt_real *dy, const edt_real *x, edt_real *dx,
+                      int64_t n, double *sum)
 {
     for (int64_t i = 0; i < n; i += BLOCK) {
         const int64_t m = n - i < BLOCK ? n - i : BLOCK;
@@ -55,27 +55,29 @@ void EDT_K(srelu_bwd)(float beta, const float *dy, const float *x, float *dx, in
     }
 }
 
-void EDT_K(bias_rows)(const float *x, const float *b, float *y, int64_t rows, int64_t c)
+void EDT_K(bias_rows)(const edt_real *x, const edt_real *b, edt_real *y, int64_t rows,
+                      int64_t c)
 {
     for (int64_t r = 0; r < rows; r++, x += c, y += c) {
-        EDT_FOR_STRIPS(i, c, v_store_n(y + i, v_load_n(x + i, M) + v_load_n(b + i, M), M));
+        EDT_FOR_STRIPS(i, c, r_store_n(y + i, r_load_n(x + i, M) + r_load_n(b + i, M), M));
     }
 }
 
 // Exponentials and logarithms go by vectors over a block of rows; what is left per row is a few
 // operations for as many classes as a head has.
-void EDT_K(softmax_rows)(const float *logits, const int32_t *mask, float grad_scale,
-                         float *dlogits, int64_t rows, int64_t k, float *e, double *sum)
+void EDT_K(softmax_rows)(const edt_real *logits, const int32_t *mask, float grad_scale,
+                         edt_real *dlogits, int64_t rows, int64_t k, float *e, double *sum)
 {
     float total[EDT_CPU_SOFTMAX_ROWS];
     for (int64_t r = 0; r < rows; r++) {
-        const float *x = logits + r * k;
-        float largest = x[0];
+        const edt_real *x = logits + r * k;
+        float largest = edt_real_get(x[0]);
         for (int64_t j = 1; j < k; j++) {
-            largest = x[j] > largest ? x[j] : largest;
+            const float value = edt_real_get(x[j]);
+            largest = value > largest ? value : largest;
         }
         for (int64_t j = 0; j < k; j++) {
-            e[r * k + j] = x[j] - largest;
+            e[r * k + j] = edt_real_get(x[j]) - largest;
         }
         if (mask[r] >= 0 && mask[r] < k) {
             *sum -= (double)e[r * k + mask[r]];
@@ -98,10 +100,8 @@ void EDT_K(softmax_rows)(const float *logits, const int32_t *mask, float grad_sc
         }
         const float factor = counts ? grad_scale / total[r] : 0;
         for (int64_t j = 0; j < k; j++) {
-            dlogits[r * k + j] = e[r * k + j] * factor;
-        }
-        if (counts) {
-            dlogits[r * k + mask[r]] -= grad_scale;
+            const float own = counts && mask[r] == j ? grad_scale : 0;
+            dlogits[r * k + j] = edt_real_of(e[r * k + j] * factor - own);
         }
     }
 }

@@ -1,11 +1,8 @@
-// The table of one instruction set's kernels.
+// The table of one instruction set's kernels for one type.
 #include "backend/cpu/cpu_kernels.h"
 
-#define TEXT_(x) #x
-#define TEXT(x) TEXT_(x)
-
-const edt_cpu_kernels EDT_K(kernels) = {.name = TEXT(EDT_SIMD),
+const edt_cpu_kernels EDT_K(kernels) = {
 #define ENTRY(name, args) .name = EDT_K(name),
-                                        EDT_CPU_KERNEL_LIST(ENTRY)
+    EDT_CPU_KERNEL_LIST(ENTRY)
 #undef ENTRY
 };

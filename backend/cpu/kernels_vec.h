@@ -179,10 +179,96 @@ EDT_INLINE void v_store_n(float *p, vf x, int n)
     }
 }
 
+#ifdef EDT_CPU_BF16
+typedef uint16_t vh __attribute__((vector_size(2 * VL)));
+typedef uint32_t vu __attribute__((vector_size(4 * VL)));
+
+EDT_INLINE vf v_widen(vh x)
+{
+    return (vf)(__builtin_convertvector(x, vu) << 16);
+}
+// Nearest, ties to even; NaN stays one.
+EDT_INLINE vh v_narrow(vf x)
+{
+#if defined(__AVX512BF16__)
+    return (vh)_mm512_cvtneps_pbh(x);
+#else
+    const vu bits = (vu)x;
+    const vu nan = (vu)(x != x);
+    const vu rounded = bits + 0x7fff + ((bits >> 16) & 1);
+    return __builtin_convertvector(((rounded & ~nan) | ((bits | 0x400000) & nan)) >> 16, vh);
+#endif
+}
+#if defined(__AVX512F__)
+EDT_INLINE vf r_load_part(const edt_real *p, int n)
+{
+    return v_widen((vh)_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1u), p));
+}
+EDT_INLINE void r_store_part(edt_real *p, vf x, int n)
+{
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1u << n) - 1u), (__m256i)v_narrow(x));
+}
+#else
+EDT_INLINE vf r_load_part(const edt_real *p, int n)
+{
+    vh lanes = {0};
+    memcpy(&lanes, p, (size_t)n * sizeof(*p));
+    return v_widen(lanes);
+}
+EDT_INLINE void r_store_part(edt_real *p, vf x, int n)
+{
+    const vh lanes = v_narrow(x);
+    memcpy(p, &lanes, (size_t)n * sizeof(*p));
+}
+#endif
+EDT_INLINE vf r_load(const edt_real *p)
+{
+    vh lanes;
+    memcpy(&lanes, p, sizeof(lanes));
+    return v_widen(lanes);
+}
+EDT_INLINE void r_store(edt_real *p, vf x)
+{
+    const vh lanes = v_narrow(x);
+    memcpy(p, &lanes, sizeof(lanes));
+}
+#else
+EDT_INLINE vf r_load(const edt_real *p)
+{
+    return v_load(p);
+}
+EDT_INLINE void r_store(edt_real *p, vf x)
+{
+    v_store(p, x);
+}
+EDT_INLINE vf r_load_part(const edt_real *p, int n)
+{
+    return v_load_part(p, n);
+}
+EDT_INLINE void r_store_part(edt_real *p, vf x, int n)
+{
+    v_store_part(p, x, n);
+}
+#endif
+
+// As v_load_n and v_store_n for activations, which may be 16 bits wide.
+EDT_INLINE vf r_load_n(const edt_real *p, int n)
+{
+    return n == VL ? r_load(p) : r_load_part(p, n);
+}
+EDT_INLINE void r_store_n(edt_real *p, vf x, int n)
+{
+    if (n == VL) {
+        r_store(p, x);
+    } else {
+        r_store_part(p, x, n);
+    }
+}
+
 // Into the second-level cache: kernels that walk down a strip of channels read lines a row
 // apart, which the hardware does not foresee, so they fetch the next block of rows while doing
 // this one.
-EDT_INLINE void fetch(const float *p)
+EDT_INLINE void fetch(const void *p)
 {
     __builtin_prefetch(p, 0, 2);
 }

@@ -9,10 +9,10 @@
 #include "backend/ref/ref_cast.h"
 #include "tests/support/op_cases.h"
 
-static const char *const variants[] = {"avx512", "avx2", "base"};
+static const char *const variants[] = {"avx512_bf16", "avx512", "avx2", "base"};
 enum { N_VARIANTS = sizeof(variants) / sizeof(variants[0]) };
 
-static void compare_all(const char *variant, int n_threads)
+static void compare_all(const char *variant, int n_threads, edt_dtype real)
 {
     edt_error err = {0};
     edt_backend *backend = NULL;
@@ -28,7 +28,7 @@ static void compare_all(const char *variant, int n_threads)
     for (int i = 0; edt_op_case_get(i, &op_case); i++) {
         edt_op_report report = {0};
         err = (edt_error){0};
-        if (edt_op_compare(backend, &op_case, &err, &report) != EDT_OK) {
+        if (edt_op_compare_typed(backend, &op_case, real, &err, &report) != EDT_OK) {
             n_failed++;
             cr_log_error("%s, %d threads: %s", variant, n_threads, err.text);
         }
@@ -37,23 +37,32 @@ static void compare_all(const char *variant, int n_threads)
     edt_backend_destroy(&backend);
 }
 
+// The f32 kernels of the first variant are those of the second.
 Test(cpu_ops, agree_with_ref_on_one_thread, .timeout = 300)
 {
-    for (int v = 0; v < N_VARIANTS; v++) {
-        compare_all(variants[v], 1);
+    for (int v = 1; v < N_VARIANTS; v++) {
+        compare_all(variants[v], 1, EDT_DTYPE_F32);
     }
 }
 
 Test(cpu_ops, agree_with_ref_on_two_threads, .timeout = 300)
 {
-    for (int v = 0; v < N_VARIANTS; v++) {
-        compare_all(variants[v], 2);
+    for (int v = 1; v < N_VARIANTS; v++) {
+        compare_all(variants[v], 2, EDT_DTYPE_F32);
     }
 }
 
 Test(cpu_ops, agree_with_ref_on_more_threads_than_rows, .timeout = 300)
 {
-    compare_all(variants[N_VARIANTS - 1], 5);
+    compare_all(variants[N_VARIANTS - 1], 5, EDT_DTYPE_F32);
+    compare_all(variants[N_VARIANTS - 1], 5, EDT_DTYPE_BF16);
+}
+
+Test(cpu_ops, agree_with_ref_in_bf16, .timeout = 300)
+{
+    for (int v = 0; v < N_VARIANTS; v++) {
+        compare_all(variants[v], 2, EDT_DTYPE_BF16);
+    }
 }
 
 // A 4-d f32 operand.
@@ -67,16 +76,17 @@ static edt_tensor_desc real1(int64_t n)
     return (edt_tensor_desc){.dtype = EDT_DTYPE_F32, .shape = edt_shape_1(n)};
 }
 
-static void compare_one(edt_backend *backend, edt_op_case *op_case)
+static void compare_one(edt_backend *backend, edt_op_case *op_case, edt_dtype real)
 {
     edt_error err = {0};
     edt_op_report report = {0};
-    cr_expect_eq(edt_op_compare(backend, op_case, &err, &report), EDT_OK, "%s", err.text);
+    cr_expect_eq(edt_op_compare_typed(backend, op_case, real, &err, &report), EDT_OK, "%s",
+                 err.text);
 }
 
 // Channel counts of the networks and odd ones, on a map that is odd too: tails of vectors,
 // panels of one, two and three vectors, columns at the border.
-static void compare_channels(edt_backend *backend, int64_t ci, int64_t co)
+static void compare_channels(edt_backend *backend, int64_t ci, int64_t co, edt_dtype real)
 {
     edt_op_case c = {.tolerance = 2e-5, .seed = 7};
     edt_op_desc *d = &c.desc;
@@ -89,7 +99,7 @@ static void compare_channels(edt_backend *backend, int64_t ci, int64_t co)
     d->in[1] = real4(1, 1, ci, co);
     d->in[2] = real1(co);
     (void)snprintf(c.name, sizeof(c.name), "conv %d to %d", (int)ci, (int)co);
-    compare_one(backend, &c);
+    compare_one(backend, &c, real);
     d->kind = EDT_OP_CONV2D_BN_ACT;
     d->n_in = 8;
     d->attrs.conv.has_bias = true;
@@ -99,13 +109,20 @@ static void compare_channels(edt_backend *backend, int64_t ci, int64_t co)
     }
     d->in[7] = real4(2, 7, 5, co);
     (void)snprintf(c.name, sizeof(c.name), "fused conv %d to %d", (int)ci, (int)co);
-    compare_one(backend, &c);
+    compare_one(backend, &c, real);
     d->kind = EDT_OP_CONV2D_DATA;
     d->n_in = 2;
     d->in[0] = real4(2, 7, 5, co);
     d->attrs.out_shape = edt_shape_4(2, 7, 5, ci);
     (void)snprintf(c.name, sizeof(c.name), "conv gradient %d from %d", (int)ci, (int)co);
-    compare_one(backend, &c);
+    compare_one(backend, &c, real);
+    d->kind = EDT_OP_CONV2D_WEIGHT;
+    d->n_out = 2;
+    d->in[0] = real4(2, 29, 23, ci); // more rows than a block has, and odd
+    d->in[1] = real4(2, 29, 23, co);
+    d->attrs.out_shape = (edt_shape){0};
+    (void)snprintf(c.name, sizeof(c.name), "conv weights %d to %d", (int)ci, (int)co);
+    compare_one(backend, &c, real);
     for (int k = 3; k <= 5; k += 2) {
         for (int s = 1; s <= 2; s++) {
             const edt_op_kind kinds[] = {EDT_OP_DEPTHWISE, EDT_OP_DEPTHWISE_DATA,
@@ -123,7 +140,7 @@ static void compare_channels(edt_backend *backend, int64_t ci, int64_t co)
                 }
                 (void)snprintf(c.name, sizeof(c.name), "%s of %d channels, %dx%d stride %d",
                                edt_op_get_info(kinds[i])->name, (int)ci, k, k, s);
-                compare_one(backend, &c);
+                compare_one(backend, &c, real);
             }
         }
     }
@@ -140,7 +157,9 @@ Test(cpu_ops, odd_and_real_channel_counts_agree_with_ref, .timeout = 300)
             continue;
         }
         for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
-            compare_channels(backend, counts[i][0], counts[i][1]);
+            // The first variant differs in bf16, the others in f32.
+            compare_channels(backend, counts[i][0], counts[i][1],
+                             v == 0 ? EDT_DTYPE_BF16 : EDT_DTYPE_F32);
         }
         edt_backend_destroy(&backend);
     }
