@@ -8,6 +8,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "core/process.h"
 #include "core/progress.h"
 #include "core/signal.h"
 #include "train/guard.h"
@@ -78,7 +79,7 @@ static void watch_loader(watch *seen, double now, const edt_loader_stats *loader
 static edt_status write_metrics(edt_training *r, const edt_step_metrics *m, window *w,
                                 watch *seen, edt_error *err)
 {
-    enum { N_OWN = 13, N_RARE = 2 };
+    enum { N_OWN = 14, N_RARE = 2 };
     if (!edt_training_writes(r)) {
         return EDT_OK;
     }
@@ -99,6 +100,7 @@ static edt_status write_metrics(edt_training *r, const edt_step_metrics *m, wind
         {"num_positives", m->num_positives},
         {"images_per_second", (double)(w->n_steps * r->options->train_batch_size) / seconds},
         {"memory_bytes", (double)edt_mem_get_total().live_bytes},
+        {"resident_bytes", (double)edt_process_resident_bytes()},
     };
     edt_loader_report_metrics(&w->loader, &loader, seconds, rows + N_OWN);
     int n_rows = N_OWN + EDT_LOADER_N_METRICS;
