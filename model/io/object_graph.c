@@ -8,12 +8,12 @@
 #include "core/mem.h"
 #include "model/io/tf_table_format.h"
 
-typedef struct object {
+typedef struct node {
     const char *full_name, *key;         // of its value; NULL: none
     int first_reference, last_reference; // -1: none
     int first_slot, last_slot;           // of an optimizer
     int number;                          // in the message
-} object;
+} node;
 
 typedef struct reference {
     const char *name;
@@ -28,7 +28,7 @@ typedef struct slot {
 struct edt_object_graph {
     edt_arena arena;
     int n_objects, cap_objects;
-    object *objects;
+    node *objects;
     int n_references, cap_references;
     reference *references;
     int n_slots, cap_slots;
@@ -60,13 +60,13 @@ static edt_status reserve(void **list, int n, int *cap, size_t item_bytes, edt_e
 static edt_status new_object(edt_object_graph *graph, edt_error *err, int *out_object)
 {
     void *list = graph->objects;
-    EDT_TRY(reserve(&list, graph->n_objects, &graph->cap_objects, sizeof(object), err));
+    EDT_TRY(reserve(&list, graph->n_objects, &graph->cap_objects, sizeof(node), err));
     graph->objects = list;
-    graph->objects[graph->n_objects] = (object){.first_reference = -1,
-                                                .last_reference = -1,
-                                                .first_slot = -1,
-                                                .last_slot = -1,
-                                                .number = -1};
+    graph->objects[graph->n_objects] = (node){.first_reference = -1,
+                                              .last_reference = -1,
+                                              .first_slot = -1,
+                                              .last_slot = -1,
+                                              .number = -1};
     *out_object = graph->n_objects++;
     return EDT_OK;
 }
@@ -84,7 +84,7 @@ static edt_status refer(edt_object_graph *graph, int from, const char *name, siz
     }
     const int i = graph->n_references++;
     graph->references[i] = (reference){.name = copy, .object = to, .next = -1};
-    object *owner = &graph->objects[from];
+    node *owner = &graph->objects[from];
     if (owner->first_reference < 0) {
         owner->first_reference = i;
     } else {
@@ -220,7 +220,7 @@ edt_status edt_object_graph_add_slot(edt_object_graph *graph, const char *optimi
     }
     const int i = graph->n_slots++;
     graph->slots[i] = (slot){.name = name, .variable = variable, .object = i_value, .next = -1};
-    object *keeper = &graph->objects[i_optimizer];
+    node *keeper = &graph->objects[i_optimizer];
     if (keeper->first_slot < 0) {
         keeper->first_slot = i;
     } else {
@@ -239,7 +239,7 @@ static void number_objects(edt_object_graph *graph, int *order)
     for (int at = 0; at < n; ++at) {
         for (int i = graph->objects[order[at]].first_reference; i >= 0;
              i = graph->references[i].next) {
-            object *child = &graph->objects[graph->references[i].object];
+            node *child = &graph->objects[graph->references[i].object];
             if (child->number < 0) {
                 child->number = n;
                 order[n++] = graph->references[i].object;
@@ -274,7 +274,7 @@ static bool put_text(edt_tf_bytes *out, unsigned field, const char *text)
 }
 
 // One TrackableObject into `out`; `part` is scratch.
-static bool pack_object(const edt_object_graph *graph, const object *o, edt_tf_bytes *part,
+static bool pack_object(const edt_object_graph *graph, const node *o, edt_tf_bytes *part,
                         edt_tf_bytes *out)
 {
     bool ok = true;
