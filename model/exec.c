@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "core/trace.h"
 #include "model/exec_priv.h"
 
 static edt_status check_size(const edt_exec *exec, edt_value_id value, size_t n_bytes,
@@ -141,9 +142,11 @@ edt_status edt_exec_queue(edt_exec *exec, const edt_run_ctx *ctx, edt_error *err
         if (exec->timing) {
             EDT_TRY(begin_node_timing(exec, i, err, &start));
         }
-        EDT_TRY_CTX(table->run(exec->backend, node->kernel, &run_ctx, node->in, node->out,
-                               exec->workspace, err),
-                    err, "node '%s'", exec->nodes[i].name);
+        edt_trace_begin(edt_op_get_info(exec->nodes[i].kind)->name);
+        const edt_status ran = table->run(exec->backend, node->kernel, &run_ctx, node->in,
+                                          node->out, exec->workspace, err);
+        edt_trace_end();
+        EDT_TRY_CTX(ran, err, "node '%s'", exec->nodes[i].name);
         if (exec->timing) {
             EDT_TRY(end_node_timing(exec, i, start, err));
         }

@@ -22,7 +22,7 @@ typedef struct flags {
     const char *mode, *model_name, *hparams, *strategy, *on_bad_sample;
     double num_epochs;
     int64_t batch_size, num_ranks;
-    bool has_model_name, has_device, share_device, epoch_in_child;
+    bool has_model_name, has_device, debug, share_device, epoch_in_child;
 } flags;
 
 static bool wants_gpus(const flags *f)
@@ -247,6 +247,26 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
          .default_text = "false",
          .target = &o->plan,
          .help = "print memory and work, then exit"},
+        {.name = "estimate",
+         .type = EDT_CLI_BOOL,
+         .default_text = "false",
+         .target = &o->estimate,
+         .help = "tell from a short probe when the run would end, then exit; writes nothing"},
+        {.name = "use_fake_data",
+         .type = EDT_CLI_BOOL,
+         .default_text = "false",
+         .target = &o->use_fake_data,
+         .help = "train on the first batch again and again, to measure without a loader"},
+        {.name = "profile",
+         .type = EDT_CLI_BOOL,
+         .default_text = "false",
+         .target = &o->profile,
+         .help = "write Chrome traces of some steps, timeline-<step>.json, into model_dir"},
+        {.name = "debug",
+         .type = EDT_CLI_BOOL,
+         .default_text = "false",
+         .target = &f->debug,
+         .help = "--log_level=debug; order and numbers are deterministic anyway"},
         {.name = "trace_filename",
          .type = EDT_CLI_TEXT,
          .default_text = "",
@@ -272,29 +292,17 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
         {.name = "worker_index",
          .type = EDT_CLI_REFUSED,
          .help = "ranks come from the launcher (mpirun, Slurm), not from a list of hosts"},
-        {.name = "use_fake_data",
-         .type = EDT_CLI_REFUSED,
-         .default_text = "false",
-         .help = "not in this version; --overfit_one_batch repeats the first batch"},
         {.name = "run_epoch_in_child_process",
          .type = EDT_CLI_BOOL,
          .default_text = "false",
          .target = &f->epoch_in_child,
          .help = "accepted for the reference's command lines, without effect: memory does not "
                  "grow from epoch to epoch"},
-        {.name = "profile",
-         .type = EDT_CLI_REFUSED,
-         .default_text = "false",
-         .help = "use --trace_filename"},
         {.name = "eval_name",
          .type = EDT_CLI_TEXT,
          .default_text = "",
          .target = &o->eval_name,
          .help = "TensorBoard shows evaluations under eval_<name> instead of eval"},
-        {.name = "debug",
-         .type = EDT_CLI_REFUSED,
-         .default_text = "false",
-         .help = "use --log_level=debug"},
     };
     const edt_cli_program program = {
         .name = "train",
@@ -423,6 +431,9 @@ static edt_status run(int argc, char **argv, edt_arena *arena, edt_hparams *hp, 
     f.options.mode = strcmp(f.mode, "train") == 0  ? EDT_TRAIN_MODE_TRAIN
                      : strcmp(f.mode, "eval") == 0 ? EDT_TRAIN_MODE_EVAL
                                                    : EDT_TRAIN_MODE_TRAIN_AND_EVAL;
+    if (f.debug) {
+        edt_log_set_level(EDT_LOG_DEBUG);
+    }
     if (f.batch_size > 0) {
         f.options.train_batch_size = f.options.eval_batch_size = f.batch_size;
     }

@@ -13,6 +13,7 @@
 #include "core/path.h"
 #include "core/trace.h"
 #include "train/config_file.h"
+#include "train/estimate.h"
 #include "train/prefetch.h"
 #include "train/preflight.h"
 #include "train/rank_setup.h"
@@ -32,7 +33,7 @@ static edt_slot_format train_slot_format(const edt_hparams *hp)
 static edt_status name_quarantine(edt_training *r, edt_error *err, const char **out_path)
 {
     *out_path = NULL;
-    if (r->options->overfit_one_batch) {
+    if (r->options->overfit_one_batch || r->options->estimate) {
         return EDT_OK;
     }
     const char *name = "quarantine.json";
@@ -223,7 +224,7 @@ static edt_status resume_or_init(edt_training *r, edt_error *err)
     edt_status status = EDT_END;
     r->saved_step = -1;
     r->high_step = -1;
-    if (!o->overfit_one_batch) {
+    if (!o->overfit_one_batch && o->model_dir != NULL && o->model_dir[0] != '\0') {
         status = edt_train_state_resume(o->model_dir, r->hp, params, o->tf_random_seed, err,
                                         &r->state);
     }
@@ -254,7 +255,16 @@ static edt_status resume_or_init(edt_training *r, edt_error *err)
 edt_status edt_train_check_options(const edt_train_options *o, edt_error *err)
 {
     const bool plans = o->plan && o->mode != EDT_TRAIN_MODE_EVAL;
-    if (!plans && (o->model_dir == NULL || o->model_dir[0] == '\0')) {
+    if (o->estimate && o->mode == EDT_TRAIN_MODE_EVAL) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "--estimate is about training; --mode=eval tells its own time");
+    }
+    if (o->profile && o->trace_path != NULL && o->trace_path[0] != '\0') {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "--profile (some steps) and --trace_filename (the whole run) cannot record "
+                 "at once; leave one out");
+    }
+    if (!plans && !o->estimate && (o->model_dir == NULL || o->model_dir[0] == '\0')) {
         EDT_FAIL(err, EDT_ERR_USAGE, "--model_dir is missing: where checkpoints are kept");
     }
     if (o->mode != EDT_TRAIN_MODE_EVAL && !(plans && o->num_examples_per_epoch > 0) &&
@@ -369,17 +379,24 @@ static edt_status run_training(edt_training *r, edt_error *err)
         return edt_training_writes(r) ? edt_preflight_print_plan(r->hp, &so, o->device, err)
                                       : EDT_OK;
     }
-    EDT_TRY(edt_path_mkdirs(o->model_dir, err));
+    if (!o->estimate) {
+        EDT_TRY(edt_path_mkdirs(o->model_dir, err));
+    }
     EDT_TRY(edt_step_create(r->hp, r->backend, &so, err, &r->step));
     EDT_TRY(resume_or_init(r, err));
     tell_new_total(r);
     r->state.total_steps = r->schedule.total_steps;
     EDT_TRY(open_loader(r, !o->overfit_one_batch, err));
     EDT_TRY(edt_rank_state_compare(r->comm, r->hp, edt_step_params(r->step), &r->state, err));
-    EDT_TRY(open_files(r, err));
+    if (!o->estimate) {
+        EDT_TRY(open_files(r, err));
+    }
     edt_preflight_log_start(r->hp, &so, o->train_batch_size,
                             edt_loader_get_stats(r->loader).n_samples, r->examples_per_epoch,
                             r->state.global_step);
+    if (o->estimate) {
+        return edt_estimate_run(r, err);
+    }
     if (o->overfit_one_batch) {
         return overfit(r, err);
     }

@@ -38,6 +38,9 @@ typedef struct edt_train_options {
     bool tf32;           // f32 products of a device round their factors to TF32
     bool overfit_one_batch;
     bool plan;
+    bool use_fake_data;     // the first batch, augmented as it is, for all steps
+    bool estimate;          // time to finish from a short probe; writes nothing
+    bool profile;           // timelines in model_dir (train/profile.h)
     const char *trace_path; // Chrome trace of the run (of rank 0)
 
     // Host communicator of the ranks that train together, borrowed; NULL: one rank. Batch size,

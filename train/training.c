@@ -11,8 +11,10 @@
 #include "core/process.h"
 #include "core/progress.h"
 #include "core/signal.h"
+#include "core/trace.h"
 #include "train/guard.h"
 #include "train/loader_report.h"
+#include "train/profile.h"
 #include "train/rank_state.h"
 #include "train/run_events.h"
 
@@ -143,6 +145,13 @@ static bool knows_each_step(const edt_training *r)
            edt_step_get_options(r->step)->loss_scale > 0.0;
 }
 
+static void give_back(edt_training *r, const edt_batch *batch)
+{
+    if (batch != r->fake_batch) {
+        edt_loader_release(r->loader, batch);
+    }
+}
+
 // Gives back to the loader what the step is done with; `all`: waits for it.
 static edt_status release_done(edt_training *r, bool all, const edt_batch *fixed_batch,
                                edt_error *err)
@@ -154,7 +163,7 @@ static edt_status release_done(edt_training *r, bool all, const edt_batch *fixed
             return EDT_OK;
         }
         if (done != fixed_batch) {
-            edt_loader_release(r->loader, done);
+            give_back(r, done);
         }
     }
 }
@@ -174,9 +183,18 @@ static edt_status ask_ranks(edt_training *r, bool wants_stop, int64_t n_valid, e
 
 static edt_status wait_for_batch(edt_training *r, edt_error *err, const edt_batch **out_batch)
 {
+    if (r->fake_batch != NULL) {
+        *out_batch = r->fake_batch;
+        return EDT_OK;
+    }
+    edt_trace_begin("next_batch");
     const edt_status status = edt_loader_next(r->loader, err, out_batch);
+    edt_trace_end();
     if (status == EDT_END) {
         EDT_FAIL(err, EDT_ERR_INTERNAL, "the training loader ended");
+    }
+    if (status == EDT_OK && r->options->use_fake_data) {
+        r->fake_batch = *out_batch;
     }
     return status;
 }
@@ -201,7 +219,7 @@ static edt_status next_batch(edt_training *r, edt_error *err, const edt_batch **
             *out_batch = batch;
             return EDT_OK;
         }
-        edt_loader_release(r->loader, batch);
+        give_back(r, batch);
         if (stop) {
             return EDT_OK;
         }
@@ -232,8 +250,10 @@ static edt_status take_step(edt_training *r, const edt_batch *fixed_batch, edt_e
         return EDT_OK;
     }
     EDT_TRY(edt_run_events_batch(r, batch, err));
+    EDT_TRY(edt_profile_before(r, err));
     EDT_TRY(edt_step_submit(r->step, batch, r->state.global_step, err));
-    if (fixed_batch == NULL) {
+    // Fake data stay the first batch when the run goes on another day.
+    if (fixed_batch == NULL && r->fake_batch == NULL) {
         r->state.cursor = edt_loader_cursor(r->loader);
     }
     bool skipped = false;
@@ -255,9 +275,10 @@ static edt_status finish_step(edt_training *r, int64_t until, bool saves,
     const bool logs = step % o->log_steps == 0 || step == until;
     bool ignored;
     saves = saves && step % o->save_checkpoints_steps == 0;
-    if (logs || saves) {
+    if (logs || saves || edt_profile_waits(r)) {
         EDT_TRY(collect(r, batch, err, &ignored));
     }
+    EDT_TRY(edt_profile_after(r, step == until, err));
     if (logs) {
         EDT_TRY(write_metrics(r, &r->last, w, seen, err));
     }

@@ -13,6 +13,14 @@
 #include "train/target_maker.h"
 #include "train/trainer.h"
 
+// A timeline that is being recorded (train/profile.h).
+typedef struct edt_training_profile {
+    bool is_on;
+    int64_t n_steps; // taken by this program
+    int64_t ends_at;
+    char path[1024];
+} edt_training_profile;
+
 typedef struct edt_training {
     const edt_hparams *hp;
     const edt_train_options *options;
@@ -36,7 +44,9 @@ typedef struct edt_training {
     edt_step_metrics last; // of the newest step that was collected
     double loss_z;         // greatest one above EDT_LOSS_WATCH_Z since the last line of metrics
     int64_t high_step;     // the newest step with such a loss, -1: none
-    bool has_stopped;      // all ranks, on request
+    const edt_batch *fake_batch; // --use_fake_data: the first one, for all steps
+    edt_training_profile profile;
+    bool has_stopped; // all ranks, on request
 } edt_training;
 
 // Whether this is the rank that writes files.
