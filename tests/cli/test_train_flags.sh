@@ -84,7 +84,7 @@ grep -q 'rank 1' <<<"$("$bin/train" "${lite0[@]}" "${shards[@]}" --model_dir="$t
   --batch_size=4 2>&1)" && fail "every rank refuses the batch"
 
 # Refused flags and words.
-for flag in tpu=x use_xla=true worker=a,b use_fake_data=true profile=true; do
+for flag in tpu=x use_xla=true worker=a,b; do
   expect 2 "${flag%%=*}" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" --$flag
 done
 expect 2 "traineval" --mode=test
