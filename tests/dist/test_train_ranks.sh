@@ -105,15 +105,29 @@ in_background() {
   [ ${#ranks[@]} = 2 ] || fail "ranks of $supervisor: ${ranks[*]}"
 }
 
-# A rank is killed: everything ends, and says which; a run with another number of ranks goes on.
-in_background killed 400
+# losses NAME: step and loss of each line
+losses() { sed -n 's/^{"step": \([0-9]*\), "epoch": [^,]*, "loss": \([^,]*\),.*/\1 \2/p' "$tmp/$1/metrics.jsonl"; }
+
+# A rank is killed: everything ends, and says which. From its last checkpoint, in the middle of an
+# epoch, two ranks come to the bytes of a run that nothing happened to, one or four to its losses.
+in_background killed 16
 kill -KILL "${ranks[1]}"
 wait $background && fail "a rank was killed, and all was well"
 grep -q "rank 1 (process ${ranks[1]}) was killed by signal 9" "$tmp/killed.log" || fail "no word"
 saved=$(sed -n 's/.*model.ckpt-\([0-9]*\)".*/\1/p' "$tmp/killed/checkpoint" | head -n 1)
-[ "$saved" -ge 2 ] || fail "no checkpoint was left"
-run killed $((saved + 1)) "" "$bin/train" --num_ranks=4 || fail "four ranks do not resume"
-[ -e "$tmp/killed/model.ckpt-$((saved + 1)).index" ] || fail "four ranks did not train on"
+[ "$saved" -ge 2 ] && [ "$saved" -lt 16 ] || fail "not killed between two checkpoints: $saved"
+run whole 16 "" "$bin/train" --num_ranks=2 || fail "the run that nothing happens to"
+for n in 1 4; do
+  cp -r "$tmp/killed" "$tmp/killed_$n"
+  run killed_$n 16 "" "$bin/train" --num_ranks=$n || fail "$n ranks do not resume"
+  [ "$(losses killed_$n | wc -l)" = 16 ] || fail "$n ranks: not every step once"
+  paste -d' ' <(losses whole) <(losses killed_$n) | awk '
+    { d = ($2 - $4) / $2; if ($1 != $3 || d > 1e-2 || d < -1e-2) { print "losses differ:", $0; bad = 1 } }
+    END { exit bad }' || fail "$n ranks go on otherwise than two"
+done
+run killed 16 "" "$bin/train" --num_ranks=2 || fail "two ranks do not resume"
+same whole killed 16
+[ "$(losses whole)" = "$(losses killed)" ] || fail "losses of two ranks that went on differ"
 
 # One rank is interrupted: all stop at the same step, with a checkpoint, and go on to the same end.
 in_background stopped 400
