@@ -84,6 +84,10 @@ edt_status edt_checkpoint_resolve(const char *path, edt_arena *arena, edt_error 
         EDT_FAIL(err, EDT_ERR_NOMEM, "%s: out of memory", path);
     }
     EDT_TRY(has_index(prefix, arena, err, &exists));
+    if (!exists && prefix == path && edt_path_exists(path)) {
+        *out_prefix = path;
+        return EDT_OK;
+    }
     if (!exists) {
         EDT_FAIL(
             err, EDT_ERR_NOT_FOUND,

@@ -30,8 +30,8 @@ edt_status edt_checkpoint_latest(const char *dir, edt_arena *arena, edt_error *e
                                  const char **out_prefix);
 
 // What a user names as a checkpoint -> prefix: a directory means its latest checkpoint, the
-// name of one of its files its prefix, anything else is the prefix. EDT_ERR_NOT_FOUND says what
-// was looked for.
+// name of one of its files its prefix, anything else is the prefix. Any other file (.h5,
+// .safetensors) stands for itself. EDT_ERR_NOT_FOUND says what was looked for.
 edt_status edt_checkpoint_resolve(const char *path, edt_arena *arena, edt_error *err,
                                   const char **out_prefix);
 

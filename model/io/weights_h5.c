@@ -11,6 +11,7 @@
 
 #include "core/helper.h"
 #include "core/mem.h"
+#include "core/path.h"
 #include "model/io/h5_wire.h"
 #include "model/io/weights_priv.h"
 
@@ -46,6 +47,9 @@ bool edt_weights_is_h5(const char *path)
     struct stat info;
     if (stat(path, &info) != 0 || !S_ISREG(info.st_mode)) {
         return false;
+    }
+    if (edt_path_has_suffix(path, ".h5") || edt_path_has_suffix(path, ".hdf5")) {
+        return true; // the opener says what is wrong with it
     }
     const int fd = open_file(path);
     if (fd < 0) {

@@ -57,7 +57,7 @@ edt_status edt_weights_open_bundle(edt_tf_bundle *bundle, edt_error *err,
                                    edt_weights **out_weights);
 edt_status edt_weights_open_objects(edt_tf_bundle *bundle, edt_error *err,
                                     edt_weights **out_weights);
-// A regular file that begins with HDF5's mark, and its opener.
+// A regular file that begins with HDF5's mark or is called so, and its opener.
 bool edt_weights_is_h5(const char *path);
 edt_status edt_weights_open_h5(const char *path, edt_error *err, edt_weights **out_weights);
 

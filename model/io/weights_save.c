@@ -7,6 +7,7 @@
 
 #include "core/mem.h"
 #include "core/path.h"
+#include "model/io/h5_write.h"
 #include "model/io/object_graph.h"
 #include "model/io/tf_bundle.h"
 
@@ -236,7 +237,7 @@ static edt_status save(saver *s, edt_error *err)
     case EDT_WEIGHTS_SAFETENSORS: return save_safetensors(s, err);
     case EDT_WEIGHTS_KERAS_H5: break;
     }
-    EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "HDF5");
+    return edt_h5_write(s->params, s->tensors[0].from, s->path, err);
 }
 
 static edt_status compare(const saver *s, edt_weights *weights, const tensor *t, void *stored,

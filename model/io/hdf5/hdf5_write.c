@@ -1,8 +1,11 @@
 // Tensors -> a Keras weight file: a group for each layer with the list of its weights, in the
 // order given, and one dataset for each weight. No time stamps, so equal contents are equal
 // bytes.
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "core/json.h"
 #include "model/io/h5_wire.h"
@@ -10,7 +13,7 @@
 #include "model/io/hdf5/hdf5_program.h"
 
 // What Keras allows one attribute, whose header HDF5 bounds by 64 KiB.
-enum { ATTRIBUTE_BYTES = 64512 };
+enum { ATTRIBUTE_BYTES = 64512, GROWTH_BYTES = 1 << 24 };
 
 typedef struct writer {
     edt_arena arena;
@@ -206,11 +209,14 @@ static edt_status write_file(writer *w, edt_error *err)
     return status;
 }
 
-static edt_status create_file(writer *w, int fd, edt_error *err)
+// The file grows in memory: the library wants a name for any other kind, and what has one may
+// be cut short by a full disk.
+static edt_status create_file(writer *w, edt_error *err)
 {
-    char path[EDT_HDF5_PATH_BYTES];
-    const hid_t access = edt_hdf5_access(fd, path);
-    w->file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    if (H5Pset_fapl_core(access, GROWTH_BYTES, 0) >= 0) {
+        w->file = H5Fcreate("weights.h5", H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    }
     (void)H5Pclose(access);
     w->make_parents = H5Pcreate(H5P_LINK_CREATE);
     w->no_times = H5Pcreate(H5P_DATASET_CREATE);
@@ -221,29 +227,43 @@ static edt_status create_file(writer *w, int fd, edt_error *err)
     return EDT_OK;
 }
 
+static edt_status copy_out(const writer *w, int fd, edt_error *err)
+{
+    const ssize_t n =
+        H5Fflush(w->file, H5F_SCOPE_GLOBAL) < 0 ? -1 : H5Fget_file_image(w->file, NULL, 0);
+    if (n <= 0) {
+        return failed(err, "file", "in memory");
+    }
+    void *data = MAP_FAILED;
+    if (ftruncate(fd, n) == 0) {
+        data = mmap(NULL, (size_t)n, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    }
+    if (data == MAP_FAILED) {
+        return edt_error_set_errno(err, EDT_ERR_NOMEM, errno, "no place for %zd bytes", n);
+    }
+    const bool is_done = H5Fget_file_image(w->file, data, (size_t)n) == n;
+    (void)munmap(data, (size_t)n);
+    return is_done ? EDT_OK : failed(err, "file", "in memory");
+}
+
 edt_status edt_hdf5_write(int image_fd, int file_fd, edt_error *err)
 {
     writer w = {.file = -1, .make_parents = -1, .no_times = -1};
     edt_h5_wire wire = {.fd = -1};
     edt_safetensors *image = NULL;
+    edt_status status = EDT_OK;
     edt_arena_init(&w.arena, EDT_MEM_TEXT, 0);
     (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    edt_status status = edt_h5_wire_map(image_fd, err, &wire);
-    if (status == EDT_OK) {
-        status = edt_safetensors_open_span((edt_span){wire.data, wire.n_bytes}, err, &image);
-    }
+    EDT_TRY_GOTO(edt_h5_wire_map(image_fd, err, &wire));
+    EDT_TRY_GOTO(edt_safetensors_open_span((edt_span){wire.data, wire.n_bytes}, err, &image));
     w.image = image;
-    if (status == EDT_OK) {
-        status = create_file(&w, file_fd, err);
-    }
-    if (status == EDT_OK) {
-        status = write_file(&w, err);
-    }
+    EDT_TRY_GOTO(create_file(&w, err));
+    EDT_TRY_GOTO(write_file(&w, err));
+    status = copy_out(&w, file_fd, err);
+fail:
     (void)H5Pclose(w.make_parents);
     (void)H5Pclose(w.no_times);
-    if (w.file >= 0 && H5Fclose(w.file) < 0 && status == EDT_OK) {
-        status = failed(err, "file", "in memory");
-    }
+    (void)H5Fclose(w.file);
     edt_safetensors_close(image);
     edt_h5_wire_unmap(&wire);
     edt_arena_deinit(&w.arena);
