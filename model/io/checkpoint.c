@@ -8,6 +8,7 @@
 
 #include "core/log.h"
 #include "core/path.h"
+#include "model/io/weights_priv.h"
 
 static const char *with_suffix(edt_arena *arena, const char *prefix, const char *suffix)
 {
@@ -29,17 +30,22 @@ edt_status edt_checkpoint_latest(const char *dir, edt_arena *arena, edt_error *e
 {
     edt_checkpoint_state state;
     EDT_TRY(edt_checkpoint_state_read(dir, arena, err, &state)); // EDT_END travels up
-    const char *prefix = edt_path_join(arena, dir, state.latest);
-    if (prefix == NULL) {
-        EDT_FAIL(err, EDT_ERR_NOMEM, "%s: out of memory", dir);
+    // Where the path is that of another machine, or of the folder before it was moved, the file
+    // lies beside the state file.
+    const char *const names[] = {state.latest, edt_path_basename(arena, state.latest)};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; ++i) {
+        const char *prefix = names[i] == NULL ? NULL : edt_path_join(arena, dir, names[i]);
+        if (prefix == NULL) {
+            EDT_FAIL(err, EDT_ERR_NOMEM, "%s: out of memory", dir);
+        }
+        bool exists = false;
+        EDT_TRY(has_index(prefix, arena, err, &exists));
+        if (exists) {
+            *out_prefix = prefix;
+            return EDT_OK;
+        }
     }
-    bool exists = false;
-    EDT_TRY(has_index(prefix, arena, err, &exists));
-    if (!exists) {
-        return EDT_END;
-    }
-    *out_prefix = prefix;
-    return EDT_OK;
+    return EDT_END;
 }
 
 // "p.index", "p.data-00000-of-00001" and "p.meta" name the checkpoint "p".
@@ -51,42 +57,64 @@ static const char *strip_file_name(edt_arena *arena, const char *path)
     if (edt_path_has_suffix(path, ".meta")) {
         return edt_arena_strndup(arena, path, strlen(path) - 5);
     }
-    const char *data = strstr(path, ".data-");
-    if (data != NULL && strchr(data, '/') == NULL) {
+    const char *slash = strrchr(path, '/');
+    const char *data = strstr(slash == NULL ? path : slash, ".data-");
+    if (data != NULL) {
         return edt_arena_strndup(arena, path, (size_t)(data - path));
     }
     return path;
+}
+
+static edt_status resolve_dir(const char *dir, edt_arena *arena, edt_error *err,
+                              const char **out_prefix)
+{
+    const edt_status status = edt_checkpoint_latest(dir, arena, err, out_prefix);
+    if (status != EDT_END) {
+        return status;
+    }
+    // A SavedModel keeps its variables as a bundle.
+    const char *variables = edt_path_join(arena, dir, "variables/variables");
+    bool exists = false;
+    if (variables == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "%s: out of memory", dir);
+    }
+    EDT_TRY(has_index(variables, arena, err, &exists));
+    if (exists) {
+        *out_prefix = variables;
+        return EDT_OK;
+    }
+    EDT_FAIL(
+        err, EDT_ERR_NOT_FOUND,
+        "%s: no checkpoint here: the directory has no file 'checkpoint', or the checkpoint "
+        "it names has no .index file; name a checkpoint by its prefix, such as "
+        "%s/model.ckpt-1000",
+        dir, dir);
 }
 
 edt_status edt_checkpoint_resolve(const char *path, edt_arena *arena, edt_error *err,
                                   const char **out_prefix)
 {
     bool exists = false;
+    const edt_weights_kind kind = edt_weights_kind_of(path);
+    if (kind == EDT_WEIGHTS_KIND_H5 || kind == EDT_WEIGHTS_KIND_SAFETENSORS) {
+        *out_prefix = path;
+        return EDT_OK;
+    }
     EDT_TRY(has_index(path, arena, err, &exists));
     if (exists) {
         *out_prefix = path;
         return EDT_OK;
     }
     if (edt_path_is_dir(path)) {
-        const edt_status status = edt_checkpoint_latest(path, arena, err, out_prefix);
-        if (status != EDT_END) {
-            return status;
-        }
-        EDT_FAIL(
-            err, EDT_ERR_NOT_FOUND,
-            "%s: no checkpoint here: the directory has no file 'checkpoint', or the checkpoint "
-            "it names has no .index file; name a checkpoint by its prefix, such as "
-            "%s/model.ckpt-1000",
-            path, path);
+        return resolve_dir(path, arena, err, out_prefix);
     }
     const char *prefix = strip_file_name(arena, path);
     if (prefix == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "%s: out of memory", path);
     }
     EDT_TRY(has_index(prefix, arena, err, &exists));
-    if (!exists && prefix == path && edt_path_exists(path)) {
-        *out_prefix = path;
-        return EDT_OK;
+    if (!exists && kind == EDT_WEIGHTS_KIND_OTHER && prefix == path) {
+        return edt_weights_refuse(path, err);
     }
     if (!exists) {
         EDT_FAIL(

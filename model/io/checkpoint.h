@@ -24,14 +24,16 @@ edt_status edt_checkpoint_state_read(const char *dir, edt_arena *arena, edt_erro
 edt_status edt_checkpoint_state_write(const char *dir, const edt_checkpoint_state *state,
                                       edt_error *err);
 
-// Prefix of the latest checkpoint: the state file's, if its .index exists. EDT_END when there
-// is none (there is no search of the directory).
+// Prefix of the latest checkpoint: the state file's, if its .index exists; where only the
+// directory of that differs (it was moved, or written on another machine), the one of that name
+// in `dir`. EDT_END when there is none (there is no search of the directory).
 edt_status edt_checkpoint_latest(const char *dir, edt_arena *arena, edt_error *err,
                                  const char **out_prefix);
 
-// What a user names as a checkpoint -> prefix: a directory means its latest checkpoint, the
-// name of one of its files its prefix, anything else is the prefix. Any other file (.h5,
-// .safetensors) stands for itself. EDT_ERR_NOT_FOUND says what was looked for.
+// What a user names as a checkpoint -> prefix, or file of weights: an HDF5 or safetensors file
+// stands for itself; a directory means its latest checkpoint (a SavedModel: its variables), the
+// name of one of its files its prefix, anything else is the prefix. EDT_ERR_NOT_FOUND says what
+// was looked for, EDT_ERR_FORMAT what a file is instead.
 edt_status edt_checkpoint_resolve(const char *path, edt_arena *arena, edt_error *err,
                                   const char **out_prefix);
 

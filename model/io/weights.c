@@ -276,21 +276,29 @@ const char *edt_weights_canonical(edt_arena *arena, const char *text)
     return name;
 }
 
+static edt_status open_resolved(const char *path, edt_error *err, edt_weights **out_weights)
+{
+    switch (edt_weights_kind_of(path)) {
+    case EDT_WEIGHTS_KIND_SAFETENSORS:
+        return edt_weights_open_safetensors(path, err, out_weights);
+    case EDT_WEIGHTS_KIND_H5: return edt_weights_open_h5(path, err, out_weights);
+    case EDT_WEIGHTS_KIND_NONE:
+    case EDT_WEIGHTS_KIND_OTHER:
+    case EDT_WEIGHTS_KIND_INDEX: break;
+    }
+    edt_tf_bundle *bundle = NULL;
+    EDT_TRY(edt_tf_bundle_open(path, err, &bundle));
+    return edt_weights_open_bundle(bundle, err, out_weights);
+}
+
 edt_status edt_weights_open(const char *path, edt_error *err, edt_weights **out_weights)
 {
-    if (edt_weights_is_h5(path)) {
-        return edt_weights_open_h5(path, err, out_weights);
-    }
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_TEXT, 0);
-    const char *prefix = NULL;
-    edt_tf_bundle *bundle = NULL;
-    edt_status status = edt_checkpoint_resolve(path, &arena, err, &prefix);
+    const char *resolved = NULL;
+    edt_status status = edt_checkpoint_resolve(path, &arena, err, &resolved);
     if (status == EDT_OK) {
-        status = edt_tf_bundle_open(prefix, err, &bundle);
-    }
-    if (status == EDT_OK) {
-        status = edt_weights_open_bundle(bundle, err, out_weights);
+        status = open_resolved(resolved, err, out_weights);
     }
     edt_arena_deinit(&arena);
     return status;

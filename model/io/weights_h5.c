@@ -11,7 +11,6 @@
 
 #include "core/helper.h"
 #include "core/mem.h"
-#include "core/path.h"
 #include "model/io/h5_wire.h"
 #include "model/io/weights_priv.h"
 
@@ -40,25 +39,6 @@ static size_t read_head(int fd, uint8_t head[HEAD_BYTES])
         n = pread(fd, head, HEAD_BYTES, 0);
     } while (n < 0 && errno == EINTR);
     return n < 0 ? 0 : (size_t)n;
-}
-
-bool edt_weights_is_h5(const char *path)
-{
-    struct stat info;
-    if (stat(path, &info) != 0 || !S_ISREG(info.st_mode)) {
-        return false;
-    }
-    if (edt_path_has_suffix(path, ".h5") || edt_path_has_suffix(path, ".hdf5")) {
-        return true; // the opener says what is wrong with it
-    }
-    const int fd = open_file(path);
-    if (fd < 0) {
-        return false;
-    }
-    uint8_t head[HEAD_BYTES];
-    const size_t n = read_head(fd, head);
-    (void)close(fd);
-    return n >= sizeof magic && memcmp(head, magic, sizeof magic) == 0;
 }
 
 static uint64_t read_u64(const uint8_t *bytes)

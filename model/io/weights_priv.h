@@ -44,6 +44,19 @@ edt_status edt_weights_seal(edt_weights *weights, edt_error *err);
 // without "replica_<k>" components. NULL when out of memory.
 const char *edt_weights_canonical(edt_arena *arena, const char *text);
 
+typedef enum edt_weights_kind {
+    EDT_WEIGHTS_KIND_NONE, // no such file, or a directory
+    EDT_WEIGHTS_KIND_OTHER,
+    EDT_WEIGHTS_KIND_INDEX, // of a bundle
+    EDT_WEIGHTS_KIND_H5,
+    EDT_WEIGHTS_KIND_SAFETENSORS
+} edt_weights_kind;
+
+// By contents; only what no content speaks for goes by the ending of its name.
+edt_weights_kind edt_weights_kind_of(const char *path);
+// Says what an existing file is that is none of them; never EDT_OK.
+edt_status edt_weights_refuse(const char *path, edt_error *err);
+
 // What a bundle's entry is apart from its name and path.
 void edt_weights_describe(const edt_tf_entry *entry, edt_weights_item *out_item);
 
@@ -57,8 +70,8 @@ edt_status edt_weights_open_bundle(edt_tf_bundle *bundle, edt_error *err,
                                    edt_weights **out_weights);
 edt_status edt_weights_open_objects(edt_tf_bundle *bundle, edt_error *err,
                                     edt_weights **out_weights);
-// A regular file that begins with HDF5's mark or is called so, and its opener.
-bool edt_weights_is_h5(const char *path);
 edt_status edt_weights_open_h5(const char *path, edt_error *err, edt_weights **out_weights);
+edt_status edt_weights_open_safetensors(const char *path, edt_error *err,
+                                        edt_weights **out_weights);
 
 #endif
