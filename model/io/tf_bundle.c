@@ -76,13 +76,6 @@ static edt_status read_index(edt_tf_bundle *bundle, edt_error *err)
         EDT_FAIL(err, EDT_ERR_FORMAT, "%s: the index is empty: not a checkpoint index",
                  bundle->index_path);
     }
-    if (bundle->header.big_endian) {
-        EDT_FAIL(
-            err, EDT_ERR_UNSUPPORTED,
-            "%s: written on a big-endian machine, which is not supported; load and save it "
-            "again on a little-endian one",
-            bundle->index_path);
-    }
     return EDT_OK;
 }
 
@@ -226,6 +219,21 @@ static edt_span stored_bytes(const edt_tf_bundle *bundle, const edt_tf_entry *en
                       (size_t)entry->n_bytes};
 }
 
+// Of one element in the order of the machine that wrote it.
+static void swap_elements(const edt_tf_bundle *bundle, const edt_tf_entry *entry, void *out,
+                          size_t n_bytes)
+{
+    const size_t width = edt_dtype_bytes(entry->dtype);
+    uint8_t *bytes = out;
+    for (size_t at = 0; bundle->header.big_endian && at + width <= n_bytes; at += width) {
+        for (size_t i = 0; i < width / 2; ++i) {
+            const uint8_t byte = bytes[at + i];
+            bytes[at + i] = bytes[at + width - 1 - i];
+            bytes[at + width - 1 - i] = byte;
+        }
+    }
+}
+
 static edt_status check_crc(const edt_tf_bundle *bundle, const edt_tf_entry *entry,
                             uint32_t crc, edt_error *err)
 {
@@ -241,8 +249,8 @@ static edt_status check_crc(const edt_tf_bundle *bundle, const edt_tf_entry *ent
     return EDT_OK;
 }
 
-edt_status edt_tf_bundle_view(const edt_tf_bundle *bundle, int i_entry, edt_error *err,
-                              edt_span *out_bytes)
+static edt_status view(const edt_tf_bundle *bundle, int i_entry, edt_error *err,
+                       edt_span *out_bytes)
 {
     const edt_tf_entry *entry = &bundle->entries[i_entry];
     EDT_TRY(check_readable(bundle, entry, err));
@@ -256,30 +264,49 @@ edt_status edt_tf_bundle_view(const edt_tf_bundle *bundle, int i_entry, edt_erro
     return EDT_OK;
 }
 
+edt_status edt_tf_bundle_view(const edt_tf_bundle *bundle, int i_entry, edt_error *err,
+                              edt_span *out_bytes)
+{
+    if (bundle->header.big_endian) {
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
+                 "%s: tensor '%s' was written on a big-endian machine; it can be read, not "
+                 "viewed",
+                 bundle->prefix, bundle->entries[i_entry].name);
+    }
+    return view(bundle, i_entry, err, out_bytes);
+}
+
 edt_status edt_tf_bundle_read(const edt_tf_bundle *bundle, int i_entry, void *out,
                               size_t n_bytes, edt_error *err)
 {
     edt_span bytes = {0};
-    EDT_TRY(edt_tf_bundle_view(bundle, i_entry, err, &bytes));
+    EDT_TRY(view(bundle, i_entry, err, &bytes));
     if (bytes.n_bytes != n_bytes) {
         EDT_FAIL(err, EDT_ERR_MISMATCH, "%s: tensor '%s' has %zu bytes, %zu are wanted",
                  bundle->prefix, bundle->entries[i_entry].name, bytes.n_bytes, n_bytes);
     }
     if (n_bytes > 0) {
         memcpy(out, bytes.data, n_bytes);
+        swap_elements(bundle, &bundle->entries[i_entry], out, n_bytes);
     }
     return EDT_OK;
 }
 
-static uint32_t crc_of_length(uint32_t crc, uint64_t length)
+static uint32_t crc_of_length(const edt_tf_bundle *bundle, uint32_t crc, uint64_t length)
 {
     // TensorFlow sums lengths as 32-bit words where they fit.
     const size_t n = length <= UINT32_MAX ? 4 : 8;
     uint8_t word[8];
     for (size_t i = 0; i < n; ++i) {
-        word[i] = (uint8_t)(length >> (8 * i));
+        word[bundle->header.big_endian ? n - 1 - i : i] = (uint8_t)(length >> (8 * i));
     }
     return edt_crc32c(crc, word, n);
+}
+
+static uint32_t load_word(const edt_tf_bundle *bundle, const uint8_t *at)
+{
+    const uint32_t word = edt_tf_load_u32(at);
+    return bundle->header.big_endian ? __builtin_bswap32(word) : word;
 }
 
 edt_status edt_tf_bundle_read_strings(const edt_tf_bundle *bundle, int i_entry,
@@ -311,11 +338,11 @@ edt_status edt_tf_bundle_read_strings(const edt_tf_bundle *bundle, int i_entry,
         ok = edt_tf_varint_read(bytes, &at, &length) && length <= bytes.n_bytes;
         if (ok) {
             texts[i].n_bytes = (size_t)length;
-            crc = crc_of_length(crc, length);
+            crc = crc_of_length(bundle, crc, length);
         }
     }
     ok = ok && bytes.n_bytes - at >= 4 &&
-         edt_tf_load_u32(bytes.data + at) == edt_crc32c_mask(crc);
+         load_word(bundle, bytes.data + at) == edt_crc32c_mask(crc);
     if (ok) {
         crc = edt_crc32c(crc, bytes.data + at, bytes.n_bytes - at);
         at += 4;

@@ -41,10 +41,11 @@ int edt_tf_bundle_find(const edt_tf_bundle *bundle, const char *name);
 bool edt_tf_bundle_is_object_based(const edt_tf_bundle *bundle);
 
 // Stored bytes after checking their CRC (EDT_ERR_CORRUPT); no alignment promised. The span
-// belongs to the bundle.
+// belongs to the bundle. EDT_ERR_UNSUPPORTED for a big-endian bundle.
 edt_status edt_tf_bundle_view(const edt_tf_bundle *bundle, int i_entry, edt_error *err,
                               edt_span *out_bytes);
-// Copies a tensor's elements; n_bytes must be its size (EDT_ERR_MISMATCH otherwise).
+// Copies a tensor's elements in the machine's byte order; n_bytes must be its size
+// (EDT_ERR_MISMATCH otherwise).
 edt_status edt_tf_bundle_read(const edt_tf_bundle *bundle, int i_entry, void *out,
                               size_t n_bytes, edt_error *err);
 // The elements of a string tensor in row-major order; array in `arena`, bytes in the bundle.

@@ -6,6 +6,7 @@
 
 #include "core/crc32c.h"
 #include "core/mem.h"
+#include "model/io/snappy_block.h"
 #include "model/io/tf_table_format.h"
 
 typedef struct handle {
@@ -17,9 +18,10 @@ typedef struct scan {
     const char *where;
     edt_tf_table_visit *visit;
     void *ctx;
-    edt_tf_bytes block_key; // key of the entry being read in the current data block
-    edt_tf_bytes index_key; // the same in the index block
-    edt_tf_bytes last_key;  // last key handed out
+    edt_tf_bytes block_key;   // key of the entry being read in the current data block
+    edt_tf_bytes index_key;   // the same in the index block
+    edt_tf_bytes last_key;    // last key handed out
+    edt_tf_bytes unpacked[2]; // the current data block and the index block, where compressed
     bool any;
 } scan;
 
@@ -36,8 +38,24 @@ static bool read_handle(edt_span span, size_t *at, handle *out)
            edt_tf_varint_read(span, at, &out->n_bytes);
 }
 
-static edt_status open_block(const scan *s, handle h, const char *what, edt_error *err,
-                             cursor *out_cursor)
+// Replaces the run of a compressed block by what it unpacks to, which lives in `unpacked`.
+static edt_status unpack_block(const scan *s, handle h, const char *what,
+                               edt_tf_bytes *unpacked, edt_error *err, edt_span *block)
+{
+    switch (edt_snappy_unpack(*block, unpacked)) {
+    case EDT_SNAPPY_OK: break;
+    case EDT_SNAPPY_NO_MEMORY: EDT_FAIL(err, EDT_ERR_NOMEM, "%s: out of memory", s->where);
+    case EDT_SNAPPY_MALFORMED:
+        EDT_FAIL(err, EDT_ERR_FORMAT,
+                 "%s: the %s at byte %llu, compressed with snappy, is malformed", s->where,
+                 what, (unsigned long long)h.offset);
+    }
+    *block = (edt_span){unpacked->data, unpacked->n_bytes};
+    return EDT_OK;
+}
+
+static edt_status open_block(scan *s, handle h, const char *what, edt_tf_bytes *unpacked,
+                             edt_error *err, cursor *out_cursor)
 {
     const uint64_t limit = s->file.n_bytes - EDT_TF_TABLE_FOOTER_BYTES;
     if (h.offset > limit || h.n_bytes > limit - h.offset ||
@@ -49,10 +67,10 @@ static edt_status open_block(const scan *s, handle h, const char *what, edt_erro
             s->where, what, (unsigned long long)h.offset, (unsigned long long)h.n_bytes,
             s->file.n_bytes);
     }
-    const uint8_t *data = s->file.data + h.offset;
-    const size_t n = (size_t)h.n_bytes;
-    const uint32_t stored = edt_tf_load_u32(data + n + 1);
-    const uint32_t computed = edt_crc32c_mask(edt_crc32c(0, data, n + 1));
+    edt_span block = {s->file.data + h.offset, (size_t)h.n_bytes};
+    const uint8_t type = block.data[block.n_bytes];
+    const uint32_t stored = edt_tf_load_u32(block.data + block.n_bytes + 1);
+    const uint32_t computed = edt_crc32c_mask(edt_crc32c(0, block.data, block.n_bytes + 1));
     if (stored != computed) {
         EDT_FAIL(
             err, EDT_ERR_CORRUPT,
@@ -60,23 +78,20 @@ static edt_status open_block(const scan *s, handle h, const char *what, edt_erro
             "use another copy or an older checkpoint",
             s->where, what, (unsigned long long)h.offset, stored, computed);
     }
-    if (data[n] == EDT_TF_TABLE_SNAPPY) {
-        EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
-                 "%s: the %s at byte %llu is compressed with snappy, which is not supported; "
-                 "TensorFlow writes checkpoint indexes uncompressed",
-                 s->where, what, (unsigned long long)h.offset);
-    }
-    if (data[n] != EDT_TF_TABLE_RAW) {
+    if (type == EDT_TF_TABLE_SNAPPY) {
+        EDT_TRY(unpack_block(s, h, what, unpacked, err, &block));
+    } else if (type != EDT_TF_TABLE_RAW) {
         EDT_FAIL(err, EDT_ERR_FORMAT, "%s: the %s at byte %llu has the unknown type %d",
-                 s->where, what, (unsigned long long)h.offset, data[n]);
+                 s->where, what, (unsigned long long)h.offset, type);
     }
-    const uint32_t n_restarts = n >= 4 ? edt_tf_load_u32(data + n - 4) : 0;
+    const size_t n = block.n_bytes;
+    const uint32_t n_restarts = n >= 4 ? edt_tf_load_u32(block.data + n - 4) : 0;
     if (n_restarts == 0 || n_restarts > (n - 4) / 4) {
         EDT_FAIL(err, EDT_ERR_FORMAT,
                  "%s: the %s at byte %llu has %u restart points in %zu bytes", s->where, what,
                  (unsigned long long)h.offset, n_restarts, n);
     }
-    *out_cursor = (cursor){{data, n - 4 * ((size_t)n_restarts + 1)}, 0, h.offset};
+    *out_cursor = (cursor){{block.data, n - 4 * ((size_t)n_restarts + 1)}, 0, h.offset};
     return EDT_OK;
 }
 
@@ -115,7 +130,7 @@ static edt_span span_of(const edt_tf_bytes *bytes)
 static edt_status scan_block(scan *s, handle h, edt_error *err)
 {
     cursor c;
-    EDT_TRY(open_block(s, h, "data block", err, &c));
+    EDT_TRY(open_block(s, h, "data block", &s->unpacked[0], err, &c));
     s->block_key.n_bytes = 0;
     for (;;) {
         edt_span value;
@@ -165,7 +180,7 @@ static edt_status scan_index(scan *s, edt_error *err)
         EDT_FAIL(err, EDT_ERR_FORMAT, "%s: malformed footer", s->where);
     }
     cursor c;
-    EDT_TRY(open_block(s, index, "index block", err, &c));
+    EDT_TRY(open_block(s, index, "index block", &s->unpacked[1], err, &c));
     for (;;) {
         edt_span value;
         const edt_status status = next_entry(s, &c, &s->index_key, err, &value);
@@ -191,5 +206,7 @@ edt_status edt_tf_table_scan(edt_span file, const char *where, edt_tf_table_visi
     edt_tf_bytes_deinit(&s.block_key);
     edt_tf_bytes_deinit(&s.index_key);
     edt_tf_bytes_deinit(&s.last_key);
+    edt_tf_bytes_deinit(&s.unpacked[0]);
+    edt_tf_bytes_deinit(&s.unpacked[1]);
     return status;
 }

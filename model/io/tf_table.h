@@ -12,8 +12,8 @@
 typedef edt_status edt_tf_table_visit(void *ctx, edt_span key, edt_span value, edt_error *err);
 
 // Visits every entry of the table held in `file`, in order. `where` names it in messages.
-// EDT_ERR_FORMAT for a malformed table, EDT_ERR_CORRUPT for a checksum that does not match,
-// EDT_ERR_UNSUPPORTED for snappy blocks. Entries before the damage may have been visited.
+// EDT_ERR_FORMAT for a malformed table, EDT_ERR_CORRUPT for a checksum that does not match.
+// Entries before the damage may have been visited.
 edt_status edt_tf_table_scan(edt_span file, const char *where, edt_tf_table_visit *visit,
                              void *ctx, edt_error *err);
 

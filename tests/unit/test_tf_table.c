@@ -4,8 +4,10 @@
 #include <string.h>
 
 #include "core/crc32c.h"
+#include "model/io/snappy_block.h"
 #include "model/io/tf_table.h"
 #include "model/io/tf_table_format.h"
+#include "tests/support/test_bundle.h"
 
 enum { N_KEYS = 700 };
 
@@ -118,24 +120,80 @@ Test(tf_table, every_flipped_bit_and_every_cut_is_refused, .timeout = 60)
     edt_tf_bytes_deinit(&file);
 }
 
-Test(tf_table, snappy_blocks_are_refused_with_their_name, .timeout = 30)
+Test(tf_table, compressed_blocks_read_back, .timeout = 30)
 {
     edt_tf_bytes file = build(0);
-    // One data block from byte 0 to the metaindex: its handle is the index block's only value.
-    const uint8_t *footer = file.data + file.n_bytes - EDT_TF_TABLE_FOOTER_BYTES;
-    size_t at = 0;
-    uint64_t meta_offset = 0;
-    cr_assert(edt_tf_varint_read((edt_span){footer, 40}, &at, &meta_offset));
-    const size_t n = (size_t)meta_offset - EDT_TF_TABLE_TRAILER_BYTES;
-    file.data[n] = EDT_TF_TABLE_SNAPPY;
-    const uint32_t crc = edt_crc32c_mask(edt_crc32c(0, file.data, n + 1));
-    for (int i = 0; i < 4; ++i) {
-        file.data[n + 1 + (size_t)i] = (uint8_t)(crc >> (8 * i));
-    }
+    const size_t n_raw = file.n_bytes;
+    edt_test_table_compress(&file);
+    cr_assert_lt(file.n_bytes, n_raw / 2);
+    int n = 0;
     edt_error err = {0};
-    cr_assert_eq(scan(file.data, file.n_bytes, &err), EDT_ERR_UNSUPPORTED);
-    cr_assert_not_null(strstr(err.text, "snappy"));
+    cr_assert_eq(
+        edt_tf_table_scan((edt_span){file.data, file.n_bytes}, "t", expect_entry, &n, &err),
+        EDT_OK, "%s", err.text);
+    cr_assert_eq(n, N_KEYS + 1);
     edt_tf_bytes_deinit(&file);
+}
+
+static edt_snappy_result unpack(edt_span block, edt_tf_bytes *out)
+{
+    uint8_t *exact = malloc(block.n_bytes + 1);
+    memcpy(exact, block.data, block.n_bytes);
+    const edt_snappy_result result = edt_snappy_unpack((edt_span){exact, block.n_bytes}, out);
+    free(exact);
+    return result;
+}
+
+Test(tf_table, malformed_compressed_blocks_are_refused, .timeout = 30)
+{
+    static const struct {
+        const char *bytes;
+        size_t n;
+    } bad[] = {
+        {"", 0},
+        {"\x05", 1}, // nothing behind the length
+        {"\x03\x08"
+         "ab",
+         4}, // a literal that is cut
+        {"\x02\x08"
+         "abc",
+         5}, // more than the length
+        {"\x04\x08"
+         "abc",
+         5}, // less than the length
+        {"\x08\x0c"
+         "abcd\x01\x05",
+         8}, // a copy from before the beginning
+        {"\x08\x0c"
+         "abcd\x01\x00",
+         8}, // a copy from nowhere
+        {"\x08\x0c"
+         "abcd\x0e\x04",
+         8}, // an offset that is cut
+        {"\xff\xff\xff\xff\x0f\x00"
+         "a",
+         7}, // 4 GiB from 7 bytes
+        {"\x01\xfc\xff\xff\xff\xff"
+         "a",
+         7}, // a literal of 4 GiB
+    };
+    edt_tf_bytes out = {0};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; ++i) {
+        const edt_span block = {(const uint8_t *)bad[i].bytes, bad[i].n};
+        cr_expect_eq(unpack(block, &out), EDT_SNAPPY_MALFORMED, "%zu", i);
+    }
+    cr_expect_eq(unpack((edt_span){(const uint8_t *)"\x0a\x04"
+                                                    "ab\x1d\x02",
+                                   6},
+                        &out),
+                 EDT_SNAPPY_MALFORMED);
+    cr_assert_eq(unpack((edt_span){(const uint8_t *)"\x0a\x04"
+                                                    "ab\x11\x02",
+                                   6},
+                        &out),
+                 EDT_SNAPPY_OK);
+    cr_assert_eq(memcmp(out.data, "ababababab", 10), 0);
+    edt_tf_bytes_deinit(&out);
 }
 
 Test(tf_table, writer_refuses_keys_out_of_order, .timeout = 30)
