@@ -212,7 +212,11 @@ static edt_status load_weights(detector *d, edt_error *err)
         .use_ema = d->hp->moving_average_decay > 0.0,
         .strict = true,
     };
-    return edt_restore(params, d->options->ckpt, &restore, err, NULL);
+    edt_restore_report report;
+    EDT_TRY(edt_restore(params, d->options->ckpt, &restore, err, &report));
+    edt_restore_report_log(&report);
+    edt_restore_report_deinit(&report);
+    return EDT_OK;
 }
 
 static edt_status set_up(detector *d, edt_backend *backend, edt_error *err)

@@ -16,7 +16,11 @@ edt_status edt_bench_load_weights(const edt_bench *b, edt_params *params, edt_er
         .use_ema = b->hp->moving_average_decay > 0.0,
         .strict = true,
     };
-    return edt_restore(params, b->options->ckpt, &restore, err, NULL);
+    edt_restore_report report;
+    EDT_TRY(edt_restore(params, b->options->ckpt, &restore, err, &report));
+    edt_restore_report_log(&report);
+    edt_restore_report_deinit(&report);
+    return EDT_OK;
 }
 
 static edt_status report(edt_bench *b, edt_bench_samples *seconds, double macs, edt_error *err)

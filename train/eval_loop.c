@@ -174,6 +174,9 @@ static edt_status load(edt_eval_loop *l, const char *prefix, edt_error *err)
     };
     const edt_status status =
         edt_restore(edt_predictor_params(l->predictor), prefix, &options, err, &report);
+    if (status == EDT_OK && is_writer(l)) {
+        edt_restore_report_log(&report);
+    }
     edt_restore_report_deinit(&report);
     return status;
 }

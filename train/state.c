@@ -287,29 +287,50 @@ edt_status edt_train_state_set_data(edt_train_state *state, const char *fingerpr
     return EDT_OK;
 }
 
-edt_status edt_train_state_init_from(const char *ckpt, const char *backbone_ckpt,
-                                     const edt_hparams *hp, edt_params *params, edt_error *err)
+static edt_status choose_init(const edt_train_init *from, edt_error *err, const char **out_flag,
+                              const char **out_path)
 {
-    const bool whole = ckpt != NULL && ckpt[0] != '\0';
-    const bool backbone = backbone_ckpt != NULL && backbone_ckpt[0] != '\0';
-    if (whole && backbone) {
-        EDT_FAIL(err, EDT_ERR_USAGE, "give either --ckpt or --backbone_ckpt, not both");
+    const char *const rows[][2] = {{"ckpt", from->ckpt},
+                                   {"pretrained_ckpt", from->pretrained_ckpt},
+                                   {"backbone_ckpt", from->backbone_ckpt}};
+    *out_path = *out_flag = NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; ++i) {
+        if (rows[i][1] == NULL || rows[i][1][0] == '\0' || strcmp(rows[i][1], "_") == 0) {
+            continue;
+        }
+        if (*out_path != NULL) {
+            EDT_FAIL(err, EDT_ERR_USAGE, "give either --%s or --%s, not both", *out_flag,
+                     rows[i][0]);
+        }
+        *out_flag = rows[i][0];
+        *out_path = rows[i][1];
     }
-    if (!whole && !backbone) {
+    return EDT_OK;
+}
+
+edt_status edt_train_state_init_from(const edt_train_init *from, const edt_hparams *hp,
+                                     edt_params *params, edt_error *err)
+{
+    const char *flag, *path;
+    EDT_TRY(choose_init(from, err, &flag, &path));
+    if (path == NULL) {
         return EDT_OK;
     }
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_ARENA, 0);
     edt_restore_report report = {0};
     edt_status status = EDT_OK;
-    const char *prefix;
-    EDT_TRY_GOTO(edt_checkpoint_resolve(whole ? ckpt : backbone_ckpt, &arena, err, &prefix));
     edt_restore_options options = {
         .load_ema = hp->moving_average_decay > 0.0,
-        .skip_mismatch = hp->skip_mismatch,
+        .skip_mismatch = hp->skip_mismatch && !from->strict,
+        .refuse_unused = from->strict,
     };
     edt_train_slot_names(hp, options.slot_names);
-    if (backbone) {
+    if (path == from->pretrained_ckpt) {
+        options.fresh_scopes[0] = "class_net/";
+        options.fresh_scopes[1] = "box_net/";
+    }
+    if (path == from->backbone_ckpt) {
         const char *scope = hp->ckpt_var_scope != NULL ? hp->ckpt_var_scope : hp->backbone_name;
         options.model_scope = edt_arena_printf(&arena, "%s/", hp->backbone_name);
         options.ckpt_scope = edt_arena_printf(&arena, "%s/", scope);
@@ -318,10 +339,10 @@ edt_status edt_train_state_init_from(const char *ckpt, const char *backbone_ckpt
             goto fail;
         }
     }
-    EDT_TRY_GOTO(edt_restore(params, prefix, &options, err, &report));
+    EDT_TRY_GOTO(edt_restore(params, path, &options, err, &report));
     edt_restore_report_log(&report);
 fail:
     edt_restore_report_deinit(&report);
     edt_arena_deinit(&arena);
-    return status;
+    return status == EDT_OK ? EDT_OK : edt_error_add_context(err, status, "--%s", flag);
 }

@@ -44,9 +44,19 @@ edt_status edt_train_state_resume(const char *model_dir, const edt_hparams *hp,
 edt_status edt_train_state_set_data(edt_train_state *state, const char *fingerprint,
                                     const char *file_pattern, edt_error *err);
 
-// Initial weights from --ckpt or --backbone_ckpt (at most one; spec/train.md 11.1 "Ours").
-edt_status edt_train_state_init_from(const char *ckpt, const char *backbone_ckpt,
-                                     const edt_hparams *hp, edt_params *params, edt_error *err);
+// Where initial weights come from: at most one of the three (NULL or "": none), in any format.
+typedef struct edt_train_init {
+    const char *ckpt;            // the whole detector (spec/train.md 11.1 "Ours")
+    const char *pretrained_ckpt; // all but the heads, which start fresh
+    const char *backbone_ckpt;   // the backbone, from under ckpt_var_scope
+    bool strict; // every variable must be there and fit, whatever skip_mismatch says, and no
+                 // other may be
+} edt_train_init;
+
+// Loads them and reports what was loaded, what was not and why. `params` hold initial values
+// already.
+edt_status edt_train_state_init_from(const edt_train_init *from, const edt_hparams *hp,
+                                     edt_params *params, edt_error *err);
 
 // Checkpoint variable suffixes of the optimizer slots under hp->semantics and hp->optimizer.
 void edt_train_slot_names(const edt_hparams *hp, const char *out_names[static 2]);

@@ -217,6 +217,11 @@ fail:
     return status;
 }
 
+static bool is_given(const char *flag)
+{
+    return flag != NULL && flag[0] != '\0';
+}
+
 static edt_status resume_or_init(edt_training *r, edt_error *err)
 {
     const edt_train_options *o = r->options;
@@ -236,8 +241,12 @@ static edt_status resume_or_init(edt_training *r, edt_error *err)
             edt_step_get_options(r->step)->loss_scale > 0.0) {
             EDT_TRY(edt_step_set_loss_scale(r->step, r->state.loss_scale, err));
         }
-        if (o->ckpt != NULL && o->ckpt[0] != '\0') {
-            EDT_INFO("--ckpt is not used: %s already holds a checkpoint", o->model_dir);
+        if (is_given(o->ckpt) || is_given(o->pretrained_ckpt) || is_given(o->backbone_ckpt)) {
+            EDT_INFO("--%s is not used: %s already holds a checkpoint",
+                     is_given(o->ckpt)              ? "ckpt"
+                     : is_given(o->pretrained_ckpt) ? "pretrained_ckpt"
+                                                    : "backbone_ckpt",
+                     o->model_dir);
         }
         return EDT_OK;
     }
@@ -249,7 +258,11 @@ static edt_status resume_or_init(edt_training *r, edt_error *err)
     if (params->memory[EDT_PARAMS_EMA] != NULL) {
         EDT_TRY(edt_params_copy_arena(params, EDT_PARAMS_EMA, EDT_PARAMS_VALUES, err));
     }
-    return edt_train_state_init_from(o->ckpt, o->backbone_ckpt, r->hp, params, err);
+    const edt_train_init from = {.ckpt = o->ckpt,
+                                 .pretrained_ckpt = o->pretrained_ckpt,
+                                 .backbone_ckpt = o->backbone_ckpt,
+                                 .strict = o->ckpt_strict};
+    return edt_train_state_init_from(&from, r->hp, params, err);
 }
 
 edt_status edt_train_check_options(const edt_train_options *o, edt_error *err)

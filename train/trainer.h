@@ -19,7 +19,8 @@ typedef struct edt_train_options {
     const char *model_dir;
     const char *train_file_pattern, *val_file_pattern, *val_json_file;
     const char *testdev_dir; // an existing directory: see edt_evaluation_options
-    const char *ckpt, *backbone_ckpt;
+    const char *ckpt, *pretrained_ckpt, *backbone_ckpt; // see edt_train_init
+    bool ckpt_strict;
     int64_t train_batch_size, eval_batch_size;
     int64_t eval_samples;
     int64_t save_checkpoints_steps;

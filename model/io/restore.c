@@ -217,10 +217,11 @@ static edt_status list_unused(edt_restorer *r, edt_error *err)
     if (report->unused == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "%s: out of memory", report->prefix);
     }
+    const char *scope = edt_restore_text(r->options->ckpt_scope);
     for (int i = 0; i < n; ++i) {
         const edt_weights_item *item = edt_weights_get(r->weights, i);
-        if (r->used[i] || is_bookkeeping(item->key) ||
-            (item->name != NULL && is_bookkeeping(item->name))) {
+        const char *name = item->name != NULL ? item->name : item->key;
+        if (r->used[i] || is_bookkeeping(item->key) || is_bookkeeping(name)) {
             continue;
         }
         const char *copy = edt_arena_strdup(&report->arena, item->key);
@@ -228,6 +229,12 @@ static edt_status list_unused(edt_restorer *r, edt_error *err)
             EDT_FAIL(err, EDT_ERR_NOMEM, "%s: out of memory", report->prefix);
         }
         report->unused[report->n_unused++] = copy;
+        if (r->options->refuse_unused && begins_with(name, scope)) {
+            EDT_FAIL(err, EDT_ERR_MISMATCH,
+                     "%s: the model has no variable for '%s', and none may be left over; is "
+                     "model_name the one it was trained with?",
+                     report->prefix, copy);
+        }
     }
     return EDT_OK;
 }
@@ -268,8 +275,8 @@ static edt_status restore(edt_restorer *r, edt_error *err)
         report->n_rows = ++r->n_places;
     }
     EDT_TRY(edt_restore_judge(r, err));
-    EDT_TRY(load_places(r, err));
     EDT_TRY(list_unused(r, err));
+    EDT_TRY(load_places(r, err));
     return read_global_step(r, err);
 }
 

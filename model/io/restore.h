@@ -28,6 +28,9 @@ typedef struct edt_restore_options {
     bool strict;
     bool weights_only_allowed; // strict passes a checkpoint without a slot of any kind
     bool skip_mismatch;
+    // A tensor under ckpt_scope that no variable asks for (and that no trainer keeps beside the
+    // variables) is an error too.
+    bool refuse_unused;
     // Variables whose names begin with one of these keep their values, whatever is stored (""
     // is everything). NULL: none.
     const char *fresh_scopes[2];

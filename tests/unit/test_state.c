@@ -234,6 +234,13 @@ Test(state, another_number_of_classes_cannot_be_resumed, .timeout = 60)
     close_fixture(&f);
 }
 
+static edt_status init_from(const char *ckpt, const char *backbone_ckpt, fixture *f,
+                            edt_error *err)
+{
+    const edt_train_init from = {.ckpt = ckpt, .backbone_ckpt = backbone_ckpt};
+    return edt_train_state_init_from(&from, &f->hp, f->params, err);
+}
+
 Test(state, initial_weights_come_from_one_checkpoint, .timeout = 60)
 {
     EDT_TEST_NEEDS_DIR(edt_test_golden_dir());
@@ -243,21 +250,19 @@ Test(state, initial_weights_come_from_one_checkpoint, .timeout = 60)
     static const char head[] = "class_net/class-predict/bias";
     fixture f = open_fixture("efficientdet-d0", "num_classes=3");
     edt_error err = {0};
-    cr_expect_eq(edt_train_state_init_from("", NULL, &f.hp, f.params, &err), EDT_OK);
+    cr_expect_eq(init_from("", NULL, &f, &err), EDT_OK);
     cr_expect_eq(first_value(f.params, EDT_PARAMS_VALUES, stem), 0);
-    cr_expect_eq(edt_train_state_init_from(dir, dir, &f.hp, f.params, &err), EDT_ERR_USAGE);
+    cr_expect_eq(init_from(dir, dir, &f, &err), EDT_ERR_USAGE);
     // Whole detector: everything but the layers that depend on the classes.
-    cr_expect_eq(edt_train_state_init_from(dir, NULL, &f.hp, f.params, &err), EDT_OK, "%s",
-                 err.text);
+    cr_expect_eq(init_from(dir, NULL, &f, &err), EDT_OK, "%s", err.text);
     cr_expect_neq(first_value(f.params, EDT_PARAMS_VALUES, stem), 0);
     cr_expect_neq(first_value(f.params, EDT_PARAMS_VALUES, "box_net/box-predict/bias"), 0);
     cr_expect_eq(first_value(f.params, EDT_PARAMS_VALUES, head), 0);
     f.hp.skip_mismatch = false;
-    cr_expect_eq(edt_train_state_init_from(dir, NULL, &f.hp, f.params, &err), EDT_ERR_MISMATCH);
+    cr_expect_eq(init_from(dir, NULL, &f, &err), EDT_ERR_MISMATCH);
     close_fixture(&f);
     fixture g = open_fixture("efficientdet-d0", "num_classes=3");
-    cr_expect_eq(edt_train_state_init_from(NULL, dir, &g.hp, g.params, &err), EDT_OK, "%s",
-                 err.text);
+    cr_expect_eq(init_from(NULL, dir, &g, &err), EDT_OK, "%s", err.text);
     cr_expect_neq(first_value(g.params, EDT_PARAMS_VALUES, stem), 0);
     cr_expect_eq(first_value(g.params, EDT_PARAMS_VALUES, "box_net/box-predict/bias"), 0,
                  "only the backbone was asked for");
