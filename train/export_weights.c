@@ -13,6 +13,7 @@
 #include "model/io/restore.h"
 #include "model/io/weights_save.h"
 #include "model/scaling.h"
+#include "train/config_file.h"
 
 typedef struct exporter {
     const edt_hparams *hp;
@@ -134,8 +135,13 @@ static void put_differences(const char *now, const char *was, edt_strbuf *out)
     }
 }
 
-// What differs from the model's row, as YAML that --hparams=FILE.yaml takes.
-static edt_status describe(exporter *e, edt_error *err, const char **out_text)
+// All settings, and what of them differs from the model's row, as YAML that --hparams=FILE.yaml
+// takes; `changes` tells the same in a line.
+typedef struct settings {
+    const char *all, *hparams, *changes;
+} settings;
+
+static edt_status describe(exporter *e, edt_error *err, settings *out)
 {
     edt_hparams row = {0};
     edt_strbuf differences = {0};
@@ -146,8 +152,11 @@ static edt_status describe(exporter *e, edt_error *err, const char **out_text)
     EDT_TRY_GOTO(edt_hparams_to_yaml(e->hp, &e->arena, err, &now));
     EDT_TRY_GOTO(edt_hparams_to_yaml(&row, &e->arena, err, &was));
     put_differences(now, was, &differences);
-    *out_text = edt_arena_strdup(&e->arena, differences.n_bytes > 0 ? differences.text : "");
-    if (differences.failed || *out_text == NULL) {
+    *out = (settings){
+        .all = now,
+        .hparams = edt_arena_strdup(&e->arena, differences.n_bytes > 0 ? differences.text : ""),
+        .changes = edt_config_file_changes(now, was, &e->arena)};
+    if (differences.failed || out->hparams == NULL || out->changes == NULL) {
         status = no_memory(err);
     }
 fail:
@@ -161,16 +170,17 @@ static edt_status write_file(exporter *e, edt_error *err)
     static const char *const AVERAGES[] = {"kept", "folded", "raw"};
     const char *dir = edt_path_dirname(&e->arena, e->options->output);
     const char *step = edt_arena_printf(&e->arena, "%" PRId64, e->report.global_step);
-    const char *hparams;
+    settings told = {0};
     if (dir == NULL || step == NULL) {
         return no_memory(err);
     }
-    EDT_TRY(describe(e, err, &hparams));
+    EDT_TRY(describe(e, err, &told));
     const edt_safetensors_meta meta[] = {
         {"format", "tf"}, // the layout of the tensors: kernels are height, width, in, out
         {"model_name", e->hp->name},
         {"averages", AVERAGES[e->save.averages]},
-        {"hparams", hparams},
+        {"hparams", told.hparams},
+        {"edt/config", told.all}, // our programs' settings when they load it
         {"global_step", step},
     };
     e->save.global_step = e->report.global_step;
@@ -186,6 +196,12 @@ static edt_status write_file(exporter *e, edt_error *err)
     (void)printf("wrote %s (%s): %s of %d variables\nverified %d tensors\n", e->options->output,
                  edt_weights_format_name(e->save.format),
                  folded_none ? "values" : WORDS[e->save.averages], e->params->n_params, n);
+    if (e->save.format != EDT_WEIGHTS_SAFETENSORS && told.changes[0] != '\0') {
+        EDT_INFO(
+            "%s does not tell settings: what loads it wants --model_name=%s and of these, as "
+            "--hparams, what concerns it: %s",
+            e->options->output, e->hp->name, told.changes);
+    }
     return EDT_OK;
 }
 
