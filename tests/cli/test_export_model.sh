@@ -97,7 +97,7 @@ expect 2 'no averages' "${lite0[@]}" --ckpt_path="$source" --export_ckpt="$tmp/x
 expect 1 'model_name' --model_name=efficientdet-d1 "${from[@]}" --export_ckpt="$tmp/x"
 expect 1 '90 classes' "${from[@]}" --hparams=num_classes=20 --export_ckpt="$tmp/x"
 expect 1 "$tmp/missing" --ckpt_path="$tmp/missing" --export_ckpt="$tmp/x"
-expect 1 'a/model.index/x' "${from[@]}" --export_ckpt="$tmp/a/model.index/x"
+expect 1 'is a file' "${from[@]}" --export_ckpt="$tmp/a/model.index/x"
 expect_nothing "$tmp/x"
 expect 0 '' "${from[@]}" --safetensors="$tmp/c.safetensors" --overwrite
 convert "$d0" "$tmp/d/model" --overwrite
@@ -122,26 +122,36 @@ for to in $formats; do
   [ -z "$left" ] || complain "full disk, $to: left $left"
 done
 
-# Killed: the final name holds nothing or all of it. (Of a checkpoint the .index is what makes it one.)
+# Killed: the final name holds what was there (nothing, or other weights) or all of the new. Of a
+# checkpoint the .index is what makes it one.
+equal() { # TARGET TARGET
+  local ending
+  for ending in '' .index .data-00000-of-00001; do
+    [ ! -f "$2$ending" ] || cmp -s "$1$ending" "$2$ending" || return 1
+  done
+}
 for to in $formats; do
-  convert "$d0" "$tmp/whole/$to/${name[$to]}" --format=$to
-  mkdir "$tmp/killed"
+  target=$tmp/killed/${name[$to]}
+  flags=(--ckpt_path="$d0" --export_ckpt="$target" --format=$to --overwrite)
+  complete=$target
+  case $to in tf*) complete+=.index ;; esac
+  convert "$d0" "$tmp/old/$to/${name[$to]}" --format=$to --ema=raw
   start=$(date +%s%N)
-  convert "$d0" "$tmp/killed/${name[$to]}" --format=$to
+  convert "$d0" "$tmp/new/$to/${name[$to]}" --format=$to
   whole_us=$((($(date +%s%N) - start) / 1000))
   RANDOM=2026
   for i in $(seq 8); do
     rm -rf "$tmp/killed"
+    [ $((i % 2)) = 0 ] && cp -r "$tmp/old/$to" "$tmp/killed"
     us=$((RANDOM * whole_us / 32768 + 1000))
-    "$bin" --ckpt_path="$d0" --export_ckpt="$tmp/killed/${name[$to]}" --format=$to >/dev/null 2>&1 &
+    "$bin" "${flags[@]}" >/dev/null 2>&1 &
     pid=$!
     sleep "$(printf '%d.%06d' $((us / 1000000)) $((us % 1000000)))"
     kill -KILL $pid 2>/dev/null
     wait $pid 2>/dev/null
-    complete=$tmp/killed/${name[$to]}
-    case $to in tf*) complete+=.index ;; esac
-    [ ! -e "$complete" ] || same "$tmp/whole/$to/${name[$to]}" "$tmp/killed/${name[$to]}"
+    [ -e "$complete" ] || continue
+    equal "$target" "$tmp/new/$to/${name[$to]}" || equal "$target" "$tmp/old/$to/${name[$to]}" ||
+      complain "killed after $us us: $target is neither old nor new"
   done
-  rm -rf "$tmp/killed"
 done
 finish export_model
