@@ -80,7 +80,10 @@ static int add_actions(posix_spawn_file_actions_t *actions, const edt_helper_cal
     for (int i = 0; code == 0 && i < call->n_fds; ++i) {
         code = posix_spawn_file_actions_adddup2(actions, h->fds[i], EDT_HELPER_FIRST_FD + i);
     }
-    return code;
+    // Whatever a library left open without close-on-exec.
+    return code != 0 ? code
+                     : posix_spawn_file_actions_addclosefrom_np(actions, EDT_HELPER_FIRST_FD +
+                                                                             call->n_fds);
 }
 
 // A group of its own keeps the terminal's signals away; what this process blocks or ignores

@@ -194,6 +194,25 @@ static edt_status describe(reader *r, weight *w, edt_h5_tensor *tensor, hid_t ty
     return EDT_OK;
 }
 
+// Whether each chunk of a dataset was written. Compressed ones do not tell by their size.
+static bool has_all_chunks(const weight *w, hid_t properties, const edt_shape *shape)
+{
+    hsize_t chunk[EDT_MAX_DIMS] = {0}, n_wanted = 1, n_stored = 0;
+    if (H5Pget_chunk(properties, EDT_MAX_DIMS, chunk) != shape->n_dims) {
+        return false;
+    }
+    for (int k = 0; k < shape->n_dims; ++k) {
+        if (chunk[k] == 0) {
+            return false;
+        }
+        n_wanted *= ((hsize_t)shape->dim[k] - 1) / chunk[k] + 1;
+    }
+    const hid_t space = H5Dget_space(w->dataset);
+    const bool is_known = H5Dget_num_chunks(w->dataset, space, &n_stored) >= 0;
+    (void)H5Sclose(space);
+    return is_known && n_stored == n_wanted;
+}
+
 // Elements in this file, all of them written.
 static edt_status check_storage(const weight *w, const edt_h5_tensor *tensor, edt_error *err)
 {
@@ -201,21 +220,24 @@ static edt_status check_storage(const weight *w, const edt_h5_tensor *tensor, ed
     if (properties < 0) {
         return edt_hdf5_damaged(err, "dataset", w->key);
     }
-    const int n_outside = H5Pget_external_count(properties);
+    edt_status status = EDT_OK;
     const H5D_layout_t layout = H5Pget_layout(properties);
-    (void)H5Pclose(properties);
-    if (n_outside != 0 || layout == H5D_VIRTUAL) {
-        EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
-                 "the elements of '%.300s' lie in another file; those are not read", w->key);
-    }
     H5D_space_status_t allocated;
-    if (H5Dget_space_status(w->dataset, &allocated) < 0) {
-        return edt_hdf5_damaged(err, "dataset", w->key);
+    if (H5Pget_external_count(properties) != 0 || layout == H5D_VIRTUAL) {
+        status = edt_error_set(
+            err, EDT_ERR_UNSUPPORTED,
+            "the elements of '%.300s' lie in another file; those are not read", w->key);
+    } else if (edt_tensor_bytes(&tensor->desc) == 0) {
+        status = EDT_OK;
+    } else if (H5Dget_space_status(w->dataset, &allocated) < 0) {
+        status = edt_hdf5_damaged(err, "dataset", w->key);
+    } else if (layout == H5D_CHUNKED ? !has_all_chunks(w, properties, &tensor->desc.shape)
+                                     : allocated != H5D_SPACE_STATUS_ALLOCATED) {
+        status = edt_error_set(err, EDT_ERR_CORRUPT, "'%.300s' was never written completely",
+                               w->key);
     }
-    if (allocated != H5D_SPACE_STATUS_ALLOCATED && edt_tensor_bytes(&tensor->desc) > 0) {
-        EDT_FAIL(err, EDT_ERR_CORRUPT, "'%.300s' was never written completely", w->key);
-    }
-    return EDT_OK;
+    (void)H5Pclose(properties);
+    return status;
 }
 
 static edt_status grow(reader *r, edt_error *err)
@@ -296,13 +318,15 @@ static edt_status open_file(reader *r, int fd, edt_error *err)
     char path[EDT_HDF5_PATH_BYTES];
     const hid_t access = edt_hdf5_access(fd, path);
     r->file = H5Fopen(path, H5F_ACC_RDONLY, access);
-    (void)H5Pclose(access);
+    edt_status status = EDT_OK;
     if (r->file < 0) {
-        char words[EDT_HDF5_WORDS_BYTES];
-        EDT_FAIL(err, EDT_ERR_CORRUPT, "the HDF5 library does not open it: %s; damaged?",
-                 edt_hdf5_words(words));
+        char words[EDT_HDF5_WORDS_BYTES]; // which the next call of the library clears
+        status = edt_error_set(err, EDT_ERR_CORRUPT,
+                               "the HDF5 library does not open it: %s; damaged?",
+                               edt_hdf5_words(words));
     }
-    return EDT_OK;
+    (void)H5Pclose(access);
+    return status;
 }
 
 // The group that has the list of layers: the file's root, or `model_weights` of a whole model.
