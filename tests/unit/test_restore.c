@@ -5,6 +5,7 @@
 
 #include "core/mem.h"
 #include "model/io/restore.h"
+#include "tests/support/test_bundle.h"
 #include "tests/support/test_dirs.h"
 #include "tests/support/test_model.h"
 
@@ -79,4 +80,89 @@ Test(restore, an_average_that_does_not_fit_is_refused, .timeout = 60)
 Test(restore, a_slot_that_does_not_fit_is_refused, .timeout = 60)
 {
     check("Momentum");
+}
+
+// A variable of 36 elements stored as `desc` in a file of its own.
+static edt_status restore_alone(const edt_test_tensor *tensors, int n, bool refuse_unused,
+                                edt_error *err, float out_values[36])
+{
+    edt_hparams hp;
+    edt_test_model_hparams("efficientdet-lite0", 128, 128, &hp);
+    edt_model *model =
+        edt_test_model(&hp, &(edt_model_options){.real = EDT_DTYPE_F32, .batch_size = 1});
+    edt_backend *backend = NULL;
+    edt_params *params = NULL;
+    cr_assert_eq(edt_backend_ref_create(err, &backend), EDT_OK);
+    cr_assert_eq(edt_params_create(model->graph, backend, err, &params), EDT_OK);
+    const char *dir = edt_test_temp_dir();
+    const char *prefix = edt_test_path(dir, "m");
+    edt_test_bundle_write(prefix, &(edt_test_bundle_options){0}, tensors, n);
+    const edt_status status = edt_restore(
+        params, prefix,
+        &(edt_restore_options){.skip_mismatch = true, .refuse_unused = refuse_unused}, err,
+        NULL);
+    edt_error ignored = {0};
+    cr_assert_eq(edt_params_get_f32(params, EDT_PARAMS_VALUES,
+                                    edt_params_find(params, variable), out_values, 36,
+                                    &ignored),
+                 EDT_OK);
+    edt_test_remove_tree(dir);
+    edt_params_destroy(params);
+    edt_backend_destroy(&backend);
+    edt_model_destroy(model);
+    edt_hparams_deinit(&hp);
+    return status;
+}
+
+Test(restore, half_precision_and_doubles_are_converted, .timeout = 60)
+{
+    // 1, -2 and 0.333: nearest in bfloat16 and float16.
+    static const uint16_t bf16[36] = {0x3f80, 0xc000, 0x3eaa},
+                          f16[36] = {0x3c00, 0xc000, 0x3555};
+    static const double f64[36] = {1, -2, 1.0 / 3};
+    static const int32_t i32[36] = {1};
+    const edt_shape shape = edt_shape_1(36);
+    const edt_test_tensor rows[] = {
+        {.name = variable, .desc = {EDT_DTYPE_BF16, shape}, .data = bf16},
+        {.name = variable, .desc = {EDT_DTYPE_F16, shape}, .data = f16},
+        {.name = variable, .desc = {EDT_DTYPE_F64, shape}, .data = f64},
+    };
+    static const float thirds[] = {0.33203125F, 0.333251953125F, 1.0F / 3};
+    for (int k = 0; k < 3; ++k) {
+        float got[36];
+        edt_error err = {0};
+        cr_assert_eq(restore_alone(&rows[k], 1, true, &err, got), EDT_OK, "%s", err.text);
+        cr_expect_eq(got[0], 1.0F);
+        cr_expect_eq(got[1], -2.0F);
+        cr_expect_eq(got[2], thirds[k], "%g", (double)got[2]);
+        cr_expect_eq(got[35], 0.0F);
+    }
+    const edt_test_tensor integers = {
+        .name = variable, .desc = {EDT_DTYPE_I32, shape}, .data = i32};
+    float got[36];
+    edt_error err = {0};
+    cr_expect_eq(restore_alone(&integers, 1, false, &err, got), EDT_ERR_UNSUPPORTED);
+    cr_expect_not_null(strstr(err.text, "i32"), "%s", err.text);
+}
+
+Test(restore, what_no_variable_asks_for_is_refused_on_request, .timeout = 60)
+{
+    static const float values[36] = {7};
+    static const int64_t step = 3;
+    const edt_test_tensor rows[] = {
+        {.name = variable, .desc = {EDT_DTYPE_F32, edt_shape_1(36)}, .data = values},
+        {.name = "global_step", .desc = {.dtype = EDT_DTYPE_I64}, .data = &step},
+        {.name = "edt/seed", .desc = {.dtype = EDT_DTYPE_I64}, .data = &step},
+        {.name = "box_net/box-9/bias",
+         .desc = {EDT_DTYPE_F32, edt_shape_1(36)},
+         .data = values},
+    };
+    float got[36];
+    edt_error err = {0};
+    cr_expect_eq(restore_alone(rows, 3, true, &err, got), EDT_OK, "%s", err.text);
+    cr_expect_eq(got[0], 7.0F);
+    cr_expect_eq(restore_alone(rows, 4, false, &err, got), EDT_OK, "%s", err.text);
+    cr_expect_eq(restore_alone(rows, 4, true, &err, got), EDT_ERR_MISMATCH);
+    cr_expect_not_null(strstr(err.text, "box_net/box-9/bias"), "%s", err.text);
+    cr_expect_eq(got[0], 0.0F, "nothing is loaded from a refused file");
 }
