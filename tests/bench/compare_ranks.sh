@@ -9,7 +9,6 @@
 set -u
 bin=${EDT_BIN_DIR:-build/bin}
 ranks=${1:-2} size=${2:-256} batch=${3:-8} rounds=${4:-3} steps=${5:-24}
-export OMP_WAIT_POLICY=passive
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 [ -x "$bin/train" ] || { echo "no $bin/train; EDT_BIN_DIR is the folder of the built programs" >&2; exit 2; }

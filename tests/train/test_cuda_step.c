@@ -291,3 +291,42 @@ Test(cuda_step, halves_a_loss_scale_that_overflows, .timeout = 600)
     edt_mem_free(after);
     close_fixture(&f);
 }
+
+// Recorded and queued: the last of three bad steps, whose inputs are still there, is looked at
+// again node by node, and nothing is left of that.
+Test(cuda_step, names_the_variable_that_is_not_finite, .timeout = 600)
+{
+    const setup c = {.device = "cuda",
+                     .real = EDT_DTYPE_BF16,
+                     .capture = true,
+                     .queued = true,
+                     .pinned = true};
+    fixture f;
+    edt_error err = {0};
+    edt_step_metrics last;
+    edt_step_fault fault;
+    open_fixture(&c, drawn_shard(), &f);
+    train(&f, 1, true, &last);
+    cr_expect(last.finite);
+    edt_params *p = edt_step_params(f.step);
+    const int i_param = edt_params_find(p, "box_net/box-predict/pointwise_kernel");
+    cr_assert_geq(i_param, 0);
+    const int64_t n = p->entries[i_param].n;
+    float *values = edt_mem_calloc(EDT_MEM_MISC, (size_t)n, sizeof *values);
+    values[n - 1] = NAN;
+    cr_assert_eq(edt_params_set_f32(p, EDT_PARAMS_VALUES, i_param, values, n, &err), EDT_OK);
+    edt_mem_free(values);
+    train(&f, 3, true, &last);
+    cr_expect_not(last.finite);
+    int64_t n_values;
+    float *before = read_values(&f, &n_values);
+    cr_assert_eq(edt_step_find_fault(f.step, &err, &fault), EDT_OK, "%s", err.text);
+    cr_expect_not_null(
+        strstr(fault.text, "its variable 'box_net/box-predict/pointwise_kernel' is not finite"),
+        "%s", fault.text);
+    float *after = read_values(&f, &n_values);
+    cr_expect_eq(memcmp(before, after, (size_t)n_values * sizeof *before), 0);
+    edt_mem_free(before);
+    edt_mem_free(after);
+    close_fixture(&f);
+}
