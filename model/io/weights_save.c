@@ -61,12 +61,20 @@ static edt_status list_tensors(saver *s, edt_error *err)
     const edt_params_arena average = has_averages ? EDT_PARAMS_EMA : EDT_PARAMS_VALUES;
     const edt_params_arena value =
         o->averages == EDT_WEIGHTS_FOLD ? average : EDT_PARAMS_VALUES;
+    const bool is_keras =
+        o->format == EDT_WEIGHTS_TF_OBJECTS || o->format == EDT_WEIGHTS_KERAS_H5;
     s->tensors = edt_arena_calloc(&s->arena, 2 * (size_t)params->n_params + 1, sizeof(tensor));
     if (s->tensors == NULL) {
         return no_memory(s, err);
     }
     size_t n_largest = 1;
     for (int i = 0; i < params->n_params; ++i) {
+        if (params->entries[i].object_path == NULL && is_keras) {
+            EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
+                     "%s: the reference's Keras model does not keep the variable '%s', so this "
+                     "format has no place for it; write the model by names or as safetensors",
+                     s->path, params->entries[i].name);
+        }
         tensor t = {.name = params->entries[i].name, .i_param = i, .from = value};
         n_largest = tensor_bytes(s, &t) > n_largest ? tensor_bytes(s, &t) : n_largest;
         s->tensors[s->n_tensors++] = t;
@@ -125,13 +133,6 @@ static edt_status add_object(saver *s, edt_tf_bundle_writer *writer, edt_object_
                              const tensor *t, int *object, edt_error *err)
 {
     const edt_param_entry *entry = &s->params->entries[t->i_param];
-    if (entry->object_path == NULL) {
-        EDT_FAIL(
-            err, EDT_ERR_UNSUPPORTED,
-            "%s: variable '%s' has no place in the reference's Keras model, so it cannot be "
-            "written object-based; write it by names",
-            s->path, entry->name);
-    }
     if (!t->is_average) {
         const char *key =
             edt_arena_printf(&s->arena, "%s" EDT_OBJECT_VALUE_SUFFIX, entry->object_path);

@@ -183,13 +183,18 @@ def test_saver():
                 ours = export(directory, f"{WORK}/from-saver/{n_files}")
                 assert_same(tensors(ours), wanted)
 
-    # Slices written apart and joined afterwards, as parallel writers do.
+    # Other types are converted. Slices written apart and joined afterwards, as parallel writers do.
     names = sorted(wanted)
+    stored = {name: tf.constant(value) for name, value in wanted.items()}
+    for name, kind in (("class_net/class-predict/bias", tf.float64), ("box_net/box-0/bias", tf.bfloat16),
+                       ("fpn_cells/cell_0/fnode0/WSM", tf.float16)):
+        stored[name] = tf.cast(stored[name], kind)
+        wanted[name] = tf.cast(stored[name], tf.float32).numpy()
     parts = [f"{WORK}/merged/part{i}" for i in range(3)]
     for i, part in enumerate(parts):
         mine = names[i::3]
         tf.raw_ops.SaveV2(prefix=part, tensor_names=mine, shape_and_slices=[""] * len(mine),
-                          tensors=[tf.constant(wanted[name]) for name in mine])
+                          tensors=[stored[name] for name in mine])
     tf.raw_ops.MergeV2Checkpoints(checkpoint_prefixes=parts, destination_prefix=WORK + "/merged/model")
     assert os.path.exists(WORK + "/merged/model.data-00002-of-00003")
     assert_same(tensors(export(WORK + "/merged/model", WORK + "/from-merged/model")), wanted)

@@ -187,6 +187,28 @@ Test(weights_save, averages_that_have_no_place_or_are_not_there, .timeout = 60)
     teardown(&f);
 }
 
+Test(weights_save, variables_that_keras_does_not_keep_are_not_dropped, .timeout = 60)
+{
+    fixture f = setup(false);
+    const char *path = edt_arena_printf(&f.arena, "%s/w", f.dir);
+    const char *object_path = f.params->entries[5].object_path;
+    f.params->entries[5].object_path = NULL;
+    for (int format = EDT_WEIGHTS_TF_NAMES; format <= EDT_WEIGHTS_SAFETENSORS; ++format) {
+        edt_error err = {0};
+        const bool is_keras =
+            format == EDT_WEIGHTS_TF_OBJECTS || format == EDT_WEIGHTS_KERAS_H5;
+        const edt_weights_save_options options = {.format = (edt_weights_format)format,
+                                                  .averages = EDT_WEIGHTS_RAW,
+                                                  .global_step = -1};
+        cr_expect_eq(edt_weights_save(f.params, path, &options, &err),
+                     is_keras ? EDT_ERR_UNSUPPORTED : EDT_OK, "%s", err.text);
+        cr_expect(!is_keras || strstr(err.text, f.params->entries[5].name) != NULL, "%s",
+                  err.text);
+    }
+    f.params->entries[5].object_path = object_path;
+    teardown(&f);
+}
+
 Test(weights_save, a_full_disk_leaves_what_was_there, .timeout = 60)
 {
     fixture f = setup(true);
