@@ -63,8 +63,8 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
 //                      a pixel whose class is not in 0..K-1 adds nothing. K is the logits'
 //   scale, there when loss.scaled is set: f32[2], of which the first multiplies the gradients (not
 //   the loss); see OPTIMIZER
-// Gradients. "accumulate" in the attributes: parameter gradients (dw, db, dgamma, dbeta; of FUSE_BWD
-// the dw_j) are added to what is there; otherwise, and for dx always, the output is overwritten.
+// Gradients. "accumulate" in the attributes: losses and parameter gradients (dw, db, dgamma, dbeta; of
+// FUSE_BWD the dw_j) are added to what is there; otherwise, and for dx always, the output is overwritten.
 // Any output of a gradient op may be absent (its pointer NULL, its desc still filled by
 // edt_op_infer); so may dlogits and dbox of the losses.
 // DROP_CONNECT is its own gradient: the same op with the same u, applied to dy.
@@ -276,7 +276,7 @@ typedef struct edt_op_attrs {
     int fuse_n;  // number of x inputs
     double drop_survival;
     int drop_row;
-    bool accumulate; // parameter-gradient outputs
+    bool accumulate; // losses, parameter-gradient outputs
     edt_loss_attrs loss;
     edt_optimizer_attrs optimizer;
     edt_detect_attrs detect;

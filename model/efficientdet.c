@@ -132,7 +132,8 @@ static void build_losses(loss_builder *b, const edt_value_id *cls, const edt_val
     b->box_targets =
         edt_graph_input(graph, "box_targets", graph->wide, edt_shape_3(n, model->n_anchors, 4));
     b->norm = edt_graph_input(graph, "norm", graph->wide, edt_shape_1(1));
-    edt_op_attrs attrs = {.loss = {.alpha = hp->alpha,
+    edt_op_attrs attrs = {.accumulate = b->options->accumulate,
+                          .loss = {.alpha = hp->alpha,
                                    .gamma = hp->gamma,
                                    .label_smoothing = hp->label_smoothing,
                                    .delta = hp->delta,

@@ -20,7 +20,7 @@ typedef struct edt_model_options {
     bool drop_connect;  // training: backbone stochastic depth and heads' survival_prob
     bool losses;        // add losses (both modes; evaluation loss has no gradients)
     bool keep_features; // outputs "reduction_1..5", "extra_P6..", "cell<c>_P<l>" too
-    bool accumulate;    // gradients add up over micro-steps
+    bool accumulate;    // losses and gradients add up over micro-steps; the caller zeroes them
     bool wide_outputs;  // "cls_<l>" and "box_<l>" are cast to the wide type
     bool loss_scaled;   // gradients of the losses are multiplied by input "loss_scale"
     int bn_ranks;       // 0: batch norm by itself; else synchronised over so many ranks

@@ -16,8 +16,6 @@ edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err)
         bool refused;
         const char *name, *instead;
     } rows[] = {
-        {hp->accumulate_steps != 1, "accumulate_steps",
-         "1: gradients are not accumulated over batches; train --plan tells which batch fits"},
         {hp->positives_momentum != 0.0, "positives_momentum",
          "None: each batch is normalised by its own positives"},
         {hp->loss_scale != 0.0 && !hp->mixed_precision, "loss_scale",
@@ -76,16 +74,27 @@ static void print_row(const char *what, int64_t n_bytes)
     printf("  %-28s %10.1f MiB\n", what, (double)n_bytes / (1024.0 * 1024.0));
 }
 
-// What the run needs beside the fixed arenas grows linearly with the batch, so one plan tells
-// which batch would fit.
-static int64_t largest_batch(const edt_step_plan *plan, int64_t batch_size,
-                             int64_t memory_bytes)
+// What the run needs beside the fixed arenas grows linearly with the pictures that go through
+// the network at once, so one plan tells how many would fit, and in how many parts the batch.
+static void print_fit(const edt_step_plan *plan, int64_t batch_size, int64_t n_at_once,
+                      int64_t memory_bytes)
 {
     const int64_t per_image =
-        (plan->graph.activation_bytes + plan->graph.input_bytes) / batch_size;
-    const int64_t fixed =
-        plan->total_bytes - plan->graph.activation_bytes - plan->graph.input_bytes;
-    return per_image > 0 && memory_bytes > fixed ? (memory_bytes - fixed) / per_image : 0;
+        (plan->graph.activation_bytes + plan->graph.input_bytes) / n_at_once;
+    const int64_t fixed = plan->total_bytes - per_image * n_at_once;
+    const int64_t largest =
+        per_image > 0 && memory_bytes > fixed ? (memory_bytes - fixed) / per_image : 0;
+    printf("  this machine has %.1f GiB: the largest batch that fits is %" PRId64 "\n",
+           (double)memory_bytes / (1024.0 * 1024.0 * 1024.0), largest);
+    if (largest >= n_at_once || largest < 1) {
+        return;
+    }
+    int64_t parts = 1;
+    while (batch_size % parts != 0 || batch_size / parts > largest) {
+        ++parts;
+    }
+    printf("  batch %" PRId64 " fits with --hparams=accumulate_steps=%" PRId64 "\n", batch_size,
+           parts);
 }
 
 edt_status edt_preflight_print_plan(const edt_hparams *hp, const edt_step_options *options,
@@ -95,12 +104,17 @@ edt_status edt_preflight_print_plan(const edt_hparams *hp, const edt_step_option
     EDT_TRY(edt_step_make_plan(hp, options, err, &plan));
     const int64_t memory_bytes =
         (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
-    printf("%s, %" PRId64 "x%" PRId64 " pixels, batch %" PRId64 "\n", hp->name,
-           hp->image_size.h, hp->image_size.w, options->batch_size);
+    printf("%s, %" PRId64 "x%" PRId64 " pixels, batch %" PRId64, hp->name, hp->image_size.h,
+           hp->image_size.w, options->batch_size);
+    const int64_t n_at_once = options->batch_size / hp->accumulate_steps;
+    if (hp->accumulate_steps > 1) {
+        printf(" in %" PRId64 " parts of %" PRId64, hp->accumulate_steps, n_at_once);
+    }
+    printf("\n");
     printf("  %-28s %10" PRId64 "\n", "trainable parameters", plan.n_parameters);
     printf("  %-28s %10.3f GMAC\n", "forward, per image", (double)plan.forward_macs * 1e-9);
     printf("  %-28s %10.3f GMAC\n", "forward and backward, batch",
-           (double)plan.graph.conv_macs * 1e-9);
+           (double)(plan.graph.conv_macs * hp->accumulate_steps) * 1e-9);
     print_row("parameters", plan.param_bytes);
     print_row("gradients", plan.gradient_bytes);
     print_row("optimizer slots", plan.slot_bytes);
@@ -108,16 +122,14 @@ edt_status edt_preflight_print_plan(const edt_hparams *hp, const edt_step_option
     if (plan.low_bytes > 0) {
         print_row("16-bit copy of parameters", plan.low_bytes);
     }
-    print_row("inputs and targets", plan.graph.input_bytes);
+    print_row("inputs and targets", plan.input_bytes);
     print_row("activations (planned)", plan.graph.activation_bytes);
     print_row("activations without reuse", plan.graph.naive_bytes);
     print_row("total", plan.total_bytes);
     if (strcmp(device, "cuda") == 0) {
         return EDT_OK;
     }
-    printf("  this machine has %.1f GiB: the largest batch that fits is %" PRId64 "\n",
-           (double)memory_bytes / (1024.0 * 1024.0 * 1024.0),
-           largest_batch(&plan, options->batch_size, memory_bytes));
+    print_fit(&plan, options->batch_size, n_at_once, memory_bytes);
     return EDT_OK;
 }
 
@@ -135,6 +147,13 @@ void edt_preflight_log_start(const edt_hparams *hp, const edt_step_options *opti
              s->base_lr, hp->learning_rate, batch_size,
              s->method == EDT_LR_CONSTANT ? 0 : s->warmup_steps, s->warmup_lr,
              hp->lr_decay_method);
+    if (hp->accumulate_steps > 1) {
+        EDT_INFO("each step adds up the gradients of %" PRId64 " parts of %" PRId64
+                 " pictures per rank; %s",
+                 hp->accumulate_steps, options->batch_size / hp->accumulate_steps,
+                 hp->freeze_bn ? "freeze_bn=true: that equals one large batch"
+                               : "batch norm sees a part at a time");
+    }
     if (edt_comm_world_size(options->comm) > 1) {
         EDT_INFO("%d ranks (%s), %" PRId64 " of the batch on each, batch norm: sync_bn=%s",
                  edt_comm_world_size(options->comm), edt_comm_kind(options->comm),

@@ -131,9 +131,12 @@ void edt_rank_sum_destroy(edt_rank_sum *s)
     edt_mem_free(s);
 }
 
-edt_status edt_rank_sum_begin(edt_rank_sum *s, edt_error *err)
+edt_status edt_rank_sum_begin(edt_rank_sum *s, bool first, bool last, edt_error *err)
 {
-    s->next_bucket = 0;
+    s->next_bucket = last ? 0 : s->buckets.n_buckets;
+    if (!first) {
+        return EDT_OK;
+    }
     EDT_TRY(edt_comm_all_reduce(s->spec.comm, s->spec.norm, 1, s->spec.params->real, err));
     return s->norm_node < 0 ? edt_comm_join(s->spec.comm, err) : EDT_OK;
 }

@@ -27,8 +27,10 @@ edt_status edt_rank_sum_create(const edt_rank_sum_spec *spec, edt_error *err,
                                edt_rank_sum **out_sum);
 void edt_rank_sum_destroy(edt_rank_sum *sum); // NULL is fine
 
-// Before the graph runs, when the inputs are bound; and after it, before the optimizer.
-edt_status edt_rank_sum_begin(edt_rank_sum *sum, edt_error *err);
+// Before each run of the graph, when the inputs are bound; and after the last one, before the
+// optimizer. Of several runs that make one step the first sums the normaliser, and during the
+// last one gradients are complete and go out.
+edt_status edt_rank_sum_begin(edt_rank_sum *sum, bool first, bool last, edt_error *err);
 edt_status edt_rank_sum_end(edt_rank_sum *sum, edt_error *err);
 
 #endif

@@ -35,16 +35,18 @@ size_t edt_step_input_bytes(const edt_step_input *input)
 edt_status edt_step_set_input(edt_step *s, const edt_step_input *input, const void *data,
                               edt_error *err)
 {
-    if (input->dtype != EDT_DTYPE_F32 || s->params->real == EDT_DTYPE_F32) {
-        return edt_exec_set_input(s->exec, input->value, data, edt_step_input_bytes(input),
-                                  err);
+    size_t n_bytes = edt_step_input_bytes(input);
+    if (input->dtype == EDT_DTYPE_F32 && s->params->real == EDT_DTYPE_F64) {
+        double *wide = s->staging;
+        for (int64_t i = 0; i < input->n; ++i) {
+            wide[i] = (double)((const float *)data)[i];
+        }
+        data = wide;
+        n_bytes = (size_t)input->n * sizeof *wide;
     }
-    double *wide = s->staging;
-    for (int64_t i = 0; i < input->n; ++i) {
-        wide[i] = (double)((const float *)data)[i];
-    }
-    return edt_exec_set_input(s->exec, input->value, wide, (size_t)input->n * sizeof *wide,
-                              err);
+    return input->batch != NULL
+               ? s->backend->table->upload(s->backend, input->batch, data, n_bytes, err)
+               : edt_exec_set_input(s->exec, input->value, data, n_bytes, err);
 }
 
 static edt_status check_batch(const edt_step *s, const edt_batch *b, edt_error *err)
@@ -82,23 +84,61 @@ static void derive_inputs(edt_step *s, const edt_batch *b, double *out_positives
         positives += (double)b->num_positives[i];
     }
     s->norm = (float)(edt_comm_rank(s->options.comm) == 0 ? positives + 1.0 : positives);
-    for (int row = 0; row < s->model->n_drop_rows; ++row) {
-        for (int64_t i = 0; i < n; ++i) {
+    const int64_t n_part = n / s->n_micro;
+    for (int64_t i = 0; i < n; ++i) {
+        float *draws = s->drop_draws + i / n_part * n_part * s->model->n_drop_rows;
+        for (int row = 0; row < s->model->n_drop_rows; ++row) {
             edt_rng rng;
             edt_rng_init(&rng, s->options.seed, (uint64_t)b->epoch,
                          (uint64_t)b->sample_indices[i], (uint32_t)(STAGE_DROP_CONNECT + row));
-            s->drop_draws[row * n + i] = edt_rng_uniform_f32(&rng);
+            draws[row * n_part + i % n_part] = edt_rng_uniform_f32(&rng);
         }
     }
     *out_positives = positives;
 }
 
+// What the micro-steps of a step add up starts at 0.
+static edt_status clear_sums(edt_step *s, edt_error *err)
+{
+    const edt_backend_table *table = s->backend->table;
+    const size_t arena_bytes = (size_t)s->params->n_elements * edt_dtype_bytes(s->params->real);
+    EDT_TRY(table->zero(s->backend, s->params->memory[EDT_PARAMS_GRADS], arena_bytes, err));
+    return table->zero(s->backend, edt_step_record_cell(&s->record, 0),
+                       (size_t)s->record.norm_cell * EDT_STEP_CELL_BYTES, err);
+}
+
+// The inputs of one micro-step from the batch on the backend.
+static edt_status take_part(edt_step *s, int64_t i_micro, edt_error *err)
+{
+    const edt_backend_table *table = s->backend->table;
+    for (int i = 0; i < s->n_inputs; ++i) {
+        const edt_step_input *input = &s->inputs[i];
+        if (input->batch == NULL) {
+            continue;
+        }
+        const edt_tensor_desc *desc = &s->model->graph->values[input->value].desc;
+        const size_t n_bytes = edt_tensor_bytes(desc);
+        const char *from = (const char *)input->batch + (size_t)i_micro * n_bytes;
+        void *to = edt_exec_pointer(s->exec, input->value);
+        EDT_TRY(table->streams != NULL ? table->streams->copy(s->backend, EDT_STREAM_COMPUTE,
+                                                              to, from, n_bytes, err)
+                                       : table->upload(s->backend, to, from, n_bytes, err));
+    }
+    return EDT_OK;
+}
+
 edt_status edt_step_run_graph(edt_step *s, const edt_run_ctx *ctx, edt_error *err)
 {
-    if (s->sum != NULL) {
-        EDT_TRY(edt_rank_sum_begin(s->sum, err));
+    if (s->n_micro > 1) {
+        EDT_TRY(clear_sums(s, err));
     }
-    EDT_TRY(edt_exec_queue(s->exec, ctx, err));
+    for (int64_t i = 0; i < s->n_micro; ++i) {
+        EDT_TRY(take_part(s, i, err));
+        if (s->sum != NULL) {
+            EDT_TRY(edt_rank_sum_begin(s->sum, i == 0, i + 1 == s->n_micro, err));
+        }
+        EDT_TRY(edt_exec_queue(s->exec, ctx, err));
+    }
     return s->sum != NULL ? edt_rank_sum_end(s->sum, err) : EDT_OK;
 }
 

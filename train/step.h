@@ -21,7 +21,8 @@ typedef struct edt_step edt_step;
 typedef struct edt_step_options {
     edt_dtype real; // of activations: EDT_DTYPE_F32; BF16 and F16 (mixed precision, variables
                     // stay f32) where the backend has them; F64 on `ref` (goldens)
-    int64_t batch_size; // rows of this rank's batches
+    int64_t batch_size; // rows of this rank's batches; with hparam accumulate_steps they go
+                        // through the network in so many parts (it must divide them)
     edt_slot_format slot_format;
     bool drop_connect;
     uint64_t seed; // of drop connect
@@ -126,7 +127,8 @@ edt_status edt_step_find_fault(edt_step *step, edt_error *err, edt_step_fault *o
 typedef struct edt_step_plan {
     edt_plan_summary graph;
     int64_t param_bytes, gradient_bytes, slot_bytes, ema_bytes;
-    int64_t low_bytes; // 16-bit copy of the parameters
+    int64_t low_bytes;   // 16-bit copy of the parameters
+    int64_t input_bytes; // of the graph, and of the batch beside it where accumulate_steps > 1
     int64_t total_bytes;
     int64_t n_parameters; // trainable
     int64_t forward_macs; // per image, convolutions

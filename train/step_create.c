@@ -21,6 +21,24 @@ static void add_input(edt_step *s, const char *name, edt_dtype host)
     }
 }
 
+// With micro-steps: room for the whole batch on the backend.
+static edt_status add_batch_memory(edt_step *s, edt_error *err)
+{
+    const edt_value_id norm = edt_graph_find_input(s->model->graph, "norm");
+    for (int i = 0; s->n_micro > 1 && i < s->n_inputs; ++i) {
+        edt_step_input *input = &s->inputs[i];
+        if (input->value != norm) {
+            input->n *= s->n_micro;
+            const size_t n_bytes =
+                (size_t)input->n *
+                edt_dtype_bytes(s->model->graph->values[input->value].desc.dtype);
+            EDT_TRY(s->backend->table->alloc(s->backend, EDT_MEM_SLOT, n_bytes, err,
+                                             &input->batch));
+        }
+    }
+    return EDT_OK;
+}
+
 static void find_inputs(edt_step *s)
 {
     add_input(s, "image_u8", EDT_DTYPE_U8);
@@ -108,7 +126,8 @@ static edt_status create_prefetch(edt_step *s, edt_error *err)
     edt_prefetch_field fields[EDT_STEP_MAX_INPUTS];
     for (int i = 0; i < s->n_inputs; ++i) {
         fields[i] = (edt_prefetch_field){
-            .input = edt_exec_pointer(s->exec, s->inputs[i].value),
+            .input = s->inputs[i].batch != NULL ? s->inputs[i].batch
+                                                : edt_exec_pointer(s->exec, s->inputs[i].value),
             .n_bytes = edt_step_input_bytes(&s->inputs[i]),
         };
     }
@@ -146,13 +165,16 @@ edt_status edt_step_create(const edt_hparams *hp, edt_backend *backend,
     s->hp = hp;
     s->backend = backend;
     s->options = *options;
+    s->n_micro = hp->accumulate_steps;
+    EDT_TRY_GOTO(edt_step_check_parts(hp, options, err));
     EDT_TRY_GOTO(edt_step_select_frozen(hp, options, err, &s->frozen, &wants));
-    const edt_model_options mo = edt_step_model_options(options, wants);
+    const edt_model_options mo = edt_step_model_options(hp, options, wants);
     EDT_TRY_GOTO(edt_model_create(hp, &mo, err, &s->model));
     EDT_TRY_GOTO(edt_params_create(s->model->graph, backend, err, &s->params));
     EDT_TRY_GOTO(create_record(s, err));
     EDT_TRY_GOTO(edt_step_guard_init(&s->guard, s->params, err));
     find_inputs(s);
+    EDT_TRY_GOTO(add_batch_memory(s, err));
     if (options->real == EDT_DTYPE_F64) {
         int64_t most = s->model->n_anchors * 4;
         for (int i = 0; i < s->n_inputs; ++i) {
@@ -198,6 +220,9 @@ void edt_step_destroy(edt_step *s)
     edt_model_destroy(s->model);
     edt_mem_free(s->frozen);
     edt_mem_free(s->staging);
+    for (int i = 0; i < s->n_inputs; ++i) {
+        s->backend->table->free(s->backend, s->inputs[i].batch);
+    }
     edt_mem_free(s->drop_draws);
     edt_mem_free(s);
 }

@@ -95,8 +95,10 @@ edt_status edt_step_guard_restore(const edt_step_guard *guard, edt_error *err);
 // The inputs that change with every batch.
 typedef struct edt_step_input {
     edt_value_id value;
-    int64_t n;       // elements
+    int64_t n;       // elements of a batch
     edt_dtype dtype; // of the host's array
+    void *batch;     // with micro-steps: the batch's elements on the backend, of which each takes
+                     // its n_micro-th part; NULL: they go straight into the graph's input
 } edt_step_input;
 
 struct edt_step {
@@ -111,7 +113,8 @@ struct edt_step {
     bool *frozen;
     void *staging; // f64 graphs: converted inputs
     float norm;
-    float *drop_draws; // [R,N]
+    float *drop_draws; // [n_micro,R,N / n_micro]
+    int64_t n_micro;   // runs of the graph that make a step
     int n_inputs;
     edt_step_input inputs[EDT_STEP_MAX_INPUTS];
     edt_step_record record;
@@ -127,11 +130,15 @@ size_t edt_step_input_bytes(const edt_step_input *input);
 edt_status edt_step_set_input(edt_step *step, const edt_step_input *input, const void *data,
                               edt_error *err);
 
-// Forward and backward pass with the sums over ranks; what `begin` takes was told before.
+// Forward and backward pass of the batch, in n_micro parts, with the sums over ranks; what
+// `begin` takes was told before.
 edt_status edt_step_run_graph(edt_step *step, const edt_run_ctx *ctx, edt_error *err);
 
-edt_model_options edt_step_model_options(const edt_step_options *options,
+edt_model_options edt_step_model_options(const edt_hparams *hp, const edt_step_options *options,
                                          const bool *wants_grad);
+// EDT_ERR_USAGE when accumulate_steps does not divide the batch.
+edt_status edt_step_check_parts(const edt_hparams *hp, const edt_step_options *options,
+                                edt_error *err);
 // Per parameter: frozen by var_freeze_expr; wants a gradient. Free both with edt_mem_free.
 edt_status edt_step_select_frozen(const edt_hparams *hp, const edt_step_options *options,
                                   edt_error *err, bool **out_frozen, bool **out_wants);

@@ -123,7 +123,7 @@ static edt_status run_focal(edt_kernel *kernel, const edt_cpu_run *run)
                         targets + image * c.n_total + loss->anchor_offset + first,
                         dlogits == NULL ? NULL : dlogits + at, n);
     }
-    *(float *)run->out[0] = (float)(add_up(sums, n_pieces) / n_norm);
+    edt_cpu_put(run->out[0], add_up(sums, n_pieces) / n_norm, kernel->desc.attrs.accumulate);
     return EDT_OK;
 }
 
@@ -152,7 +152,7 @@ static edt_status run_box(edt_kernel *kernel, const edt_cpu_run *run)
                     (float)loss->delta, grad_scale, dbox == NULL ? NULL : dbox + at, n * 4,
                     &sums[piece]);
     }
-    *(float *)run->out[0] = (float)(add_up(sums, n_pieces) / n_norm);
+    edt_cpu_put(run->out[0], add_up(sums, n_pieces) / n_norm, kernel->desc.attrs.accumulate);
     return EDT_OK;
 }
 
@@ -242,7 +242,7 @@ static edt_status run_iou(edt_kernel *kernel, const edt_cpu_run *run)
         offset += n_level;
         n_before += n_rows;
     }
-    *(float *)run->out[0] = (float)(sum / n_norm);
+    edt_cpu_put(run->out[0], sum / n_norm, kernel->desc.attrs.accumulate);
     return EDT_OK;
 }
 

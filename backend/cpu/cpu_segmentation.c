@@ -176,7 +176,7 @@ static edt_status run_segmentation_loss(edt_kernel *kernel, const edt_cpu_run *r
                            dlogits == NULL ? NULL : dlogits + at, n, rows.c,
                            room + omp_get_thread_num() * n_piece * rows.c, &sums[piece]);
     }
-    *(float *)run->out[0] = (float)(add_up(sums, n_pieces) / n_norm);
+    edt_cpu_put(run->out[0], add_up(sums, n_pieces) / n_norm, kernel->desc.attrs.accumulate);
     return EDT_OK;
 }
 

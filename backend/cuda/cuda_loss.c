@@ -6,8 +6,9 @@
 
 enum { BLOCKS_PER_MULTIPROCESSOR = 8 };
 
-static edt_cuda_loss_settings settings_of(const edt_loss_attrs *loss, int n_blocks)
+static edt_cuda_loss_settings settings_of(const edt_op_attrs *attrs, int n_blocks)
 {
+    const edt_loss_attrs *loss = &attrs->loss;
     return (edt_cuda_loss_settings){
         .alpha = loss->alpha,
         .gamma = loss->gamma,
@@ -16,6 +17,7 @@ static edt_cuda_loss_settings settings_of(const edt_loss_attrs *loss, int n_bloc
         .weight = loss->weight,
         .num_classes = loss->num_classes,
         .anchor_offset = loss->anchor_offset,
+        .accumulate = attrs->accumulate,
         .iou_kind = (int32_t)loss->iou_kind,
         .misaligned_rows = loss->misaligned_rows,
         .ciou_v_gradient = loss->ciou_v_gradient,
@@ -100,7 +102,7 @@ static edt_status prepare_level(edt_cuda_backend *backend, edt_kernel *kernel, e
     const int n_blocks =
         count_blocks(backend, focal ? args->n_rows * attrs->num_classes : args->n_rows,
                      focal ? EDT_CUDA_FOCAL_TILE : EDT_CUDA_LOSS_THREADS);
-    args->attrs = settings_of(attrs, n_blocks);
+    args->attrs = settings_of(&desc->attrs, n_blocks);
     kernel->workspace_bytes = (size_t)n_blocks * sizeof(double);
     kernel->run = run_level;
     return EDT_OK;
@@ -120,7 +122,7 @@ static void prepare_iou(edt_cuda_backend *backend, edt_kernel *kernel)
     }
     const int n_blocks =
         count_blocks(backend, args->first_row[args->n_levels], EDT_CUDA_LOSS_THREADS);
-    args->attrs = settings_of(&desc->attrs.loss, n_blocks);
+    args->attrs = settings_of(&desc->attrs, n_blocks);
     kernel->workspace_bytes = (size_t)n_blocks * sizeof(double);
     kernel->run = run_iou;
 }
@@ -133,7 +135,7 @@ static void prepare_segmentation(edt_cuda_backend *backend, edt_kernel *kernel)
     args->n_rows = x->dim[0] * x->dim[1] * x->dim[2];
     args->n_level = args->n_total = x->dim[1] * x->dim[2];
     const int n_blocks = count_blocks(backend, args->n_rows, EDT_CUDA_LOSS_THREADS);
-    args->attrs = settings_of(&kernel->desc.attrs.loss, n_blocks);
+    args->attrs = settings_of(&kernel->desc.attrs, n_blocks);
     args->attrs.num_classes = x->dim[3];
     kernel->workspace_bytes = (size_t)n_blocks * sizeof(double);
     kernel->run = run_level;

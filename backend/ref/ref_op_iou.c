@@ -87,5 +87,5 @@ void EDT_REF(iou_loss)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *co
         offset += n_level;
         n_before += n_rows;
     }
-    *(real *)out[0] = (real)(sum / n);
+    edt_ref_store((real *)out[0], sum / n, desc->attrs.accumulate);
 }

@@ -54,7 +54,7 @@ void EDT_REF(focal_loss)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *
             }
         }
     }
-    *(real *)out[0] = (real)(sum / n);
+    edt_ref_store((real *)out[0], sum / n, desc->attrs.accumulate);
 }
 
 void EDT_REF(box_loss)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
@@ -90,5 +90,5 @@ void EDT_REF(box_loss)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *co
             gradient[i] = (real)(weight * slope / n);
         }
     }
-    *(real *)out[0] = (real)(sum / n);
+    edt_ref_store((real *)out[0], sum / n, desc->attrs.accumulate);
 }

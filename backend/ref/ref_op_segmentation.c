@@ -154,5 +154,5 @@ void EDT_REF(segmentation_loss)(const edt_op_desc *desc, const edt_run_ctx *ctx,
             gradient[row * n_classes + k] = (real)(scale * slope / n);
         }
     }
-    *(real *)out[0] = (real)(sum / n);
+    edt_ref_store((real *)out[0], sum / n, desc->attrs.accumulate);
 }

@@ -170,7 +170,7 @@ static inline double edt_ref_act_slope(edt_act act, double x)
     return 1;
 }
 
-// A parameter gradient's store: overwrite, or add with `accumulate`.
+// The store of a parameter's gradient or a loss: overwrite, or add with `accumulate`.
 static inline void edt_ref_store(real *to, double value, int accumulate)
 {
     *to = (real)(accumulate ? (double)*to + value : value);

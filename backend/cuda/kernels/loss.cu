@@ -29,9 +29,10 @@ __device__ inline void put_partial(double *partials, double sum)
     }
 }
 
-// One block: loss = sum of the partials / (factor * norm).
+// One block: loss = sum of the partials / (factor * norm), added to what is there on request.
 __global__ void add_partials(const double *__restrict__ partials, int n, double factor,
-                             const float *__restrict__ norm, float *__restrict__ loss)
+                             const float *__restrict__ norm, int accumulate,
+                             float *__restrict__ loss)
 {
     double sum = 0;
     for (int i = (int)threadIdx.x; i < n; i += THREADS) {
@@ -39,15 +40,16 @@ __global__ void add_partials(const double *__restrict__ partials, int n, double 
     }
     sum = edt::block_sum<THREADS>(sum);
     if (threadIdx.x == 0) {
-        *loss = (float)(sum / (factor * (double)*norm));
+        const float value = (float)(sum / (factor * (double)*norm));
+        *loss = accumulate != 0 ? *loss + value : value;
     }
 }
 
-cudaError_t finish(const double *partials, int n, double factor, const float *norm, float *loss,
-                   cudaStream_t stream)
+cudaError_t finish(const double *partials, const edt_cuda_loss_settings &attrs, double factor,
+                   const float *norm, float *loss, cudaStream_t stream)
 {
-    return EDT_CUDA_LAUNCH(add_partials, dim3(1), dim3(THREADS), 0, stream, partials, n, factor,
-                           norm, loss);
+    return EDT_CUDA_LAUNCH(add_partials, dim3(1), dim3(THREADS), 0, stream, partials,
+                           attrs.n_blocks, factor, norm, (int)attrs.accumulate, loss);
 }
 
 struct focal_settings {
@@ -476,7 +478,7 @@ cudaError_t edt_cuda_focal_loss(edt_dtype real, const edt_cuda_level_loss *loss,
         return EDT_CUDA_LAUNCH(focal_tiles<T>, dim3((unsigned)loss->attrs.n_blocks),
                                dim3(THREADS), 0, stream, *loss));
     return code != cudaSuccess ? code
-                               : finish(loss->partials, loss->attrs.n_blocks, 1, loss->norm,
+                               : finish(loss->partials, loss->attrs, 1, loss->norm,
                                         loss->loss, stream);
 }
 
@@ -488,7 +490,7 @@ cudaError_t edt_cuda_box_loss(edt_dtype real, const edt_cuda_level_loss *loss,
                       return EDT_CUDA_LAUNCH(box_rows<T>, dim3((unsigned)loss->attrs.n_blocks),
                                              dim3(THREADS), 0, stream, *loss));
     return code != cudaSuccess ? code
-                               : finish(loss->partials, loss->attrs.n_blocks, 4, loss->norm,
+                               : finish(loss->partials, loss->attrs, 4, loss->norm,
                                         loss->loss, stream);
 }
 
@@ -500,7 +502,7 @@ cudaError_t edt_cuda_iou_loss_run(edt_dtype real, const edt_cuda_iou_loss *loss,
                       return EDT_CUDA_LAUNCH(iou_rows<T>, dim3((unsigned)loss->attrs.n_blocks),
                                              dim3(THREADS), 0, stream, *loss));
     return code != cudaSuccess ? code
-                               : finish(loss->partials, loss->attrs.n_blocks, 4, loss->norm,
+                               : finish(loss->partials, loss->attrs, 4, loss->norm,
                                         loss->loss, stream);
 }
 
@@ -512,6 +514,6 @@ cudaError_t edt_cuda_segmentation_loss(edt_dtype real, const edt_cuda_level_loss
         return EDT_CUDA_LAUNCH(softmax_rows<T>, dim3((unsigned)loss->attrs.n_blocks),
                                dim3(THREADS), 0, stream, *loss));
     return code != cudaSuccess ? code
-                               : finish(loss->partials, loss->attrs.n_blocks, 1, loss->norm,
+                               : finish(loss->partials, loss->attrs, 1, loss->norm,
                                         loss->loss, stream);
 }

@@ -23,6 +23,7 @@ enum {
 typedef struct edt_cuda_loss_settings {
     double alpha, gamma, label_smoothing, delta, weight;
     int64_t num_classes, anchor_offset;
+    int64_t accumulate; // the loss is added to what is there
     int32_t iou_kind, misaligned_rows, ciou_v_gradient;
     int32_t n_blocks;
 } edt_cuda_loss_settings;
