@@ -99,7 +99,7 @@ for flags in --strategy=gpus --strategy=multi-gpus --device=cuda "--device=cuda 
 done
 expect 2 "multiple of 2" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" --num_ranks=2 \
   --train_batch_size=3 --hparams=$small
-expect 1 "hparam accumulate_steps" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" \
-  --hparams=$small,accumulate_steps=4
+expect 1 "hparam grad_reduce" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" \
+  --hparams=$small,grad_reduce=tpu
 [ ! -e "$tmp/new" ] || fail "a refused run left $tmp/new"
 exit $fails
