@@ -77,10 +77,12 @@ edt_status edt_bad_batch_write(const char *model_dir, const edt_hparams *hp, con
     const char *dir = edt_path_join(arena, model_dir, EDT_BAD_BATCH_DIR);
     const char *rank =
         info->world_size > 1 ? edt_arena_printf(arena, "-rank-%d", info->rank) : "";
-    const char *path = dir == NULL || rank == NULL
+    const char *number =
+        info->n_before > 0 ? edt_arena_printf(arena, "-%" PRId64, info->n_before + 1) : "";
+    const char *path = dir == NULL || rank == NULL || number == NULL
                            ? NULL
-                           : edt_arena_printf(arena, "%s/step-%" PRId64 "%s.safetensors", dir,
-                                              info->step, rank);
+                           : edt_arena_printf(arena, "%s/step-%" PRId64 "%s%s.safetensors", dir,
+                                              info->step, number, rank);
     const edt_safetensors_meta meta[N_META] = {
         {"step", edt_arena_printf(arena, "%" PRId64, info->step)},
         {"loss", edt_arena_printf(arena, "%.9g", info->loss)},

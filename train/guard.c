@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/log.h"
+#include "core/strbuf.h"
 #include "train/bad_batch.h"
 
 enum {
@@ -75,6 +76,7 @@ static void keep_batch(edt_training *r, const edt_step_report *report, const edt
     edt_error err = {0};
     const edt_bad_batch_info info = {
         .step = report->first_not_finite,
+        .n_before = r->state.n_skipped - 1,
         .loss = report->first_bad.loss,
         .rank = edt_comm_rank(r->comm),
         .world_size = edt_comm_world_size(r->comm),
@@ -89,21 +91,23 @@ static void keep_batch(edt_training *r, const edt_step_report *report, const edt
 static edt_status end_run(const edt_training *r, const edt_step_report *report, const story *s,
                           edt_error *err)
 {
-    char saved[128] = "No checkpoint was saved yet";
+    char saved[128] = "No checkpoint was saved yet", loss[32];
     if (r->saved_step >= 0) {
         (void)snprintf(saved, sizeof saved, "The last checkpoint is from before, step %" PRId64,
                        r->saved_step);
     }
+    (void)edt_format_f64(report->first_bad.loss, loss);
     EDT_FAIL(err, EDT_ERR_NUMERIC,
-             "step %" PRId64 ": the loss (%g) or a gradient is not finite; pictures of the "
+             "step %" PRId64 ": the loss (%s) or a gradient is not finite; pictures of the "
              "batch: %s; %s%s%s. %" PRId64 " such steps, nan_skip_budget is %" PRId64
              ". %s (%s). What to try: a lower learning_rate or clip_gradients_norm, a longer "
              "lr_warmup_epoch, a look at these pictures with inspect_records; the same command "
-             "goes on from that checkpoint",
-             report->first_not_finite, report->first_bad.loss, s->ids,
+             "%s",
+             report->first_not_finite, loss, s->ids,
              s->fault[0] != '\0' ? s->fault : "the steps after it hide where it began",
              s->path != NULL ? "; the batch is kept in " : "", s->path != NULL ? s->path : "",
-             r->state.n_skipped, r->hp->nan_skip_budget, saved, r->options->model_dir);
+             r->state.n_skipped, r->hp->nan_skip_budget, saved, r->options->model_dir,
+             r->saved_step >= 0 ? "goes on from that checkpoint" : "starts anew");
 }
 
 static edt_status judge_not_finite(edt_training *r, const edt_step_report *report,
@@ -127,11 +131,13 @@ static edt_status judge_not_finite(edt_training *r, const edt_step_report *repor
     if (ends) {
         return end_run(r, report, &s, err);
     }
-    EDT_WARN("step %" PRId64 ": the loss (%g) or a gradient is not finite, nothing is updated "
+    char loss[32];
+    (void)edt_format_f64(report->first_bad.loss, loss);
+    EDT_WARN("step %" PRId64 ": the loss (%s) or a gradient is not finite, nothing is updated "
              "(%" PRId64 " of %" PRId64
              " such steps allowed); pictures of the batch: %s%s%s%s%s",
-             report->first_not_finite, report->first_bad.loss, r->state.n_skipped,
-             r->hp->nan_skip_budget, s.ids, s.fault[0] != '\0' ? "; " : "", s.fault,
+             report->first_not_finite, loss, r->state.n_skipped, r->hp->nan_skip_budget, s.ids,
+             s.fault[0] != '\0' ? "; " : "", s.fault,
              s.path != NULL ? "; the batch is kept in " : "", s.path != NULL ? s.path : "");
     return EDT_OK;
 }

@@ -136,4 +136,13 @@ wait $background && fail "interrupted, and all was well"
 grep -q 'interrupted at step' "$tmp/stopped.log" || fail "nobody says where it stopped"
 at=$(sed -n 's/.*model.ckpt-\([0-9]*\)".*/\1/p' "$tmp/stopped/checkpoint" | head -n 1)
 grep -q "interrupted at step $at" "$tmp/stopped.log" || fail "no checkpoint of the last step"
+# A step that is not finite: every rank's rows are kept, all end together, with a word on where it began.
+run bad 8 ,learning_rate=1e30,lr_warmup_init=1e30,clip_gradients_norm=0,nan_skip_budget=1 \
+  "$bin/train" --num_ranks=2 && fail "a run that diverged, and all was well"
+grep -q 'E .*not finite; pictures of the batch: .*first value that is not finite comes from the .* node' \
+  "$tmp/bad.log" || fail "no word on what is not finite"
+grep -q 'E .*on rank [01], the first value' "$tmp/bad.log" || fail "no rank is named"
+for part in 1-rank-{0,1} 1-2-rank-{0,1}; do
+  [ -e "$tmp/bad/bad_batches/step-$part.safetensors" ] || fail "no batch of step $part is kept"
+done
 echo "ok"
