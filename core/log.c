@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static atomic_int log_level = EDT_LOG_INFO;
 static pthread_mutex_t sink_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -53,8 +54,8 @@ void edt_log_write(edt_log_level level, const char *fmt, ...)
     const time_t now = time(NULL);
     struct tm local;
     localtime_r(&now, &local);
-    const int used = snprintf(line, sizeof line, "%c %02d:%02d:%02d ", "DIWE"[level], local.tm_hour,
-                              local.tm_min, local.tm_sec);
+    const int used = snprintf(line, sizeof line, "%c %02d:%02d:%02d ", "DIWE"[level],
+                              local.tm_hour, local.tm_min, local.tm_sec);
     va_list args;
     va_start(args, fmt);
     (void)vsnprintf(line + used, sizeof line - (size_t)used, fmt, args);
@@ -63,7 +64,8 @@ void edt_log_write(edt_log_level level, const char *fmt, ...)
     if (sink_function != NULL) {
         sink_function(sink_ctx, level, line);
     } else {
-        (void)fprintf(stderr, "%s\n", line);
+        // A progress line may stand on the terminal's last row; it is drawn again below.
+        (void)fprintf(stderr, "%s%s\n", isatty(STDERR_FILENO) == 1 ? "\r\033[K" : "", line);
     }
     pthread_mutex_unlock(&sink_lock);
 }

@@ -58,6 +58,9 @@ static edt_status save(edt_training *r, edt_error *err)
     if (edt_training_writes(r)) {
         EDT_TRY(edt_train_state_save(r->options->model_dir, r->hp, edt_step_params(r->step),
                                      edt_step_frozen(r->step), &r->state, err));
+        if (r->hp->verbose > 0) {
+            EDT_INFO("step %" PRId64 ": checkpoint written", r->state.global_step);
+        }
     }
     r->saved_step = r->state.global_step;
     // Nobody leaves, and thereby seems to have failed, while rank 0 still writes.
