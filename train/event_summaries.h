@@ -28,7 +28,8 @@ typedef struct edt_summaries_options {
     bool waits;             // mode eval: evaluations in eval/ whatever the semantics
     double steps_per_epoch; // 0: unknown
     int64_t batch_size;     // global
-    int64_t resumed_step;   // of the checkpoint gone on from; -1: a fresh run
+    int64_t resumed_step; // behind which readers shall forget what earlier files have; -1: all
+                          // of it stays
 } edt_summaries_options;
 
 typedef struct edt_summaries edt_summaries;

@@ -14,7 +14,7 @@ edt_status edt_run_events_open(edt_training *r, edt_error *err)
         .eval_name = r->options->eval_name,
         .steps_per_epoch = r->schedule.steps_per_epoch,
         .batch_size = r->options->train_batch_size,
-        .resumed_step = r->saved_step,
+        .resumed_step = r->state.global_step,
     };
     EDT_TRY(edt_summaries_create(r->hp, &so, err, &r->summaries));
     r->sampled_step = -1;
