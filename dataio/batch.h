@@ -11,6 +11,8 @@ typedef enum edt_slot_format { EDT_SLOT_U8, EDT_SLOT_F32 } edt_slot_format;
 
 // Classes in cls_targets that are none of the data set's (0-based ones).
 enum { EDT_CLS_BACKGROUND = -1, EDT_CLS_IGNORED = -2 };
+// In seg_mask: a pixel without a say, outside the picture, of a crowd or in a row of padding.
+enum { EDT_MASK_IGNORED = -1 };
 
 // All arrays belong to the slot and stay valid until edt_loader_release. B rows; rows at or past
 // n_valid are padding (the end of a pass, samples left out by on_bad_sample=skip): num_positives
@@ -23,13 +25,15 @@ typedef struct edt_batch {
     int64_t batch_size, n_valid;
     int64_t height, width;     // network input
     edt_slot_format format;
-    bool pinned;               // images, valid_hw and targets are in the caller's slot memory
+    bool pinned;               // images, valid_hw, targets and seg_mask are in the caller's slot memory
     void *images;              // u8 or f32 [B,H,W,3] RGB; u8: raw levels, f32: normalised
     int32_t *valid_hw;         // [B,2] height and width of the picture inside; outside is padding
     int64_t n_anchors;         // T; 0 when no target callback is set
     int32_t *cls_targets;      // [B,T]
     float *box_targets;        // [B,T,4]
     float *num_positives;      // [B]
+    int64_t mask_h, mask_w;    // of seg_mask; 0 when no masks are wanted
+    int32_t *seg_mask;         // [B,mask_h,mask_w] classes of pixels (dataio/sample_mask.h), or NULL
     float *image_scales;       // [B] network coordinates * image_scale = original pixels
     int64_t *source_ids;       // [B] (spec/data.md 7.7; kept as integers)
     int64_t max_instances;     // M

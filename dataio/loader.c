@@ -287,6 +287,9 @@ static edt_status init_loader(edt_loader *loader, const edt_hparams *hp,
     EDT_TRY(parse_policy(hp->on_bad_sample, err, &loader->on_bad));
     EDT_TRY(
         edt_preprocess_configure(hp, options->training, options->format, err, &loader->config));
+    if (options->masks) {
+        EDT_TRY(edt_preprocess_want_masks(hp, err, &loader->config));
+    }
     loader->slot_memory = options->slot_memory;
     loader->config.targets = options->targets;
     loader->config.targets_ctx = options->targets_ctx;

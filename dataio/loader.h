@@ -11,8 +11,8 @@
 
 typedef struct edt_loader edt_loader;
 
-// Where the arrays of a slot that a device reads (images, valid_hw, cls_targets, box_targets)
-// come from: memory that it can copy from while the host goes on. `alloc` gives zeroed memory.
+// Where the arrays of a slot that a device reads (images, valid_hw, cls_targets, box_targets,
+// seg_mask) come from: memory that it can copy from while the host goes on. `alloc` gives zeroed memory.
 typedef struct edt_slot_memory {
     edt_status (*alloc)(void *user, size_t n_bytes, edt_error *err, void **out_block);
     void (*free)(void *user, void *block); // NULL is fine
@@ -34,6 +34,7 @@ typedef struct edt_loader_options {
     int64_t n_anchors;      // T
     edt_target_fn *targets; // NULL: no targets
     void *targets_ctx;
+    bool masks; // fill batch.seg_mask (edt_preprocess_want_masks)
     edt_slot_memory slot_memory; // zeroed: the loader's own
     // Report of bad records (dataio/quarantine.h), of this rank alone; NULL: none is written.
     const char *quarantine_path;

@@ -40,6 +40,11 @@ static edt_status alloc_batch(edt_loader *loader, edt_batch *b, edt_error *err)
             alloc_shared(loader, rows, n_anchors * 4 * sizeof *b->box_targets, err, &block));
         b->box_targets = block;
     }
+    if (b->mask_h > 0) {
+        const size_t n_pixels = (size_t)b->mask_h * (size_t)b->mask_w;
+        EDT_TRY(alloc_shared(loader, rows, n_pixels * sizeof *b->seg_mask, err, &block));
+        b->seg_mask = block;
+    }
     return EDT_OK;
 }
 
@@ -79,6 +84,8 @@ edt_status edt_loader_slot_init(edt_loader *loader, const edt_loader_options *op
                               .width = c->image_size.w,
                               .format = c->format,
                               .n_anchors = c->n_anchors,
+                              .mask_h = c->mask_h,
+                              .mask_w = c->mask_w,
                               .max_instances = c->max_instances};
     EDT_TRY_CTX(alloc_slot(loader, options, err, slot), err,
                 "slots for %" PRId64 " batches of %" PRId64 " pictures of %" PRId64 "x%" PRId64
@@ -104,6 +111,7 @@ void edt_loader_slot_deinit(const edt_loader *loader, edt_loader_slot *slot)
     free_shared(loader, b->valid_hw);
     free_shared(loader, b->cls_targets);
     free_shared(loader, b->box_targets);
+    free_shared(loader, b->seg_mask);
     edt_mem_free(b->image_scales);
     edt_mem_free(b->source_ids);
     edt_mem_free(b->sample_indices);

@@ -319,6 +319,10 @@ static void move_row(const edt_loader *loader, edt_batch *batch, int64_t from, i
         memcpy(b.box_targets, a.box_targets, 4 * n_anchors * sizeof *b.box_targets);
         *b.num_positives = *a.num_positives;
     }
+    if (b.seg_mask != NULL) {
+        memcpy(b.seg_mask, a.seg_mask,
+               (size_t)(batch->mask_h * batch->mask_w) * sizeof *b.seg_mask);
+    }
     if (b.groundtruth != NULL) {
         memcpy(b.groundtruth, a.groundtruth,
                (size_t)loader->config.max_instances * 7 * sizeof *b.groundtruth);

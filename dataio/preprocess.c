@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "core/mem.h"
 #include "core/trace.h"
+#include "dataio/sample_mask.h"
 #include "dataio/sample_mix.h"
 #include "dataio/sample_objects.h"
 #include "dataio/sample_picture.h"
@@ -22,19 +23,12 @@ struct edt_preprocessor {
     edt_sample_mixer *mixer;    // NULL: nothing is mixed
     edt_pixel_scratch *scratch; // NULL: no pixel operations
     edt_resizer *resizer;
+    edt_image_decoder *mask_decoder; // NULL: no masks are wanted
     edt_sample_info info;
 };
 
 static edt_status refuse_what_is_not_built(const edt_hparams *hp, edt_error *err)
 {
-    for (int i = 0; i < hp->heads.n; ++i) {
-        if (strcmp(hp->heads.v[i], "segmentation") == 0) {
-            EDT_FAIL(
-                err, EDT_ERR_UNSUPPORTED,
-                "heads names 'segmentation', but masks cannot be transformed or batched by the "
-                "loader: use heads=['object_detection']");
-        }
-    }
     if (hp->dataset_type != NULL && strcmp(hp->dataset_type, "sstable") == 0) {
         EDT_FAIL(
             err, EDT_ERR_UNSUPPORTED,
@@ -94,6 +88,40 @@ edt_status edt_preprocess_configure(const edt_hparams *hp, bool training,
     return EDT_OK;
 }
 
+edt_status edt_preprocess_want_masks(const edt_hparams *hp, edt_error *err,
+                                     edt_preprocess_config *config)
+{
+    const char *refused = config->augment.policy != NULL || config->augment.randaug
+                              ? "autoaugment_policy (its rotations and shears)"
+                          : config->mosaic_prob > 0     ? "mosaic_prob"
+                          : config->mixup_prob > 0      ? "mixup_prob"
+                          : config->copy_paste_prob > 0 ? "copy_paste_prob"
+                                                        : NULL;
+    if (refused != NULL) {
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
+                 "heads=segmentation together with %s: masks do not follow it; switch it off "
+                 "(mirroring, jitter, crop and grid_mask are there)",
+                 refused);
+    }
+    if (hp->seg_num_classes <= hp->num_classes) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "seg_num_classes=%" PRId64 " with num_classes=%" PRId64
+                 ": pixels have the class 0 (background) or the label of their object; use "
+                 "seg_num_classes=%" PRId64,
+                 hp->seg_num_classes, hp->num_classes, hp->num_classes + 1);
+    }
+    config->mask_h = hp->image_size.h;
+    config->mask_w = hp->image_size.w;
+    for (int64_t l = 0; l < hp->min_level; ++l) {
+        config->mask_h = (config->mask_h - 1) / 2 + 1;
+        config->mask_w = (config->mask_w - 1) / 2 + 1;
+    }
+    config->mask_h *= 2;
+    config->mask_w *= 2;
+    config->mask_classes = hp->seg_num_classes;
+    return EDT_OK;
+}
+
 bool edt_preprocess_mixes(const edt_preprocess_config *config)
 {
     return config->mosaic_prob > 0 || config->mixup_prob > 0 || config->copy_paste_prob > 0;
@@ -114,6 +142,9 @@ edt_sample_row edt_sample_row_of(const edt_batch *batch, int64_t row)
         r.box_targets = batch->box_targets + row * batch->n_anchors * 4;
         r.num_positives = batch->num_positives + row;
     }
+    if (batch->seg_mask != NULL) {
+        r.seg_mask = batch->seg_mask + row * batch->mask_h * batch->mask_w;
+    }
     if (batch->groundtruth != NULL) {
         r.groundtruth = batch->groundtruth + row * batch->max_instances * GT_COLUMNS;
     }
@@ -133,6 +164,9 @@ void edt_sample_row_clear(const edt_preprocess_config *config, const edt_sample_
         }
         memset(row->box_targets, 0, (size_t)config->n_anchors * 4 * sizeof(float));
         *row->num_positives = 0.0f;
+    }
+    for (int64_t i = 0; row->seg_mask != NULL && i < config->mask_h * config->mask_w; ++i) {
+        row->seg_mask[i] = EDT_MASK_IGNORED;
     }
     if (row->groundtruth != NULL) {
         edt_sample_groundtruth_clear(config, row->groundtruth);
@@ -158,6 +192,9 @@ edt_status edt_preprocessor_create(const edt_preprocess_config *config, int work
     if (edt_augment_is_on(&config->augment)) {
         EDT_TRY_GOTO(edt_pixel_scratch_create(err, &p->scratch));
     }
+    if (config->mask_h > 0) {
+        EDT_TRY_GOTO(edt_image_decoder_create(NULL, err, &p->mask_decoder));
+    }
     EDT_TRY_GOTO(edt_resizer_create(err, &p->resizer));
     *out_preprocessor = p;
     return EDT_OK;
@@ -175,6 +212,7 @@ void edt_preprocessor_destroy(edt_preprocessor *preprocessor)
     edt_sample_mixer_destroy(preprocessor->mixer);
     edt_pixel_scratch_destroy(preprocessor->scratch);
     edt_resizer_destroy(preprocessor->resizer);
+    edt_image_decoder_destroy(preprocessor->mask_decoder);
     edt_arena_deinit(&preprocessor->arena);
     edt_mem_free(preprocessor);
 }
@@ -352,12 +390,19 @@ static edt_status run_sample(edt_preprocessor *p, const edt_sample *sample,
     const double t0 = edt_clock_now_s();
     edt_example example;
     scene s = {0};
-    EDT_TRY(edt_example_decode(sample->record, 0, &p->arena, err, &example));
+    EDT_TRY(edt_example_decode(sample->record, c->mask_h > 0 ? EDT_EXAMPLE_MASKS : 0, &p->arena,
+                               err, &example));
     EDT_TRY(edt_sample_source_id(c, &example, err, row->source_id));
     *parse_seconds = edt_clock_now_s() - t0;
     EDT_TRY(make_scene(p, sample, &example, err, &s));
     EDT_TRY(choose_geometry(p, s.h, s.w, c->training ? &sample->draws->geometry : NULL, err));
     EDT_TRY(fill_canvas(p, s.h, s.w, &s.plan, &s.image, row, err));
+    if (row->seg_mask != NULL) {
+        const edt_sample_place place = {
+            .h = s.h, .w = s.w, .scale = &p->info.scale, .flipped = p->info.flipped};
+        EDT_TRY(edt_sample_mask_make(c, &example, &place, p->mask_decoder, &p->arena, err,
+                                     row->seg_mask));
+    }
     EDT_TRY(place_objects(p, &s, row, err));
     return c->targets != NULL && row->cls_targets != NULL
                ? make_targets(p, &s.objects, row, err)

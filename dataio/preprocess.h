@@ -62,6 +62,7 @@ typedef struct edt_preprocess_config {
     edt_augment_config augment;                     // off in evaluation
     float mosaic_prob, mixup_prob, copy_paste_prob; // 0 in evaluation
     edt_normalize normalize;
+    int64_t mask_h, mask_w, mask_classes; // of the class masks; 0: not wanted
     edt_decoded_cache *cache; // of the data set whose indexes the samples have; borrowed
     int64_t n_anchors;
     edt_target_fn *targets;
@@ -73,17 +74,23 @@ typedef struct edt_preprocess_config {
 edt_status edt_preprocess_configure(const edt_hparams *hp, bool training,
                                     edt_slot_format format, edt_error *err,
                                     edt_preprocess_config *out_config);
+// Asks for class masks at the output size of the segmentation head. EDT_ERR_UNSUPPORTED where
+// augmentation moves or mixes pixels in a way that masks do not follow, EDT_ERR_USAGE where
+// seg_num_classes has no room for the labels.
+edt_status edt_preprocess_want_masks(const edt_hparams *hp, edt_error *err,
+                                     edt_preprocess_config *config);
 // Whether pictures are mixed, so that samples need partners.
 bool edt_preprocess_mixes(const edt_preprocess_config *config);
 
-// Where one sample goes: pointers into a slot. cls_targets, box_targets, num_positives and
-// groundtruth may be NULL (not wanted).
+// Where one sample goes: pointers into a slot. cls_targets, box_targets, num_positives,
+// seg_mask and groundtruth may be NULL (not wanted).
 typedef struct edt_sample_row {
     void *image; // u8 or f32 [H,W,3]
     int32_t *valid_hw;
     int32_t *cls_targets;
     float *box_targets;
     float *num_positives;
+    int32_t *seg_mask; // [mask_h,mask_w]
     float *image_scale;
     int64_t *source_id;
     float *groundtruth; // [M,7]

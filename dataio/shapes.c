@@ -102,8 +102,20 @@ static double cents(double x)
     return round(x * 100) / 100;
 }
 
-static void put_annotation(edt_json_writer *w, const edt_shapes_object *object, int64_t id,
-                           int64_t image_id)
+static void put_polygon(edt_json_writer *w, const edt_shapes_object *object)
+{
+    edt_json_key(w, "segmentation");
+    edt_json_begin_array(w);
+    edt_json_begin_array(w);
+    for (int i = 0; i < 2 * object->n_corners; ++i) {
+        edt_json_f64(w, cents((double)object->corners[i]));
+    }
+    edt_json_end_array(w);
+    edt_json_end_array(w);
+}
+
+static void put_annotation(edt_json_writer *w, const edt_shapes_object *object, bool polygon,
+                           int64_t id, int64_t image_id)
 {
     const double y = cents(object->box[0]), x = cents(object->box[1]);
     edt_json_begin_object(w);
@@ -119,6 +131,9 @@ static void put_annotation(edt_json_writer *w, const edt_shapes_object *object, 
     edt_json_end_array(w);
     edt_json_put_f64(w, "area", cents(object->area));
     edt_json_put_i64(w, "iscrowd", 0);
+    if (polygon) {
+        put_polygon(w, object);
+    }
     edt_json_end_object(w);
 }
 
@@ -136,7 +151,8 @@ static edt_status consume(void *ctx, void *unit, edt_error *err)
     edt_json_put_i64(&job->images, "width", job->options->style.image_size);
     edt_json_end_object(&job->images);
     for (int64_t k = 0; k < p->scene.n; ++k) {
-        put_annotation(&job->annotations, &p->scene.objects[k], ++job->n_objects, p->i + 1);
+        put_annotation(&job->annotations, &p->scene.objects[k], job->options->masks,
+                       ++job->n_objects, p->i + 1);
     }
     if (job->options->show_progress) {
         edt_progress_update(&job->progress, p->i + 1, "%s", "");

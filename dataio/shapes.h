@@ -15,6 +15,7 @@ typedef struct edt_shapes_options {
     int64_t num_train, num_val;
     edt_shapes_style style;
     uint64_t seed;
+    bool masks;      // annotations have polygons too
     int64_t quality; // of the JPEG files, 1 to 100
     int n_threads;   // 0: one per processor
     bool show_progress;

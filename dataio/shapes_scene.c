@@ -335,6 +335,28 @@ static void from_surface(edt_shapes_canvas *canvas)
     }
 }
 
+static void add_corner(edt_shapes_object *object, const outline *o, int i)
+{
+    object->corners[2 * object->n_corners] = (float)o->x[i];
+    object->corners[2 * object->n_corners + 1] = (float)o->y[i];
+    ++object->n_corners;
+}
+
+static void store_corners(const outline *o, edt_shapes_object *object)
+{
+    const int n_outer = o->n - o->n_hole;
+    for (int i = 0; i < n_outer; ++i) {
+        add_corner(object, o, i);
+    }
+    if (o->n_hole > 0) {
+        add_corner(object, o, 0);
+        for (int i = n_outer; i < o->n; ++i) {
+            add_corner(object, o, i);
+        }
+        add_corner(object, o, n_outer);
+    }
+}
+
 // Finds a place for one more shape; false when the picture is too full for it.
 static bool find_place(const edt_shapes_style *style, const edt_shapes_scene *scene,
                        edt_rng *rng, outline *o, edt_shapes_object *out_object)
@@ -352,6 +374,7 @@ static bool find_place(const edt_shapes_style *style, const edt_shapes_scene *sc
         if (is_free) {
             const int n_outer = o->n - o->n_hole;
             object.area = loop_area(o, 0, n_outer) - loop_area(o, n_outer, o->n);
+            store_corners(o, &object);
             *out_object = object;
             return true;
         }

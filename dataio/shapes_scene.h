@@ -8,7 +8,7 @@
 #include "augment/image.h"
 #include "core/error.h"
 
-enum { EDT_SHAPES_N_CLASSES = 6, EDT_SHAPES_MAX_OBJECTS = 32 };
+enum { EDT_SHAPES_N_CLASSES = 6, EDT_SHAPES_MAX_OBJECTS = 32, EDT_SHAPES_MAX_CORNERS = 194 };
 
 // "circle", "square", ...; 1 <= class_id <= EDT_SHAPES_N_CLASSES, else NULL.
 const char *edt_shapes_class_name(int64_t class_id);
@@ -17,7 +17,7 @@ typedef struct edt_shapes_style {
     int64_t image_size;         // pixels, pictures are square
     int64_t min_side, max_side; // longer side of a shape's box, pixels
     int64_t max_objects;        // per picture; at least one is drawn
-    double max_turn;            // degrees: shapes are turned by up to this, either way; 0 to 180
+    double max_turn; // degrees: shapes are turned by up to this, either way; 0 to 180
 } edt_shapes_style;
 
 // EDT_ERR_USAGE for sides that do not fit the picture or each other.
@@ -27,6 +27,9 @@ typedef struct edt_shapes_object {
     int64_t class_id;
     double box[4]; // ymin,xmin,ymax,xmax in pixels, inside the picture
     double area;   // pixels^2 covered by the shape (without the hole of a ring)
+    // One polygon, x and y in pixels; a ring's goes in to its hole and back the same way.
+    int n_corners;
+    float corners[2 * EDT_SHAPES_MAX_CORNERS];
 } edt_shapes_object;
 
 typedef struct edt_shapes_scene {

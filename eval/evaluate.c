@@ -284,6 +284,7 @@ edt_status edt_evaluate(const edt_hparams *hp, edt_predictor *predictor, int64_t
     const bool has_json = !is_test_dev && is_given(options->val_json_file);
     const bool from_records = !is_test_dev && !has_json;
     const double start = edt_clock_now_s();
+    EDT_TRY(edt_predictor_need_detection(predictor, "evaluation", err));
     if (!is_given(options->val_file_pattern)) {
         EDT_FAIL(err, EDT_ERR_USAGE,
                  "evaluation needs --val_file_pattern (the shards to evaluate)");

@@ -24,12 +24,25 @@ struct edt_predictor {
     int n_levels;
     edt_value_id cls_value[MAX_LEVELS], box_value[MAX_LEVELS];
     float *cls[MAX_LEVELS], *box[MAX_LEVELS]; // host copies of the outputs
+    edt_value_id segmentation_value;          // EDT_NO_VALUE: no such head
+    float *segmentation;                      // its host copy
     bool fetched;                             // they are of the last run
     edt_device_post *device_post;             // NULL: post-processing runs on the host
     int64_t max_detections;
     edt_detection *detections;
     int64_t *n_valid;
 };
+
+static edt_status create_posts(edt_predictor *p, const edt_hparams *hp, edt_error *err)
+{
+    EDT_TRY(edt_anchors_create(hp, err, &p->anchors));
+    for (int i = 0; i < p->n_posts; ++i) {
+        EDT_TRY(edt_post_create(hp, p->anchors, p->options.post_mode, err, &p->posts[i]));
+    }
+    return edt_device_post_create(p->exec, p->model->graph, p->params->backend, p->posts[0],
+                                  p->anchors, p->n_levels, p->cls_value, p->box_value, err,
+                                  &p->device_post);
+}
 
 static edt_status create(const edt_hparams *hp, edt_backend *backend, edt_params *params,
                          const edt_predictor_options *options, edt_error *err,
@@ -56,11 +69,10 @@ static edt_status create(const edt_hparams *hp, edt_backend *backend, edt_params
     }
     EDT_TRY_GOTO(edt_exec_create(p->model->graph, p->params, err, &p->exec));
     edt_exec_use_ema(p->exec, options->use_ema);
-    EDT_TRY_GOTO(edt_anchors_create(hp, err, &p->anchors));
     const edt_graph *g = p->model->graph;
     p->image = edt_graph_find_input(g, mo.u8_input ? "image_u8" : "image");
     p->valid_hw = edt_graph_find_input(g, "valid_hw");
-    p->n_levels = p->model->max_level - p->model->min_level + 1;
+    p->n_levels = p->model->has_detection ? p->model->max_level - p->model->min_level + 1 : 0;
     p->max_detections = hp->nms_configs.max_output_size;
     for (int i = 0; i < p->n_levels; ++i) {
         char name[32];
@@ -77,6 +89,15 @@ static edt_status create(const edt_hparams *hp, edt_backend *backend, edt_params
             goto fail;
         }
     }
+    p->segmentation_value = edt_graph_find_output(g, "segmentation");
+    if (p->model->has_segmentation) {
+        p->segmentation = edt_mem_alloc(
+            EDT_MEM_EVAL, edt_tensor_bytes(&g->values[p->segmentation_value].desc));
+        if (p->segmentation == NULL) {
+            status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for the network's outputs");
+            goto fail;
+        }
+    }
     const int cores = options->n_threads > 0 ? options->n_threads : edt_thread_cpu_count();
     p->n_posts = options->batch_size < cores ? (int)options->batch_size : cores;
     p->posts = edt_mem_calloc(EDT_MEM_EVAL, (size_t)p->n_posts, sizeof *p->posts);
@@ -87,12 +108,9 @@ static edt_status create(const edt_hparams *hp, edt_backend *backend, edt_params
         status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for detections");
         goto fail;
     }
-    for (int i = 0; i < p->n_posts; ++i) {
-        EDT_TRY_GOTO(edt_post_create(hp, p->anchors, options->post_mode, err, &p->posts[i]));
+    if (p->model->has_detection) {
+        EDT_TRY_GOTO(create_posts(p, hp, err));
     }
-    EDT_TRY_GOTO(edt_device_post_create(p->exec, g, p->params->backend, p->posts[0], p->anchors,
-                                        p->n_levels, p->cls_value, p->box_value, err,
-                                        &p->device_post));
     *out_predictor = p;
     return EDT_OK;
 fail:
@@ -128,6 +146,7 @@ void edt_predictor_destroy(edt_predictor *p)
         edt_mem_free(p->cls[i]);
         edt_mem_free(p->box[i]);
     }
+    edt_mem_free(p->segmentation);
     edt_mem_free(p->detections);
     edt_mem_free(p->n_valid);
     edt_anchors_destroy(p->anchors);
@@ -201,7 +220,34 @@ static edt_status fetch_outputs(edt_predictor *p, edt_error *err)
         EDT_TRY(edt_exec_get(p->exec, p->box_value[i], p->box[i],
                              edt_tensor_bytes(&g->values[p->box_value[i]].desc), err));
     }
+    if (!p->fetched && p->segmentation != NULL) {
+        EDT_TRY(edt_exec_get(p->exec, p->segmentation_value, p->segmentation,
+                             edt_tensor_bytes(&g->values[p->segmentation_value].desc), err));
+    }
     p->fetched = true;
+    return EDT_OK;
+}
+
+edt_status edt_predictor_need_detection(const edt_predictor *p, const char *needs,
+                                        edt_error *err)
+{
+    if (!p->model->has_detection) {
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
+                 "%s needs boxes, and heads=['segmentation'] finds none; add object_detection",
+                 needs);
+    }
+    return EDT_OK;
+}
+
+edt_status edt_predictor_segmentation(edt_predictor *p, int64_t row, edt_error *err,
+                                      const float **out_logits)
+{
+    if (p->segmentation == NULL) {
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "heads names no segmentation");
+    }
+    EDT_TRY(fetch_outputs(p, err));
+    *out_logits =
+        p->segmentation + row * p->model->mask_h * p->model->mask_w * p->model->mask_classes;
     return EDT_OK;
 }
 
@@ -245,7 +291,7 @@ edt_status edt_predictor_run(edt_predictor *p, const edt_batch *batch, edt_error
                              const edt_detection **out_detections, const int64_t **out_n_valid)
 {
     EDT_TRY(edt_predictor_run_network(p, batch, err));
-    bool done = false;
+    bool done = !p->model->has_detection;
     if (p->device_post != NULL) {
         edt_trace_begin("postprocess");
         const edt_status status =

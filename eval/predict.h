@@ -21,6 +21,7 @@ typedef struct edt_predictor_options {
     int n_threads;  // post-processing; 0: all cores
 } edt_predictor_options;
 
+// Without detection among the heads there are no detections: n_valid is 0 for all rows.
 // A graph without parameters memory of its own: `params` may be a trainer's. Borrowed until
 // destroy.
 edt_status edt_predictor_create(const edt_hparams *hp, edt_params *params,
@@ -50,6 +51,13 @@ edt_status edt_predictor_run(edt_predictor *predictor, const edt_batch *batch, e
 // device where post-processing did not.
 edt_status edt_predictor_outputs(edt_predictor *predictor, int64_t row, edt_error *err,
                                  const float **out_cls, const float **out_box);
+// As above the logits [mask_h,mask_w,mask_classes] of the segmentation head. EDT_ERR_UNSUPPORTED
+// without one.
+edt_status edt_predictor_segmentation(edt_predictor *predictor, int64_t row, edt_error *err,
+                                      const float **out_logits);
+// EDT_ERR_UNSUPPORTED, saying what `needs` boxes, where detection is not among the heads.
+edt_status edt_predictor_need_detection(const edt_predictor *predictor, const char *needs,
+                                        edt_error *err);
 // Whether post-processing runs on the device too (eval/device_post.h).
 bool edt_predictor_detects_on_device(const edt_predictor *predictor);
 

@@ -111,7 +111,8 @@ static void build_segmentation_loss(loss_builder *b, edt_value_id logits)
 {
     edt_graph *graph = b->model->graph;
     const edt_shape shape = edt_graph_shape(graph, logits);
-    const edt_op_attrs attrs = {.loss = {.scaled = b->options->loss_scaled}};
+    const edt_op_attrs attrs = {.accumulate = b->options->accumulate,
+                                .loss = {.scaled = b->options->loss_scaled}};
     edt_value_id in[4] = {
         logits,
         edt_graph_input(graph, "seg_mask", EDT_DTYPE_I32,

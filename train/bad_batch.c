@@ -38,6 +38,7 @@ static edt_status decode_boxes(const edt_hparams *hp, const edt_batch *b, edt_ar
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the boxes of a batch");
     }
     EDT_TRY(edt_anchors_create(hp, err, &anchors));
+    // None with masks alone.
     const int64_t per_row = anchors->n == b->n_anchors ? anchors->n : 0;
     for (int64_t i = 0; i < b->n_valid * per_row && n < MOST_BOXES; ++i) {
         if (b->cls_targets[i] < 0) {
@@ -100,22 +101,31 @@ edt_status edt_bad_batch_write(const char *model_dir, const edt_hparams *hp, con
     }
     const int64_t n = b->batch_size, t = b->n_anchors;
     const edt_dtype pixels = b->format == EDT_SLOT_U8 ? EDT_DTYPE_U8 : EDT_DTYPE_F32;
-    edt_safetensors_item items[] = {
+    edt_safetensors_item items[10] = {
         item("images", pixels, edt_shape_4(n, b->height, b->width, 3), b->images),
-        item("cls_targets", EDT_DTYPE_I32, edt_shape_2(n, t), b->cls_targets),
-        item("box_targets", EDT_DTYPE_F32, edt_shape_3(n, t, 4), b->box_targets),
-        item("num_positives", EDT_DTYPE_F32, edt_shape_1(n), b->num_positives),
         item("image_scales", EDT_DTYPE_F32, edt_shape_1(n), b->image_scales),
         item("source_ids", EDT_DTYPE_I64, edt_shape_1(n), b->source_ids),
         item("sample_indices", EDT_DTYPE_I64, edt_shape_1(n), b->sample_indices),
         item("boxes", EDT_DTYPE_F32, edt_shape_2(n_boxes, BOX_COLUMNS), boxes),
-        // Last: f32 slots have none.
-        item("valid_hw", EDT_DTYPE_I32, edt_shape_2(n, 2), b->valid_hw),
     };
-    const int64_t n_items = (int64_t)(sizeof items / sizeof items[0]);
+    int64_t n_items = 5;
+    if (t > 0) {
+        items[n_items++] =
+            item("cls_targets", EDT_DTYPE_I32, edt_shape_2(n, t), b->cls_targets);
+        items[n_items++] =
+            item("box_targets", EDT_DTYPE_F32, edt_shape_3(n, t, 4), b->box_targets);
+        items[n_items++] =
+            item("num_positives", EDT_DTYPE_F32, edt_shape_1(n), b->num_positives);
+    }
+    if (b->seg_mask != NULL) {
+        items[n_items++] =
+            item("seg_mask", EDT_DTYPE_I32, edt_shape_3(n, b->mask_h, b->mask_w), b->seg_mask);
+    }
+    if (b->format == EDT_SLOT_U8) {
+        items[n_items++] = item("valid_hw", EDT_DTYPE_I32, edt_shape_2(n, 2), b->valid_hw);
+    }
     EDT_TRY(edt_path_mkdirs(dir, err));
-    EDT_TRY(edt_safetensors_write(path, items, b->format == EDT_SLOT_U8 ? n_items : n_items - 1,
-                                  meta, N_META, err));
+    EDT_TRY(edt_safetensors_write(path, items, n_items, meta, N_META, err));
     *out_path = path;
     return EDT_OK;
 }

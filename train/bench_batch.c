@@ -1,5 +1,6 @@
 // Batches without files: noise for pictures, random boxes for ground truth.
 #include "core/rng.h"
+#include "model/bifpn.h"
 #include "train/bench_priv.h"
 #include "train/target_maker.h"
 
@@ -68,6 +69,25 @@ fail:
     return status;
 }
 
+// Pixels of all classes, as many of each.
+static edt_status make_masks(const edt_hparams *hp, edt_batch *b, edt_rng *rng,
+                             edt_arena *arena, edt_error *err)
+{
+    edt_pyramid_sizes sizes;
+    EDT_TRY(edt_pyramid_sizes_compute(hp, err, &sizes));
+    b->mask_h = 2 * sizes.h[sizes.min_level];
+    b->mask_w = 2 * sizes.w[sizes.min_level];
+    const size_t n = (size_t)(b->batch_size * b->mask_h * b->mask_w);
+    b->seg_mask = edt_arena_calloc(arena, n, sizeof *b->seg_mask);
+    if (b->seg_mask == NULL) {
+        return no_memory(b->batch_size, err);
+    }
+    for (size_t i = 0; i < n; ++i) {
+        b->seg_mask[i] = (int32_t)edt_rng_below(rng, (uint64_t)hp->seg_num_classes);
+    }
+    return EDT_OK;
+}
+
 edt_status edt_bench_make_batch(const edt_hparams *hp, int64_t batch_size,
                                 edt_slot_format format, bool targets, edt_arena *arena,
                                 edt_error *err, edt_batch *out_batch)
@@ -100,8 +120,11 @@ edt_status edt_bench_make_batch(const edt_hparams *hp, int64_t batch_size,
     edt_rng rng;
     edt_rng_init(&rng, 1, 0, 0, STAGE_BENCH);
     draw_pixels(&b, &rng);
-    if (targets) {
+    if (targets && edt_hparams_has_head(hp, "object_detection")) {
         EDT_TRY(make_targets(hp, &b, &rng, arena, err));
+    }
+    if (targets && edt_hparams_has_head(hp, "segmentation")) {
+        EDT_TRY(make_masks(hp, &b, &rng, arena, err));
     }
     *out_batch = b;
     return EDT_OK;

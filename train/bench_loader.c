@@ -95,6 +95,7 @@ static edt_status loader_pass(const loader_bench *l, const setting *how,
                               edt_bench_samples *images, edt_error *err)
 {
     const edt_bench *b = l->bench;
+    const bool boxes = how->has_targets && edt_hparams_has_head(how->hp, "object_detection");
     const edt_loader_options options = {
         .file_pattern = b->options->file_pattern,
         .training = true,
@@ -105,8 +106,9 @@ static edt_status loader_pass(const loader_bench *l, const setting *how,
         .world_size = 1,
         .format = how->format,
         .drop_remainder = false,
-        .n_anchors = how->has_targets ? edt_target_maker_n_anchors(l->maker) : 0,
-        .targets = how->has_targets ? edt_target_maker_run : NULL,
+        .n_anchors = boxes ? edt_target_maker_n_anchors(l->maker) : 0,
+        .targets = boxes ? edt_target_maker_run : NULL,
+        .masks = how->has_targets && edt_hparams_has_head(how->hp, "segmentation"),
         .targets_ctx = l->maker,
     };
     edt_hparams hp = *how->hp; // shallow: only the texts of the cache differ

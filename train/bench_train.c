@@ -16,7 +16,7 @@ typedef struct train_bench {
     edt_step *step;
     edt_batch batch;
     edt_slot_memory memory;
-    void *pinned[4]; // the batch's arrays that a device reads
+    void *pinned[5]; // the batch's arrays that a device reads
     int64_t n_steps;
     edt_bench_samples seconds, rest;
     edt_bench_nodes nodes;
@@ -67,12 +67,19 @@ static edt_status make_batch(train_bench *t, edt_arena *arena, edt_error *err)
     const size_t n_anchors = n * (size_t)p->n_anchors;
     EDT_TRY(pin_array(t, 0, p->images, n * (size_t)(p->height * p->width * 3), err));
     EDT_TRY(pin_array(t, 1, p->valid_hw, 2 * n * sizeof *p->valid_hw, err));
-    EDT_TRY(pin_array(t, 2, p->cls_targets, n_anchors * sizeof *p->cls_targets, err));
-    EDT_TRY(pin_array(t, 3, p->box_targets, 4 * n_anchors * sizeof *p->box_targets, err));
     p->images = t->pinned[0];
     p->valid_hw = t->pinned[1];
-    p->cls_targets = t->pinned[2];
-    p->box_targets = t->pinned[3];
+    if (n_anchors > 0) {
+        EDT_TRY(pin_array(t, 2, p->cls_targets, n_anchors * sizeof *p->cls_targets, err));
+        EDT_TRY(pin_array(t, 3, p->box_targets, 4 * n_anchors * sizeof *p->box_targets, err));
+        p->cls_targets = t->pinned[2];
+        p->box_targets = t->pinned[3];
+    }
+    if (p->seg_mask != NULL) {
+        const size_t n_pixels = n * (size_t)(p->mask_h * p->mask_w);
+        EDT_TRY(pin_array(t, 4, p->seg_mask, n_pixels * sizeof *p->seg_mask, err));
+        p->seg_mask = t->pinned[4];
+    }
     p->pinned = true;
     return EDT_OK;
 }
@@ -192,7 +199,7 @@ edt_status edt_bench_train(edt_bench *b, edt_error *err)
 fail:
     edt_bench_nodes_deinit(&t.nodes);
     edt_step_destroy(t.step);
-    for (int i = 0; t.memory.free != NULL && i < 4; ++i) {
+    for (int i = 0; t.memory.free != NULL && i < 5; ++i) {
         t.memory.free(t.memory.user, t.pinned[i]);
     }
     edt_bench_samples_deinit(&t.seconds);

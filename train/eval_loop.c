@@ -58,6 +58,7 @@ edt_status edt_eval_loop_create(const edt_hparams *hp, const edt_train_options *
     EDT_TRY_GOTO(params != NULL ? edt_predictor_create(&l->hp, params, &po, err, &l->predictor)
                                 : edt_predictor_create_standalone(&l->hp, backend, &po, err,
                                                                   &l->predictor));
+    EDT_TRY_GOTO(edt_predictor_need_detection(l->predictor, "evaluation", err));
     *out_loop = l;
     return EDT_OK;
 fail:

@@ -27,13 +27,12 @@ edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err)
         {hp->grad_checkpoint, "grad_checkpoint",
          "false: activations are kept, never recomputed"},
         {!hp->use_keras_model, "use_keras_model", "true: there is one model builder"},
-        {hp->heads.n != 1 || strcmp(hp->heads.v[0], "object_detection") != 0, "heads",
-         "['object_detection']: there is no segmentation head"},
         {!hp->is_training_bn, "is_training_bn",
          "true; freeze_bn=true trains with the moving statistics"},
         {hp->map_freq != 5, "map_freq",
          "5; --mode=train_and_eval evaluates after each epoch, --mode=eval every checkpoint"},
-        {hp->seg_num_classes != 3, "seg_num_classes", "3: there is no segmentation head"},
+        {hp->seg_num_classes != 3 && !edt_hparams_has_head(hp, "segmentation"),
+         "seg_num_classes", "3: heads names no segmentation"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; ++i) {
         if (rows[i].refused) {

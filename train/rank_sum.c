@@ -12,7 +12,8 @@ struct edt_rank_sum {
 
 static bool is_loss(edt_op_kind kind)
 {
-    return kind == EDT_OP_FOCAL_LOSS || kind == EDT_OP_BOX_LOSS || kind == EDT_OP_IOU_LOSS;
+    return kind == EDT_OP_FOCAL_LOSS || kind == EDT_OP_BOX_LOSS || kind == EDT_OP_IOU_LOSS ||
+           kind == EDT_OP_SEGMENTATION_LOSS;
 }
 
 static int find_norm_node(const edt_rank_sum_spec *spec)
@@ -137,7 +138,8 @@ edt_status edt_rank_sum_begin(edt_rank_sum *s, bool first, bool last, edt_error 
     if (!first) {
         return EDT_OK;
     }
-    EDT_TRY(edt_comm_all_reduce(s->spec.comm, s->spec.norm, 1, s->spec.params->real, err));
+    EDT_TRY(edt_comm_all_reduce(s->spec.comm, s->spec.norm, s->spec.n_norm,
+                                s->spec.params->real, err));
     return s->norm_node < 0 ? edt_comm_join(s->spec.comm, err) : EDT_OK;
 }
 

@@ -9,7 +9,7 @@
 
 typedef struct edt_rank_sum edt_rank_sum;
 
-// Everything is borrowed until destroy. `norm` is the input of the losses, one element;
+// Everything is borrowed until destroy. `norm` are the n_norm normalisers of the losses;
 // `losses` are n_losses elements in one piece; both of the parameters' type, on the backend.
 typedef struct edt_rank_sum_spec {
     const edt_graph *graph;
@@ -17,6 +17,7 @@ typedef struct edt_rank_sum_spec {
     edt_params *params;
     edt_comm *comm;
     void *norm;
+    int64_t n_norm;
     void *losses;
     int64_t n_losses;
 } edt_rank_sum_spec;

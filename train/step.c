@@ -21,9 +21,15 @@ static void host_arrays(const edt_step *s, const edt_batch *b, const void **out_
     if (b->format == EDT_SLOT_U8) {
         out_arrays[n++] = b->valid_hw;
     }
-    out_arrays[n++] = b->cls_targets;
-    out_arrays[n++] = b->box_targets;
-    out_arrays[n++] = &s->norm;
+    if (s->model->has_detection) {
+        out_arrays[n++] = b->cls_targets;
+        out_arrays[n++] = b->box_targets;
+        out_arrays[n++] = &s->norm;
+    }
+    if (s->model->has_segmentation) {
+        out_arrays[n++] = b->seg_mask;
+        out_arrays[n++] = &s->seg_norm;
+    }
     out_arrays[n] = s->drop_draws;
 }
 
@@ -63,7 +69,14 @@ static edt_status check_batch(const edt_step *s, const edt_batch *b, edt_error *
                  b->batch_size, b->height, b->width, b->n_valid, b->batch_size, b->n_anchors, n,
                  s->model->image_h, s->model->image_w, s->model->n_anchors);
     }
-    for (int64_t i = b->n_valid; i < n; ++i) {
+    if (s->model->has_segmentation && (b->seg_mask == NULL || b->mask_h != s->model->mask_h ||
+                                       b->mask_w != s->model->mask_w)) {
+        EDT_FAIL(err, EDT_ERR_INVALID,
+                 "batch with masks of %" PRId64 "x%" PRId64
+                 " for a segmentation head of %" PRId64 "x%" PRId64,
+                 b->mask_w, b->mask_h, s->model->mask_w, s->model->mask_h);
+    }
+    for (int64_t i = b->n_valid; s->model->has_detection && i < n; ++i) {
         if (b->cls_targets[i * b->n_anchors] != EDT_CLS_IGNORED ||
             b->num_positives[i] != 0.0F) {
             EDT_FAIL(err, EDT_ERR_INVALID,
@@ -75,15 +88,27 @@ static edt_status check_batch(const edt_step *s, const edt_batch *b, edt_error *
     return EDT_OK;
 }
 
-// The normaliser (this rank's part of it) and the draws of drop connect.
+// Pixels that have a class; at least 1 on the first rank, so that their sum over ranks divides.
+static float count_pixels(const edt_step *s, const edt_batch *b)
+{
+    const int64_t n = b->batch_size * b->mask_h * b->mask_w;
+    int64_t n_pixels = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        n_pixels += b->seg_mask[i] >= 0 && b->seg_mask[i] < s->model->mask_classes;
+    }
+    return n_pixels == 0 && edt_comm_rank(s->options.comm) == 0 ? 1.0F : (float)n_pixels;
+}
+
+// The normalisers (this rank's parts of them) and the draws of drop connect.
 static void derive_inputs(edt_step *s, const edt_batch *b, double *out_positives)
 {
     const int64_t n = s->options.batch_size;
     double positives = 0.0;
-    for (int64_t i = 0; i < n; ++i) {
+    for (int64_t i = 0; s->model->has_detection && i < n; ++i) {
         positives += (double)b->num_positives[i];
     }
     s->norm = (float)(edt_comm_rank(s->options.comm) == 0 ? positives + 1.0 : positives);
+    s->seg_norm = s->model->has_segmentation ? count_pixels(s, b) : 0.0F;
     const int64_t n_part = n / s->n_micro;
     for (int64_t i = 0; i < n; ++i) {
         float *draws = s->drop_draws + i / n_part * n_part * s->model->n_drop_rows;
@@ -158,8 +183,7 @@ static edt_status step_at_once(edt_step *s, const edt_run_ctx *ctx, const void *
     EDT_TRY(ran);
     EDT_TRY(edt_step_record_read(&s->record, pending, err));
     // With loss scaling the optimizer must see what is not finite: it lowers the scale.
-    pending->updated =
-        s->record.scaled || isfinite(edt_step_record_det_loss(&s->record, pending));
+    pending->updated = s->record.scaled || isfinite(edt_step_record_loss(&s->record, pending));
     if (!pending->updated) {
         return edt_step_guard_restore(&s->guard, err);
     }
@@ -227,7 +251,8 @@ static edt_status queue_inputs(edt_step *s, const edt_batch *b, const void **arr
                                edt_error *err)
 {
     for (int i = 0; i < s->n_inputs; ++i) {
-        const bool own = arrays[i] == &s->norm || arrays[i] == s->drop_draws;
+        const bool own =
+            arrays[i] == &s->norm || arrays[i] == &s->seg_norm || arrays[i] == s->drop_draws;
         if (own || !b->pinned) {
             void *pinned = NULL;
             EDT_TRY(edt_prefetch_pinned(s->prefetch, i, err, &pinned));

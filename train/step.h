@@ -36,6 +36,7 @@ typedef struct edt_step_options {
 // Values of one step, over all ranks; losses precede the update.
 typedef struct edt_step_metrics {
     double loss, det_loss, cls_loss, box_loss, box_iou_loss, reg_l2_loss;
+    double seg_loss; // mean over the pixels that have a class
     double learning_rate;
     double raw_gradient_norm, gradient_norm; // before and after clipping
     double num_positives;

@@ -25,9 +25,10 @@ static void add_input(edt_step *s, const char *name, edt_dtype host)
 static edt_status add_batch_memory(edt_step *s, edt_error *err)
 {
     const edt_value_id norm = edt_graph_find_input(s->model->graph, "norm");
+    const edt_value_id seg_norm = edt_graph_find_input(s->model->graph, "seg_norm");
     for (int i = 0; s->n_micro > 1 && i < s->n_inputs; ++i) {
         edt_step_input *input = &s->inputs[i];
-        if (input->value != norm) {
+        if (input->value != norm && input->value != seg_norm) {
             input->n *= s->n_micro;
             const size_t n_bytes =
                 (size_t)input->n *
@@ -47,6 +48,8 @@ static void find_inputs(edt_step *s)
     add_input(s, "cls_targets", EDT_DTYPE_I32);
     add_input(s, "box_targets", EDT_DTYPE_F32);
     add_input(s, "norm", EDT_DTYPE_F32);
+    add_input(s, "seg_mask", EDT_DTYPE_I32);
+    add_input(s, "seg_norm", EDT_DTYPE_F32);
     add_input(s, "drop_u", EDT_DTYPE_F32);
 }
 
@@ -76,7 +79,8 @@ static edt_status create_record(edt_step *s, edt_error *err)
     r->scaled = s->options.loss_scale > 0.0;
     r->box_loss_weight = s->hp->box_loss_weight;
     r->iou_loss_weight = s->hp->iou_loss_weight;
-    for (int l = s->model->min_level; l <= s->model->max_level; ++l) {
+    for (int l = s->model->min_level; s->model->has_detection && l <= s->model->max_level;
+         ++l) {
         losses[n++] = find_loss(g, "cls", l);
         ++r->n_cls;
     }
@@ -92,6 +96,11 @@ static edt_status create_record(edt_step *s, edt_error *err)
         ++n;
         ++r->n_iou;
     }
+    losses[n] = edt_graph_find_output(g, "seg_loss");
+    if (losses[n] != EDT_NO_VALUE) {
+        ++n;
+        ++r->n_seg;
+    }
     EDT_TRY(edt_step_record_init(r, s->backend, s->options.batch_size, err));
     if (r->scaled) {
         const edt_loss_scale_state initial = {.scale = (float)s->options.loss_scale};
@@ -105,8 +114,14 @@ static edt_status create_record(edt_step *s, edt_error *err)
     for (int i = 0; i < n; ++i) {
         edt_exec_place(s->exec, losses[i], edt_step_record_cell(r, i));
     }
-    edt_exec_place(s->exec, edt_graph_find_input(g, "norm"),
-                   edt_step_record_cell(r, r->norm_cell));
+    char *norms = edt_step_record_cell(r, r->norm_cell);
+    if (s->model->has_detection) {
+        edt_exec_place(s->exec, edt_graph_find_input(g, "norm"), norms);
+    }
+    if (s->model->has_segmentation) {
+        edt_exec_place(s->exec, edt_graph_find_input(g, "seg_norm"),
+                       norms + edt_dtype_bytes(g->wide));
+    }
     if (r->scaled) {
         edt_exec_place(s->exec, edt_graph_find_input(g, "loss_scale"),
                        edt_step_record_cell(r, r->scale_cell));
@@ -147,6 +162,7 @@ static edt_status create_sum(edt_step *s, edt_error *err)
         .params = s->params,
         .comm = s->options.comm,
         .norm = edt_step_record_cell(r, r->norm_cell),
+        .n_norm = 2,
         .losses = edt_step_record_cell(r, 0),
         .n_losses = r->norm_cell * (int64_t)(EDT_STEP_CELL_BYTES / edt_dtype_bytes(r->wide)),
     };

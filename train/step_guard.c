@@ -204,13 +204,15 @@ static edt_status after_node(void *user, const edt_exec_node_done *done, edt_err
     return look_at_node(p, done->i_node, err);
 }
 
-// The normaliser was summed over ranks in place: it is this rank's part again.
+// The normalisers were summed over ranks in place: they are this rank's parts again.
 static edt_status reset_norm(edt_step *s, edt_error *err)
 {
     const edt_value_id norm = edt_graph_find_input(s->model->graph, "norm");
+    const edt_value_id seg_norm = edt_graph_find_input(s->model->graph, "seg_norm");
     for (int i = 0; i < s->n_inputs; ++i) {
-        if (s->inputs[i].value == norm) {
-            return edt_step_set_input(s, &s->inputs[i], &s->norm, err);
+        if (s->inputs[i].value == norm || s->inputs[i].value == seg_norm) {
+            EDT_TRY(edt_step_set_input(
+                s, &s->inputs[i], s->inputs[i].value == norm ? &s->norm : &s->seg_norm, err));
         }
     }
     return EDT_OK;

@@ -14,10 +14,10 @@
 enum {
     EDT_STEP_MAX_LEVELS = 16,
     EDT_STEP_CELL_BYTES = 64,
-    EDT_STEP_MAX_CELLS = 2 * EDT_STEP_MAX_LEVELS + 4,
+    EDT_STEP_MAX_CELLS = 2 * EDT_STEP_MAX_LEVELS + 5,
     EDT_STEP_RING = 8, // steps whose values may be on their way
     EDT_STEP_MAX_OUT = 8,
-    EDT_STEP_MAX_INPUTS = 6,
+    EDT_STEP_MAX_INPUTS = 8,
 };
 
 // What the host knows about a step that was submitted.
@@ -35,7 +35,7 @@ typedef struct edt_step_record {
     edt_backend *backend;
     edt_comm *comm;
     edt_dtype wide;
-    int n_cls, n_box, n_iou; // cells of losses, in this order from cell 0 on
+    int n_cls, n_box, n_iou, n_seg; // cells of losses, in this order from cell 0 on
     int norm_cell, stats_cell, scale_cell, n_cells;
     bool scaled;
     double box_loss_weight, iou_loss_weight;
@@ -58,8 +58,8 @@ edt_status edt_step_record_open(edt_step_record *record, edt_error *err,
 // Copies the cells to the host: at once, or queued behind the step.
 edt_status edt_step_record_read(edt_step_record *record, edt_step_pending *pending,
                                 edt_error *err);
-// Of cells that have been read: det_loss; whether losses and gradients are finite.
-double edt_step_record_det_loss(const edt_step_record *record, const edt_step_pending *pending);
+// Of cells that have been read: the losses of all heads; whether losses and gradients are finite.
+double edt_step_record_loss(const edt_step_record *record, const edt_step_pending *pending);
 bool edt_step_record_is_finite(const edt_step_record *record, const edt_step_pending *pending);
 // The step of the entry that was opened counts from now on.
 void edt_step_record_close(edt_step_record *record);
@@ -112,7 +112,7 @@ struct edt_step {
     edt_rank_sum *sum; // several ranks
     bool *frozen;
     void *staging; // f64 graphs: converted inputs
-    float norm;
+    float norm, seg_norm; // this rank's parts; side by side in one cell
     float *drop_draws; // [n_micro,R,N / n_micro]
     int64_t n_micro;   // runs of the graph that make a step
     int n_inputs;

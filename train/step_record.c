@@ -20,7 +20,7 @@ edt_status edt_step_record_init(edt_step_record *r, edt_backend *backend, int64_
 {
     const edt_backend_table *table = backend->table;
     r->backend = backend;
-    r->norm_cell = r->n_cls + r->n_box + r->n_iou;
+    r->norm_cell = r->n_cls + r->n_box + r->n_iou + r->n_seg;
     r->stats_cell = r->norm_cell + 1;
     r->scale_cell = r->norm_cell + 2;
     r->n_cells = r->norm_cell + 3;
@@ -104,23 +104,24 @@ static void decode_losses(const edt_step_record *r, const edt_step_pending *p,
     m->box_iou_loss = sum_cells(r, p, r->n_cls + r->n_box, r->n_iou);
     m->det_loss =
         m->cls_loss + r->box_loss_weight * m->box_loss + r->iou_loss_weight * m->box_iou_loss;
+    m->seg_loss = sum_cells(r, p, r->n_cls + r->n_box + r->n_iou, r->n_seg);
 }
 
-double edt_step_record_det_loss(const edt_step_record *r, const edt_step_pending *p)
+double edt_step_record_loss(const edt_step_record *r, const edt_step_pending *p)
 {
     edt_step_metrics m = {0};
     decode_losses(r, p, &m);
-    return m.det_loss;
+    return m.det_loss + m.seg_loss;
 }
 
 static edt_step_metrics decode(const edt_step_record *r, const edt_step_pending *p)
 {
     edt_step_metrics m = {.learning_rate = p->learning_rate, .num_positives = p->num_positives};
     decode_losses(r, p, &m);
-    if (edt_comm_world_size(r->comm) > 1) {
+    if (r->n_cls > 0 && edt_comm_world_size(r->comm) > 1) {
         m.num_positives = value_at(p, r->wide, r->norm_cell, 0) - 1.0;
     }
-    m.finite = isfinite(m.det_loss);
+    m.finite = isfinite(m.det_loss + m.seg_loss);
     if (p->updated) {
         m.reg_l2_loss = value_at(p, r->wide, r->stats_cell, EDT_OPTIMIZER_STAT_L2);
         m.raw_gradient_norm = value_at(p, r->wide, r->stats_cell, EDT_OPTIMIZER_STAT_RAW_NORM);
@@ -129,7 +130,7 @@ static edt_step_metrics decode(const edt_step_record *r, const edt_step_pending 
             m.finite && value_at(p, r->wide, r->stats_cell, EDT_OPTIMIZER_STAT_FINITE) != 0.0;
     }
     m.loss_scale = r->scaled ? value_at(p, EDT_DTYPE_F32, r->scale_cell, 0) : 0.0;
-    m.loss = m.det_loss + m.reg_l2_loss;
+    m.loss = m.det_loss + m.seg_loss + m.reg_l2_loss;
     return m;
 }
 
@@ -153,7 +154,7 @@ static edt_status fold_oldest(edt_step_record *r, edt_error *err)
     ++report->n_steps;
     report->last_step = p->global_step;
     report->last = m;
-    report->n_bad_losses += isfinite(m.det_loss) ? 0 : 1;
+    report->n_bad_losses += isfinite(m.det_loss + m.seg_loss) ? 0 : 1;
     if (m.finite) {
         const double z = edt_loss_watch_add(&r->watch, m.loss);
         if (z > report->worst_z) {

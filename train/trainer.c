@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "core/path.h"
 #include "core/trace.h"
+#include "eval/pixel_accuracy.h"
 #include "train/config_file.h"
 #include "train/estimate.h"
 #include "train/prefetch.h"
@@ -69,8 +70,9 @@ static edt_status open_loader(edt_training *r, bool training, edt_error *err)
         .keep_groundtruth = !training || edt_run_events_wants_groundtruth(r),
         .drop_remainder = r->hp->drop_remainder,
         .n_anchors = edt_step_model(r->step)->n_anchors,
-        .targets = edt_target_maker_run,
+        .targets = edt_step_model(r->step)->has_detection ? edt_target_maker_run : NULL,
         .targets_ctx = r->targets,
+        .masks = edt_step_model(r->step)->has_segmentation,
         .slot_memory = edt_prefetch_slot_memory(r->backend),
         .quarantine_path = quarantine,
     };
@@ -182,6 +184,21 @@ static edt_status train_and_eval(edt_training *r, edt_error *err)
     return EDT_OK;
 }
 
+// The pixels of the batch that a segmentation head gets right.
+static edt_status tell_pixels(const edt_training *r, edt_predictor *predictor,
+                              const edt_batch *batch, edt_error *err)
+{
+    edt_pixel_counts counts = {0};
+    if (edt_predictor_model(predictor)->has_segmentation) {
+        EDT_TRY(edt_pixel_accuracy_add(predictor, batch, err, &counts));
+        EDT_INFO(
+            "--overfit_one_batch: %.2f %% of the batch's pixels have the right class after "
+            "%" PRId64 " steps",
+            100.0 * (double)counts.n_right / (double)counts.n_pixels, r->state.global_step);
+    }
+    return EDT_OK;
+}
+
 // The first batch, unaugmented, again and again; then its own AP: a detector that cannot learn
 // one batch by heart has a defect in data, labels or learning rate.
 static edt_status overfit(edt_training *r, edt_error *err)
@@ -205,6 +222,10 @@ static edt_status overfit(edt_training *r, edt_error *err)
     };
     EDT_TRY_GOTO(edt_step_complete_ema(r->step, err));
     EDT_TRY_GOTO(edt_predictor_create(r->hp, edt_step_params(r->step), &po, err, &predictor));
+    EDT_TRY_GOTO(tell_pixels(r, predictor, batch, err));
+    if (!edt_predictor_model(predictor)->has_detection) {
+        goto fail;
+    }
     EDT_TRY_GOTO(edt_evaluate_batch(r->hp, predictor, batch, err, &e));
     edt_coco_print_summary(e.result, stdout);
     EDT_INFO("--overfit_one_batch: AP %.3f, AP50 %.3f on the batch itself after %" PRId64
@@ -367,6 +388,12 @@ static edt_status run_training(edt_training *r, edt_error *err)
 {
     const edt_train_options *o = r->options;
     EDT_TRY(edt_preflight_check_hparams(r->hp, err));
+    if (!edt_hparams_has_head(r->hp, "object_detection") &&
+        (o->mode != EDT_TRAIN_MODE_TRAIN || o->eval_after_train)) {
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
+                 "evaluation needs boxes, and heads=['segmentation'] finds none; use "
+                 "--mode=train, or add object_detection");
+    }
     if (r->hp->early_stop_evals > 0 && o->mode == EDT_TRAIN_MODE_TRAIN) {
         EDT_FAIL(err, EDT_ERR_USAGE,
                  "early_stop_evals=%" PRId64

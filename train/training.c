@@ -84,7 +84,7 @@ static void watch_loader(watch *seen, double now, const edt_loader_stats *loader
 static edt_status write_metrics(edt_training *r, const edt_step_metrics *m, window *w,
                                 watch *seen, edt_error *err)
 {
-    enum { N_OWN = 14, N_RARE = 2 };
+    enum { N_OWN = 14, N_RARE = 3 };
     if (!edt_training_writes(r)) {
         return EDT_OK;
     }
@@ -109,6 +109,9 @@ static edt_status write_metrics(edt_training *r, const edt_step_metrics *m, wind
     };
     edt_loader_report_metrics(&w->loader, &loader, seconds, rows + N_OWN);
     int n_rows = N_OWN + EDT_LOADER_N_METRICS;
+    if (edt_step_model(r->step)->has_segmentation) {
+        rows[n_rows++] = (edt_metric){"seg_loss", m->seg_loss};
+    }
     if (r->state.n_skipped > 0) {
         rows[n_rows++] = (edt_metric){"skipped_steps", (double)r->state.n_skipped};
     }

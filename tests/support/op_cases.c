@@ -427,6 +427,7 @@ static bool segmentation_case(int i, edt_op_case *c)
             add_in(c, f32(edt_shape_1(2)));
         }
         c->desc.n_out = i / 2 % 3 == 2 ? 1 : 2;
+        c->desc.attrs.accumulate = i / 2 % 2 == 1;
         describe(c, " %ldx%ldx%ld of %ld%s", (long)d[0], (long)d[1], (long)d[2], (long)d[4],
                  more ? " scaled" : "");
         return true;

@@ -37,12 +37,19 @@ static edt_feature float_list(const char *key, const float *values, size_t n)
 edt_span edt_test_make_example(edt_span encoded, const char *source_id, const float *boxes,
                                const int64_t *labels, int n_boxes)
 {
+    return edt_test_make_masked_example(encoded, source_id, boxes, labels, NULL, n_boxes);
+}
+
+edt_span edt_test_make_masked_example(edt_span encoded, const char *source_id,
+                                      const float *boxes, const int64_t *labels,
+                                      const edt_span *masks, int n_boxes)
+{
     static const char *const sides[4] = {"image/object/bbox/ymin", "image/object/bbox/xmin",
                                          "image/object/bbox/ymax", "image/object/bbox/xmax"};
     float side[4][256];
     cr_assert_leq(n_boxes, 256);
     const edt_span id = {.data = (const uint8_t *)source_id, .n_bytes = strlen(source_id)};
-    edt_feature features[7] = {
+    edt_feature features[8] = {
         {.key = {"image/encoded", 13},
          .kind = EDT_FEATURE_BYTES,
          .n = 1,
@@ -59,12 +66,16 @@ edt_span edt_test_make_example(edt_span encoded, const char *source_id, const fl
         }
         features[3 + k] = float_list(sides[k], side[k], (size_t)n_boxes);
     }
+    features[7] = (edt_feature){.key = {"image/object/mask", 17},
+                                .kind = EDT_FEATURE_BYTES,
+                                .n = (size_t)n_boxes,
+                                .value.bytes = masks};
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_TEXT, 0);
     edt_tfexample_pieces pieces;
     edt_error err = {0};
-    cr_assert_eq(edt_tfexample_write(features, 7, &arena, &err, &pieces), EDT_OK, "%s",
-                 err.text);
+    cr_assert_eq(edt_tfexample_write(features, masks != NULL ? 8 : 7, &arena, &err, &pieces),
+                 EDT_OK, "%s", err.text);
     uint8_t *data = edt_mem_alloc(EDT_MEM_TEXT, pieces.n_bytes);
     cr_assert_not_null(data);
     size_t at = 0;

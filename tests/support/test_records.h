@@ -12,6 +12,11 @@ void edt_test_write_shard(const char *path, const edt_span *payloads, int n_payl
 edt_span edt_test_make_example(edt_span encoded, const char *source_id, const float *boxes,
                                const int64_t *labels, int n_boxes);
 
+// The same with a mask (PNG) per box, unless `masks` is NULL.
+edt_span edt_test_make_masked_example(edt_span encoded, const char *source_id,
+                                      const float *boxes, const int64_t *labels,
+                                      const edt_span *masks, int n_boxes);
+
 // The bytes of a file; free `data` with edt_mem_free.
 edt_span edt_test_read_file(const char *path);
 
