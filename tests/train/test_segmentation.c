@@ -207,3 +207,26 @@ Test(segmentation, rows_of_padding_change_neither_loss_nor_gradient, .timeout = 
     cr_expect_float_eq(m[0].raw_gradient_norm, m[1].raw_gradient_norm,
                        1e-9 * m[0].raw_gradient_norm);
 }
+
+// Parts of different numbers of pixels with a class: the mean is that of the whole batch.
+Test(segmentation, a_batch_in_parts_is_the_batch, .timeout = 120)
+{
+    static const char *const hparams[] = {
+        "freeze_bn=true,jitter_min=0.3,jitter_max=0.8,accumulate_steps=1",
+        "freeze_bn=true,jitter_min=0.3,jitter_max=0.8,accumulate_steps=2"};
+    const char *pattern = write_shards(2);
+    edt_error err = {0};
+    edt_step_metrics m[2];
+    for (int i = 0; i < 2; ++i) {
+        fixture f = open_fixture(pattern, "ref", EDT_DTYPE_F64, 2, true, hparams[i]);
+        const edt_batch *batch;
+        cr_assert_eq(edt_loader_next(f.loader, &err, &batch), EDT_OK, "%s", err.text);
+        cr_assert_eq(edt_step_run(f.step, batch, 0, &err, &m[i]), EDT_OK, "%s", err.text);
+        edt_loader_release(f.loader, batch);
+        close_fixture(&f);
+    }
+    cr_expect_gt(m[0].seg_loss, 1);
+    cr_expect_float_eq(m[0].seg_loss, m[1].seg_loss, 1e-9 * m[0].seg_loss);
+    cr_expect_float_eq(m[0].raw_gradient_norm, m[1].raw_gradient_norm,
+                       1e-9 * m[0].raw_gradient_norm);
+}
