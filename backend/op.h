@@ -11,7 +11,7 @@
 #include "core/error.h"
 #include "core/tensor.h"
 
-enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 3 };
+enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 7 };
 
 // Order of inputs -> outputs for each kind; [opt] may be absent: n_in / n_out smaller when it is at
 // the end, else dtype EDT_DTYPE_NONE in the description and a NULL pointer in run (OPTIMIZER: slot1

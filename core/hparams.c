@@ -182,6 +182,10 @@ edt_status edt_hparams_copy(const edt_hparams *from, edt_error *err, edt_hparams
                 list->v[k] = edt_arena_strdup(&hp.arena, list->v[k]);
                 ok = list->v[k] != NULL;
             }
+        } else if (row->type == EDT_HROW_FPN) {
+            ok = edt_fpn_config_copy(&hp.arena, field);
+        } else if (row->type == EDT_HROW_BACKBONE) {
+            ok = edt_backbone_config_copy(&hp.arena, field);
         } else if (row->type == EDT_HROW_LABELS) {
             edt_label_map *map = field;
             const edt_label_map old = *map;
@@ -208,7 +212,8 @@ static const char *type_name(edt_hrow_type type)
     case EDT_HROW_TEXTS: return "texts";
     case EDT_HROW_ASPECTS: return "ratios";
     case EDT_HROW_LABELS: return "labels";
-    case EDT_HROW_REFUSED: return "unsupported";
+    case EDT_HROW_FPN: return "feature network";
+    case EDT_HROW_BACKBONE: return "blocks";
     }
     return "";
 }
@@ -249,6 +254,7 @@ edt_status edt_hparams_check(const edt_hparams *hp, edt_error *err)
                  "anchor_scale has %d values; allowed: 1, or %ld (one per level %ld to %ld)",
                  hp->anchor_scale.n, n_levels, hp->min_level, hp->max_level);
     }
+    EDT_TRY(edt_fpn_config_check(hp, err));
     if ((hp->mean_rgb.n != 1 && hp->mean_rgb.n != 3) ||
         (hp->stddev_rgb.n != 1 && hp->stddev_rgb.n != 3)) {
         EDT_FAIL(err, EDT_ERR_USAGE,

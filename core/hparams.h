@@ -14,7 +14,13 @@
 #include "core/error.h"
 #include "core/span.h"
 
-enum { EDT_HPARAMS_MAX_LIST = 16, EDT_HPARAMS_MAX_LEVELS = 8 };
+enum {
+    EDT_HPARAMS_MAX_LIST = 16,
+    EDT_HPARAMS_MAX_LEVELS = 8,
+    EDT_HPARAMS_MAX_FPN_NODES = 64,
+    EDT_HPARAMS_MAX_FPN_INPUTS = 7,
+    EDT_HPARAMS_MAX_BLOCKS = 64,
+};
 
 typedef struct edt_hw {
     int64_t h, w; // pixels; {0,0} is None
@@ -49,6 +55,40 @@ typedef struct edt_label_map {
     int n;
     const edt_label_entry *entries;
 } edt_label_map;
+
+// One node of a feature network cell: joins features by their ids, which are 0.. for the cell's
+// inputs from min_level up, then one per node in order.
+typedef struct edt_fpn_node {
+    int level;
+    int n_inputs;
+    int inputs[EDT_HPARAMS_MAX_FPN_INPUTS];
+} edt_fpn_node;
+
+// fpn_config; n is 0 for None. weight_method NULL: fpn_weight_method decides.
+typedef struct edt_fpn_config {
+    const char *weight_method;
+    int n;
+    const edt_fpn_node *nodes;
+} edt_fpn_config;
+
+// One stage of backbone_config before the backbone's scaling, as the reference's block strings
+// have it: r<repeats>_k<kernel>_s<stride><stride>_e<expand>_i<c_in>_o<c_out>_c<conv type>
+// _f<fused>_p0[_se<ratio>][_noskip].
+typedef struct edt_block_args {
+    int repeats, kernel, stride, expand;
+    int64_t c_in, c_out;
+    double se_ratio;        // 0: no squeeze-excite
+    bool skip;              // residual where stride and filters allow
+    bool without_depthwise; // c1: a 3x3 expansion, then a strided projection
+    bool fused;             // f1: one kernel x kernel convolution instead of expansion and
+                            // depthwise convolution
+} edt_block_args;
+
+// backbone_config; n is 0 for None: the table of EfficientNet.
+typedef struct edt_backbone_config {
+    int n;
+    const edt_block_args *blocks;
+} edt_backbone_config;
 
 typedef struct edt_nms_configs {
     const char *method; // "gaussian" | "hard" (others: spec eval 1.1)
@@ -126,6 +166,7 @@ typedef struct edt_hparams {
     int64_t tflite_max_detections;
     const char *fpn_name;
     const char *fpn_weight_method;
+    edt_fpn_config fpn_config;
     double survival_prob;
     int64_t img_summary_steps;
     const char *lr_decay_method;
@@ -133,7 +174,7 @@ typedef struct edt_hparams {
     const char *ckpt_var_scope;
     bool skip_mismatch;
     const char *backbone_name;
-    const char *backbone_config;
+    edt_backbone_config backbone_config;
     const char *var_freeze_expr;
     bool use_keras_model;
     const char *dataset_type;
@@ -194,6 +235,9 @@ edt_status edt_hparams_check(const edt_hparams *hp, edt_error *err);
 edt_status edt_hparams_copy(const edt_hparams *from, edt_error *err, edt_hparams *out_hp);
 // Whether `heads` lists it.
 bool edt_hparams_has_head(const edt_hparams *hp, const char *name);
+
+// What edt_hparams_check asks of fpn_config: levels and ids that exist, a node for every level.
+edt_status edt_fpn_config_check(const edt_hparams *hp, edt_error *err);
 
 // Enumerates the table for --help and the docs: returns false past the end.
 typedef struct edt_hparam_info {

@@ -4,6 +4,7 @@
 #define EDT_CORE_HPARAMS_PRIV_H
 
 #include "core/hparams.h"
+#include "core/strbuf.h"
 
 typedef enum edt_hvalue_kind {
     EDT_HV_NONE,
@@ -46,7 +47,8 @@ typedef enum edt_hrow_type {
     EDT_HROW_TEXTS,  // edt_text_list
     EDT_HROW_ASPECTS,
     EDT_HROW_LABELS,
-    EDT_HROW_REFUSED, // known to the reference, None only here
+    EDT_HROW_FPN,      // edt_fpn_config
+    EDT_HROW_BACKBONE, // edt_backbone_config
 } edt_hrow_type;
 
 typedef struct edt_hrow {
@@ -68,5 +70,23 @@ const edt_hrow *edt_hrow_find(const char *name);
 // Stores `value` under `key` (a row's name or a group such as "nms_configs") after checking it.
 edt_status edt_hparams_assign(edt_hparams *hp, const char *key, const edt_hvalue *value,
                               edt_error *err);
+
+// EDT_ERR_USAGE: `value` is not allowed for `row`, with what is.
+edt_status edt_hrow_refuse(const edt_hrow *row, const edt_hvalue *value, edt_error *err);
+
+// The text of a scalar as it was written (off, 100); NULL for what is none and for bytes that are
+// no UTF-8.
+const char *edt_hvalue_as_text(const edt_hvalue *value);
+
+// The structured rows (hparams_network.c): storing of None or a map, of which absent parts keep
+// their value; copying of arrays into `arena` (false: no memory); writing as YAML after "name:".
+edt_status edt_hparams_store_fpn(edt_hparams *hp, const edt_hrow *row, const edt_hvalue *value,
+                                 edt_error *err);
+edt_status edt_hparams_store_backbone(edt_hparams *hp, const edt_hrow *row,
+                                      const edt_hvalue *value, edt_error *err);
+bool edt_fpn_config_copy(edt_arena *arena, edt_fpn_config *config);
+bool edt_backbone_config_copy(edt_arena *arena, edt_backbone_config *config);
+void edt_fpn_config_write(const edt_fpn_config *config, edt_strbuf *w);
+void edt_backbone_config_write(const edt_backbone_config *config, edt_strbuf *w);
 
 #endif

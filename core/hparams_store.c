@@ -71,7 +71,18 @@ static void describe_allowed(const edt_hrow *row, char *out, size_t n_out)
     case EDT_HROW_LABELS:
         (void)snprintf(out, n_out, "{id: 'name'}, coco, voc, waymo, a *.yaml file, or None");
         break;
-    case EDT_HROW_REFUSED: (void)snprintf(out, n_out, "None (%s)", row->help); break;
+    case EDT_HROW_FPN:
+        (void)snprintf(
+            out, n_out,
+            "None or, in YAML, {nodes: [{feat_level: 6, inputs_offsets: [3, 4]}, ...], "
+            "weight_method: sum}");
+        break;
+    case EDT_HROW_BACKBONE:
+        (void)snprintf(
+            out, n_out,
+            "None, block strings (r1_k3_s11_e1_i32_o16*r2_...) or, in YAML, {blocks: "
+            "[...]} of block strings or records");
+        break;
     case EDT_HROW_TEXT:
     case EDT_HROW_TEXTS:
         if (row->choices == NULL) {
@@ -90,7 +101,7 @@ static void describe_allowed(const edt_hrow *row, char *out, size_t n_out)
     }
 }
 
-static edt_status refuse(const edt_hrow *row, const edt_hvalue *v, edt_error *err)
+edt_status edt_hrow_refuse(const edt_hrow *row, const edt_hvalue *v, edt_error *err)
 {
     char allowed[512], line[32] = "";
     describe_allowed(row, allowed, sizeof allowed);
@@ -153,9 +164,7 @@ static bool is_choice(const char *choices, const char *text)
     return false;
 }
 
-// The text of a scalar: quoted text as it is, anything else as it was written (off, 100).
-// NULL for what is none; bytes that are no UTF-8 could not be written to YAML.
-static const char *as_text(const edt_hvalue *v)
+const char *edt_hvalue_as_text(const edt_hvalue *v)
 {
     switch (v->kind) {
     case EDT_HV_TEXT: return edt_utf8_valid(v->text, strlen(v->text)) ? v->text : NULL;
@@ -173,7 +182,7 @@ static edt_status store_number(edt_hparams *hp, const edt_hrow *row, const edt_h
     if (v->kind != EDT_HV_NONE) {
         // 0 is how the reference's users write None for a limit.
         if (!as_number(v, &x) || (!in_range(row, x) && !(x == 0 && row->optional))) {
-            return refuse(row, v, err);
+            return edt_hrow_refuse(row, v, err);
         }
         if (x == 0 && row->optional && !in_range(row, x)) {
             x = row->none_number;
@@ -185,7 +194,7 @@ static edt_status store_number(edt_hparams *hp, const edt_hrow *row, const edt_h
     }
     // Every integer range lies within the exact integers of a double.
     if (x != floor(x)) {
-        return refuse(row, v, err);
+        return edt_hrow_refuse(row, v, err);
     }
     *(int64_t *)field_at(hp, row) = (int64_t)x;
     return EDT_OK;
@@ -199,11 +208,11 @@ static edt_status store_numbers(edt_hparams *hp, const edt_hrow *row, const edt_
     const edt_hvalue *items = is_list ? v->items : v;
     list.n = is_list ? v->n : v->kind == EDT_HV_NONE ? 0 : 1;
     if (list.n > EDT_HPARAMS_MAX_LIST || (list.n == 0 && !row->optional)) {
-        return refuse(row, v, err);
+        return edt_hrow_refuse(row, v, err);
     }
     for (int i = 0; i < list.n; ++i) {
         if (!as_number(&items[i], &list.v[i]) || !in_range(row, list.v[i])) {
-            return refuse(row, v, err);
+            return edt_hrow_refuse(row, v, err);
         }
     }
     *(edt_f64_list *)field_at(hp, row) = list;
@@ -218,7 +227,7 @@ static edt_status store_aspects(edt_hparams *hp, const edt_hrow *row, const edt_
     const edt_hvalue *items = is_list ? v->items : v;
     list.n = is_list ? v->n : 1;
     if (list.n < 1 || list.n > EDT_HPARAMS_MAX_LIST) {
-        return refuse(row, v, err);
+        return edt_hrow_refuse(row, v, err);
     }
     for (int i = 0; i < list.n; ++i) {
         const edt_hvalue *item = &items[i];
@@ -230,7 +239,7 @@ static edt_status store_aspects(edt_hparams *hp, const edt_hrow *row, const edt_
         } else if ((item->kind != EDT_HV_LIST && item->kind != EDT_HV_TUPLE) || item->n != 2 ||
                    !as_number(&item->items[0], ax) || !as_number(&item->items[1], ay) ||
                    !in_range(row, *ax) || !in_range(row, *ay)) {
-            return refuse(row, v, err);
+            return edt_hrow_refuse(row, v, err);
         }
     }
     *(edt_aspect_list *)field_at(hp, row) = list;
@@ -240,12 +249,12 @@ static edt_status store_aspects(edt_hparams *hp, const edt_hrow *row, const edt_
 static edt_status store_text(edt_hparams *hp, const edt_hrow *row, const edt_hvalue *v,
                              edt_error *err)
 {
-    const char *text = as_text(v);
+    const char *text = edt_hvalue_as_text(v);
     const bool none =
         v->kind == EDT_HV_NONE || (text != NULL && text[0] == '\0' && row->optional);
     if (none ? !row->optional
              : (text == NULL || text[0] == '\0' || !is_choice(row->choices, text))) {
-        return refuse(row, v, err);
+        return edt_hrow_refuse(row, v, err);
     }
     char *copy = NULL;
     if (!none && (copy = edt_arena_strdup(&hp->arena, text)) == NULL) {
@@ -263,12 +272,12 @@ static edt_status store_texts(edt_hparams *hp, const edt_hrow *row, const edt_hv
     const edt_hvalue *items = is_list ? v->items : v;
     list.n = is_list ? v->n : 1;
     if (list.n < 1 || list.n > EDT_HPARAMS_MAX_LIST) {
-        return refuse(row, v, err);
+        return edt_hrow_refuse(row, v, err);
     }
     for (int i = 0; i < list.n; ++i) {
-        const char *text = as_text(&items[i]);
+        const char *text = edt_hvalue_as_text(&items[i]);
         if (text == NULL || !is_choice(row->choices, text)) {
-            return refuse(row, v, err);
+            return edt_hrow_refuse(row, v, err);
         }
         list.v[i] = edt_arena_strdup(&hp->arena, text);
         if (list.v[i] == NULL) {
@@ -320,7 +329,7 @@ static edt_status store_size(edt_hparams *hp, const edt_hrow *row, const edt_hva
     }
     const bool none = size.h == 0 && size.w == 0 && row->optional;
     if (!ok || (!none && (size.h < 1 || size.w < 1 || size.h > 65535 || size.w > 65535))) {
-        return refuse(row, v, err);
+        return edt_hrow_refuse(row, v, err);
     }
     *(edt_hw *)field_at(hp, row) = size;
     return EDT_OK;
@@ -336,7 +345,7 @@ static edt_status store_labels(edt_hparams *hp, const edt_hrow *row, const edt_h
                                edt_error *err)
 {
     edt_label_map map = {0};
-    const char *text = as_text(v);
+    const char *text = edt_hvalue_as_text(v);
     if (v->kind == EDT_HV_TEXT && text != NULL) {
         if (text[0] != '\0' && (map.source = edt_arena_strdup(&hp->arena, text)) == NULL) {
             return no_memory(err);
@@ -348,9 +357,9 @@ static edt_status store_labels(edt_hparams *hp, const edt_hrow *row, const edt_h
         }
         for (int i = 0; i < v->n; ++i) {
             const edt_hvalue *key = &v->items[2 * i];
-            const char *name = as_text(&v->items[2 * i + 1]);
+            const char *name = edt_hvalue_as_text(&v->items[2 * i + 1]);
             if (key->kind != EDT_HV_INT || key->i < 0 || name == NULL) {
-                return refuse(row, v, err);
+                return edt_hrow_refuse(row, v, err);
             }
             int at = 0;
             while (at < map.n && entries[at].id != key->i) {
@@ -365,7 +374,7 @@ static edt_status store_labels(edt_hparams *hp, const edt_hrow *row, const edt_h
         qsort(entries, (size_t)map.n, sizeof *entries, compare_labels);
         map.entries = map.n > 0 ? entries : NULL;
     } else if (v->kind != EDT_HV_NONE) {
-        return refuse(row, v, err);
+        return edt_hrow_refuse(row, v, err);
     }
     *(edt_label_map *)field_at(hp, row) = map;
     return EDT_OK;
@@ -375,12 +384,12 @@ static edt_status store(edt_hparams *hp, const edt_hrow *row, const edt_hvalue *
                         edt_error *err)
 {
     if (v->kind == EDT_HV_NONE && !row->optional) {
-        return refuse(row, v, err);
+        return edt_hrow_refuse(row, v, err);
     }
     switch (row->type) {
     case EDT_HROW_BOOL:
         if (v->kind != EDT_HV_BOOL && !(v->kind == EDT_HV_INT && (v->i == 0 || v->i == 1))) {
-            return refuse(row, v, err);
+            return edt_hrow_refuse(row, v, err);
         }
         *(bool *)field_at(hp, row) = v->i != 0;
         return EDT_OK;
@@ -392,7 +401,8 @@ static edt_status store(edt_hparams *hp, const edt_hrow *row, const edt_hvalue *
     case EDT_HROW_TEXTS: return store_texts(hp, row, v, err);
     case EDT_HROW_ASPECTS: return store_aspects(hp, row, v, err);
     case EDT_HROW_LABELS: return store_labels(hp, row, v, err);
-    case EDT_HROW_REFUSED: return v->kind == EDT_HV_NONE ? EDT_OK : refuse(row, v, err);
+    case EDT_HROW_FPN: return edt_hparams_store_fpn(hp, row, v, err);
+    case EDT_HROW_BACKBONE: return edt_hparams_store_backbone(hp, row, v, err);
     }
     return EDT_ERR_INTERNAL;
 }
@@ -414,6 +424,20 @@ static bool is_group(const char *key)
         }
     }
     return false;
+}
+
+// The row that "fpn_config.weight_method" is a part of; NULL when there is none.
+static const edt_hrow *structured_part(const char *key)
+{
+    const edt_hrow *row;
+    for (int i = 0; (row = edt_hrow_get(i)) != NULL; ++i) {
+        const size_t n = strlen(row->name);
+        if ((row->type == EDT_HROW_FPN || row->type == EDT_HROW_BACKBONE) &&
+            strncmp(row->name, key, n) == 0 && key[n] == '.') {
+            return row;
+        }
+    }
+    return NULL;
 }
 
 static edt_status unknown_key(const char *key, int at_line, edt_error *err)
@@ -471,6 +495,14 @@ edt_status edt_hparams_assign(edt_hparams *hp, const char *key, const edt_hvalue
     const edt_hrow *row = edt_hrow_find(key);
     if (row != NULL) {
         return store(hp, row, value, err);
+    }
+    row = structured_part(key);
+    if (row != NULL) {
+        edt_hvalue pair[2] = {{.kind = EDT_HV_TEXT, .line = value->line}, *value};
+        pair[0].raw = pair[0].text = key + strlen(row->name) + 1;
+        const edt_hvalue map = {
+            .kind = EDT_HV_MAP, .raw = value->raw, .n = 1, .items = pair, .line = value->line};
+        return store(hp, row, &map, err);
     }
     if (!is_group(key)) {
         return unknown_key(key, value->line, err);

@@ -282,7 +282,18 @@ static void put_value(edt_strbuf *w, const edt_hrow *row, const edt_hparams *hp)
     }
     case EDT_HROW_ASPECTS: put_ratios(w, field); break;
     case EDT_HROW_LABELS: put_labels(w, field); break;
-    case EDT_HROW_REFUSED: put(w, "null"); break;
+    case EDT_HROW_FPN: edt_fpn_config_write(field, w); break;
+    case EDT_HROW_BACKBONE: edt_backbone_config_write(field, w); break;
+    }
+}
+
+static bool is_several_lines(const edt_hrow *row, const edt_hparams *hp)
+{
+    switch (row->type) {
+    case EDT_HROW_LABELS: return hp->label_map.source == NULL && hp->label_map.n > 0;
+    case EDT_HROW_FPN: return hp->fpn_config.n > 0 || hp->fpn_config.weight_method != NULL;
+    case EDT_HROW_BACKBONE: return hp->backbone_config.n > 0;
+    default: return false;
     }
 }
 
@@ -321,10 +332,7 @@ edt_status edt_hparams_to_yaml(const edt_hparams *hp, edt_arena *arena, edt_erro
         }
         put(&w, dot != NULL ? "    " : "");
         put(&w, dot != NULL ? dot + 1 : name);
-        put(&w, sorted[i]->type == EDT_HROW_LABELS && hp->label_map.source == NULL &&
-                        hp->label_map.n > 0
-                    ? ":"
-                    : ": ");
+        put(&w, is_several_lines(sorted[i], hp) ? ":" : ": ");
         put_value(&w, sorted[i], hp);
         put(&w, "\n");
     }

@@ -1,8 +1,6 @@
-// BiFPN construction. A node's name carries the number of features that exist before it, a
-// lateral convolution's also the position and id of its input; both are part of checkpoints.
+// Construction of the cells. A node's name carries the number of features that exist before it,
+// a lateral convolution's also the position and id of its input; both are part of checkpoints.
 #include "model/bifpn.h"
-
-#include <string.h>
 
 edt_status edt_pyramid_sizes_compute(const edt_hparams *hp, edt_error *err,
                                      edt_pyramid_sizes *out_sizes)
@@ -47,41 +45,13 @@ edt_status edt_pyramid_sizes_compute(const edt_hparams *hp, edt_error *err,
     return EDT_OK;
 }
 
-int edt_bifpn_nodes(int min_level, int max_level, edt_bifpn_node out_nodes[EDT_BIFPN_MAX_NODES])
-{
-    int ids[EDT_MAX_LEVEL + 1][4];
-    int n_ids[EDT_MAX_LEVEL + 1] = {0};
-    for (int l = min_level; l <= max_level; l++) {
-        ids[l][n_ids[l]++] = l - min_level;
-    }
-    int next_id = max_level - min_level + 1;
-    int n = 0;
-    for (int l = max_level - 1; l >= min_level; l--) {
-        out_nodes[n++] =
-            (edt_bifpn_node){.level = l,
-                             .n_inputs = 2,
-                             .inputs = {ids[l][n_ids[l] - 1], ids[l + 1][n_ids[l + 1] - 1]}};
-        ids[l][n_ids[l]++] = next_id++;
-    }
-    for (int l = min_level + 1; l <= max_level; l++) {
-        edt_bifpn_node node = {.level = l};
-        for (int i = 0; i < n_ids[l]; i++) {
-            node.inputs[node.n_inputs++] = ids[l][i];
-        }
-        node.inputs[node.n_inputs++] = ids[l - 1][n_ids[l - 1] - 1];
-        out_nodes[n++] = node;
-        ids[l][n_ids[l]++] = next_id++;
-    }
-    return n;
-}
-
 // Everything a node needs besides the features.
 typedef struct cell_context {
     edt_layers *layers;
     const edt_hparams *hp;
     const edt_pyramid_sizes *sizes;
+    const edt_fpn_plan *plan;
     int i_cell;
-    edt_fuse_method method;
 } cell_context;
 
 // What follows the fusion, whose node has applied the activation already unless the pattern is
@@ -95,23 +65,38 @@ static edt_value_id combine(const cell_context *cell, const char *name, const ch
     const int64_t c = cell->hp->fpn_num_filters;
     name = edt_graph_printf(graph, "%s/op_after_combine%d", name, id);
     path = edt_graph_printf(graph, "%s/op_after_combine", path);
-    const edt_separable_spec spec = {.c_out = c,
-                                     .depthwise_init = edt_init_glorot(3, 3, c, 1),
-                                     .pointwise_init = edt_init_glorot(1, 1, c, c),
-                                     .bias = !conv_first};
-    x = edt_layer_separable(layers, edt_graph_printf(graph, "%s/conv", name),
-                            edt_graph_printf(graph, "%s/conv_op", path), "", x, &spec);
+    const char *conv_name = edt_graph_printf(graph, "%s/conv", name);
+    const char *conv_path = edt_graph_printf(graph, "%s/conv_op", path);
+    if (cell->hp->separable_conv) {
+        const edt_separable_spec spec = {.c_out = c,
+                                         .depthwise_init = edt_init_glorot(3, 3, c, 1),
+                                         .pointwise_init = edt_init_glorot(1, 1, c, c),
+                                         .bias = !conv_first};
+        x = edt_layer_separable(layers, conv_name, conv_path, "", x, &spec);
+    } else {
+        const edt_conv_spec spec = {.kernel = 3,
+                                    .stride = 1,
+                                    .c_out = c,
+                                    .kernel_init = edt_init_glorot(3, 3, c, c),
+                                    .bias = !conv_first};
+        x = edt_layer_conv(layers, conv_name, conv_path, "", x, &spec);
+    }
     return edt_layer_bn(layers, edt_graph_printf(graph, "%s/bn", name),
                         edt_graph_printf(graph, "%s/bn", path), "", x,
                         conv_first ? layers->act : EDT_ACT_NONE);
 }
 
-static edt_value_id build_node(const cell_context *cell, int i_node, const edt_bifpn_node *node,
+static edt_value_id build_node(const cell_context *cell, int i_node, const edt_fpn_node *node,
                                const edt_value_id *features, int n_features)
 {
     edt_layers *layers = cell->layers;
     edt_graph *graph = layers->graph;
     const edt_hparams *hp = cell->hp;
+    const edt_fuse_method method = cell->plan->method;
+    const bool per_channel =
+        method == EDT_FUSE_CHANNEL_FASTATTN || method == EDT_FUSE_CHANNEL_ATTN;
+    const edt_shape weight_shape =
+        per_channel ? edt_shape_1(hp->fpn_num_filters) : (edt_shape){0};
     const char *name =
         edt_graph_printf(graph, "fpn_cells/cell_%d/fnode%d", cell->i_cell, i_node);
     const char *path =
@@ -129,14 +114,14 @@ static edt_value_id build_node(const cell_context *cell, int i_node, const edt_b
             layers, edt_graph_printf(graph, "%s/resample_%d_%d_%d", name, j, id, n_features),
             edt_graph_printf(graph, "%s/resample_layers/%d", path, j), features[id], &resample);
     }
-    for (int j = 0; j < node->n_inputs && cell->method != EDT_FUSE_SUM; j++) {
+    for (int j = 0; j < node->n_inputs && method != EDT_FUSE_SUM; j++) {
         const char *suffix = j == 0 ? "WSM" : edt_graph_printf(graph, "WSM_%d", j);
         in[n_in++] = edt_graph_param(graph, edt_graph_printf(graph, "%s/%s", name, suffix),
                                      edt_graph_printf(graph, "%s/%s", path, suffix),
-                                     (edt_shape){0}, edt_init_constant(1.0), true);
+                                     weight_shape, edt_init_constant(1.0), true);
     }
     const edt_act act = hp->conv_bn_act_pattern ? EDT_ACT_NONE : layers->act;
-    const edt_op_attrs attrs = {.fuse_method = cell->method,
+    const edt_op_attrs attrs = {.fuse_method = method,
                                 .fuse_n = node->n_inputs,
                                 .act = act == EDT_ACT_SRELU ? EDT_ACT_NONE : act};
     edt_value_id fused = edt_graph_op(graph, edt_graph_printf(graph, "%s/fuse", name),
@@ -151,16 +136,13 @@ static edt_value_id build_node(const cell_context *cell, int i_node, const edt_b
 
 static void build_cell(const cell_context *cell, edt_value_id features[EDT_MAX_LEVEL + 1])
 {
-    edt_bifpn_node nodes[EDT_BIFPN_MAX_NODES];
-    const int min_level = cell->sizes->min_level;
-    const int max_level = cell->sizes->max_level;
-    const int n_nodes = edt_bifpn_nodes(min_level, max_level, nodes);
-    edt_value_id by_id[EDT_MAX_LEVEL + EDT_BIFPN_MAX_NODES];
+    const edt_fpn_node *nodes = cell->plan->nodes;
+    edt_value_id by_id[EDT_MAX_LEVEL + EDT_HPARAMS_MAX_FPN_NODES];
     int n = 0;
-    for (int l = min_level; l <= max_level; l++) {
+    for (int l = cell->sizes->min_level; l <= cell->sizes->max_level; l++) {
         by_id[n++] = features[l];
     }
-    for (int i = 0; i < n_nodes; i++) {
+    for (int i = 0; i < cell->plan->n; i++) {
         by_id[n] = build_node(cell, i, &nodes[i], by_id, n);
         // A level's last node is its output; earlier ones are overwritten here.
         features[nodes[i].level] = by_id[n];
@@ -168,34 +150,11 @@ static void build_cell(const cell_context *cell, edt_value_id features[EDT_MAX_L
     }
 }
 
-static edt_fuse_method fuse_method(edt_graph *graph, const char *text)
-{
-    if (text == NULL || strcmp(text, "fastattn") == 0) {
-        return EDT_FUSE_FASTATTN;
-    }
-    if (strcmp(text, "sum") == 0) {
-        return EDT_FUSE_SUM;
-    }
-    const bool official = strcmp(text, "attn") == 0 || strcmp(text, "channel_attn") == 0 ||
-                          strcmp(text, "channel_fastattn") == 0;
-    edt_graph_fail(graph, official ? EDT_ERR_UNSUPPORTED : EDT_ERR_USAGE,
-                   "fpn_weight_method '%s' is %s; use fastattn or sum", text,
-                   official ? "not built in" : "unknown");
-    return EDT_FUSE_SUM;
-}
-
-void edt_bifpn_build(edt_layers *layers, const edt_hparams *hp, const edt_pyramid_sizes *sizes,
-                     bool keep, edt_value_id features[EDT_MAX_LEVEL + 1])
+void edt_bifpn_build(edt_layers *layers, const edt_hparams *hp, const edt_fpn_plan *plan,
+                     const edt_pyramid_sizes *sizes, bool keep,
+                     edt_value_id features[EDT_MAX_LEVEL + 1])
 {
     edt_graph *graph = layers->graph;
-    if (hp->fpn_name != NULL && strcmp(hp->fpn_name, "bifpn") != 0 &&
-        strcmp(hp->fpn_name, "bifpn_dyn") != 0) {
-        edt_graph_fail(graph,
-                       strcmp(hp->fpn_name, "qufpn") == 0 ? EDT_ERR_UNSUPPORTED : EDT_ERR_USAGE,
-                       "fpn_name '%s' is not built in; use bifpn (the default) or bifpn_dyn",
-                       hp->fpn_name);
-        return;
-    }
     const edt_resample_spec resample = {.c_out = hp->fpn_num_filters,
                                         .batch_norm = hp->apply_bn_for_resampling,
                                         .conv_after_downsample = hp->conv_after_downsample};
@@ -210,10 +169,7 @@ void edt_bifpn_build(edt_layers *layers, const edt_hparams *hp, const edt_pyrami
             edt_graph_output(graph, edt_graph_printf(graph, "extra_P%d", l), features[l]);
         }
     }
-    cell_context cell = {.layers = layers,
-                         .hp = hp,
-                         .sizes = sizes,
-                         .method = fuse_method(graph, hp->fpn_weight_method)};
+    cell_context cell = {.layers = layers, .hp = hp, .sizes = sizes, .plan = plan};
     for (cell.i_cell = 0; cell.i_cell < hp->fpn_cell_repeats; cell.i_cell++) {
         build_cell(&cell, features);
         for (int l = sizes->min_level; keep && l <= sizes->max_level; l++) {

@@ -1,9 +1,10 @@
-// The feature network: extra levels above the backbone, then a chain of BiFPN cells
-// (spec/model.md 2).
+// The feature network: extra levels above the backbone, then a chain of cells (spec/model.md
+// 2).
 #ifndef EDT_MODEL_BIFPN_H
 #define EDT_MODEL_BIFPN_H
 
 #include "core/hparams.h"
+#include "model/fpn_nodes.h"
 #include "model/layers.h"
 
 enum { EDT_MAX_LEVEL = 15, EDT_BACKBONE_TOP_LEVEL = 5 };
@@ -18,22 +19,10 @@ typedef struct edt_pyramid_sizes {
 edt_status edt_pyramid_sizes_compute(const edt_hparams *hp, edt_error *err,
                                      edt_pyramid_sizes *out_sizes);
 
-// A node joins features by their ids: 0.. the cell's inputs from min_level up, then one id per
-// node in order.
-typedef struct edt_bifpn_node {
-    int level;
-    int n_inputs;
-    int inputs[4];
-} edt_bifpn_node;
-enum { EDT_BIFPN_MAX_NODES = 32 };
-
-// Node list of the default cell for these levels (2.4); returns the number of nodes.
-int edt_bifpn_nodes(int min_level, int max_level,
-                    edt_bifpn_node out_nodes[EDT_BIFPN_MAX_NODES]);
-
 // features[l]: for l min_level..5 the backbone's endpoint on entry, the last cell's output for
 // min_level..max_level on return. `keep` makes extra levels and cells graph outputs.
-void edt_bifpn_build(edt_layers *layers, const edt_hparams *hp, const edt_pyramid_sizes *sizes,
-                     bool keep, edt_value_id features[EDT_MAX_LEVEL + 1]);
+void edt_bifpn_build(edt_layers *layers, const edt_hparams *hp, const edt_fpn_plan *plan,
+                     const edt_pyramid_sizes *sizes, bool keep,
+                     edt_value_id features[EDT_MAX_LEVEL + 1]);
 
 #endif

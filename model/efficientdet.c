@@ -22,13 +22,6 @@ static edt_status check_supported(const edt_hparams *hp, edt_error *err)
         EDT_FAIL(err, EDT_ERR_USAGE,
                  "heads names no head; use object_detection, segmentation or both");
     }
-    if (!hp->separable_conv) {
-        EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "separable_conv=false is not built in; use true");
-    }
-    if (hp->backbone_config != NULL && hp->backbone_config[0] != '\0') {
-        EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
-                 "backbone_config is not built in; choose a table row by backbone_name");
-    }
     if (hp->num_classes < 1 || hp->fpn_num_filters < 1 || hp->fpn_cell_repeats < 0 ||
         hp->box_class_repeats < 0 || hp->num_scales < 1 || hp->aspect_ratios.n < 1) {
         EDT_FAIL(
@@ -198,7 +191,9 @@ static edt_status build(const edt_hparams *hp, const edt_model_options *options,
         EDT_TRY(parse_iou_kind(hp->iou_loss_type, err, &losses.iou_kind));
     }
     edt_backbone backbone;
-    EDT_TRY(edt_backbone_plan(hp->backbone_name, err, &backbone));
+    EDT_TRY(edt_backbone_plan(hp, err, &backbone));
+    edt_fpn_plan fpn;
+    EDT_TRY(edt_fpn_plan_create(hp, err, &fpn));
     edt_layers layers = {.graph = graph,
                          .train = options->mode == EDT_MODEL_TRAIN,
                          .freeze_bn = hp->freeze_bn,
@@ -218,10 +213,10 @@ static edt_status build(const edt_hparams *hp, const edt_model_options *options,
 
     edt_value_id features[EDT_MAX_LEVEL + 1];
     edt_backbone_build(&layers, &backbone, image, features);
-    for (int l = 1; options->keep_features && l <= EDT_BACKBONE_LEVELS; l++) {
+    for (int l = 1; options->keep_features && l <= backbone.top_level; l++) {
         edt_graph_output(graph, edt_graph_printf(graph, "reduction_%d", l), features[l]);
     }
-    edt_bifpn_build(&layers, hp, sizes, options->keep_features, features);
+    edt_bifpn_build(&layers, hp, &fpn, sizes, options->keep_features, features);
     edt_value_id cls[EDT_MAX_LEVEL + 1];
     edt_value_id box[EDT_MAX_LEVEL + 1];
     for (int l = model->min_level; model->has_detection && l <= model->max_level; l++) {

@@ -19,13 +19,26 @@ int edt_heads_drop_rows(const edt_hparams *hp)
     return (int)(2 * n_levels * (hp->box_class_repeats - 1));
 }
 
-static edt_separable_spec separable(int64_t c_in, int64_t c_out, double bias)
+static edt_value_id convolve(edt_layers *layers, const edt_hparams *hp, const char *name,
+                             const char *path, const char *at, edt_value_id x, int64_t c_out,
+                             double bias)
 {
-    return (edt_separable_spec){.c_out = c_out,
-                                .depthwise_init = edt_init_scaled_fan_in(9 * c_in),
-                                .pointwise_init = edt_init_scaled_fan_in(c_in),
-                                .bias_init = edt_init_constant(bias),
-                                .bias = true};
+    const int64_t c_in = hp->fpn_num_filters;
+    if (!hp->separable_conv) {
+        const edt_conv_spec spec = {.kernel = 3,
+                                    .stride = 1,
+                                    .c_out = c_out,
+                                    .kernel_init = edt_init_normal(0.01),
+                                    .bias_init = edt_init_constant(bias),
+                                    .bias = true};
+        return edt_layer_conv(layers, name, path, at, x, &spec);
+    }
+    const edt_separable_spec spec = {.c_out = c_out,
+                                     .depthwise_init = edt_init_scaled_fan_in(9 * c_in),
+                                     .pointwise_init = edt_init_scaled_fan_in(c_in),
+                                     .bias_init = edt_init_constant(bias),
+                                     .bias = true};
+    return edt_layer_separable(layers, name, path, at, x, &spec);
 }
 
 edt_value_id edt_head_build(edt_layers *layers, const edt_hparams *hp, edt_head_kind kind,
@@ -34,14 +47,12 @@ edt_value_id edt_head_build(edt_layers *layers, const edt_hparams *hp, edt_head_
     edt_graph *graph = layers->graph;
     const head_names names = names_of[kind];
     const char *at = edt_graph_printf(graph, "@%d", level);
-    const int64_t c = hp->fpn_num_filters;
-    const edt_separable_spec repeat = separable(c, c, 0.0);
     edt_value_id x = feature;
     for (int r = 0; r < hp->box_class_repeats; r++) {
         const char *name = edt_graph_printf(graph, "%s/%s-%d", names.net, names.layer, r);
-        edt_value_id y = edt_layer_separable(
-            layers, name, edt_graph_printf(graph, "%s/conv_ops/%d", names.net, r), at, x,
-            &repeat);
+        edt_value_id y =
+            convolve(layers, hp, name, edt_graph_printf(graph, "%s/conv_ops/%d", names.net, r),
+                     at, x, hp->fpn_num_filters, 0.0);
         y = edt_layer_bn(
             layers, edt_graph_printf(graph, "%s-bn-%d", name, level),
             edt_graph_printf(graph, "%s/bns/%d/%d", names.net, r, level - (int)hp->min_level),
@@ -56,8 +67,7 @@ edt_value_id edt_head_build(edt_layers *layers, const edt_hparams *hp, edt_head_
     // A new detector starts by calling every anchor background: probability 0.01
     // (RetinaNet 3.3).
     const double bias = kind == EDT_HEAD_CLASS ? -4.59511985013459 : 0.0;
-    const edt_separable_spec predict = separable(c, c_out, bias);
-    return edt_layer_separable(
-        layers, edt_graph_printf(graph, "%s/%s-predict", names.net, names.layer),
-        edt_graph_printf(graph, "%s/%s", names.net, names.predict), at, x, &predict);
+    return convolve(
+        layers, hp, edt_graph_printf(graph, "%s/%s-predict", names.net, names.layer),
+        edt_graph_printf(graph, "%s/%s", names.net, names.predict), at, x, c_out, bias);
 }

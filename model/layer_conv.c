@@ -29,6 +29,11 @@ edt_init edt_init_scaled_fan_in(int64_t fan_in)
                       .a = sqrt(1.0 / (double)fan_in) / 0.87962566103423978};
 }
 
+edt_init edt_init_normal(double std)
+{
+    return (edt_init){.kind = EDT_INIT_NORMAL, .a = std};
+}
+
 static edt_value_id variable(edt_layers *layers, const char *name, const char *path,
                              const char *suffix, edt_shape shape, edt_init init, bool trainable)
 {
@@ -68,9 +73,9 @@ edt_value_id edt_layer_conv(edt_layers *layers, const char *name, const char *pa
     const edt_value_id kernel =
         weight(layers, name, path, "kernel",
                edt_shape_4(spec->kernel, spec->kernel, c_in, spec->c_out), spec->kernel_init);
-    const edt_value_id bias =
-        spec->bias ? weight(layers, name, path, "bias", edt_shape_1(spec->c_out), (edt_init){0})
-                   : EDT_NO_VALUE;
+    const edt_value_id bias = spec->bias ? weight(layers, name, path, "bias",
+                                                  edt_shape_1(spec->c_out), spec->bias_init)
+                                         : EDT_NO_VALUE;
     return conv_node(layers, edt_graph_printf(graph, "%s%s", name, at), x, kernel, bias,
                      spec->kernel, spec->stride);
 }

@@ -24,7 +24,7 @@ typedef struct edt_layers {
 typedef struct edt_conv_spec {
     int kernel, stride;
     int64_t c_out;
-    edt_init kernel_init;
+    edt_init kernel_init, bias_init;
     bool bias;
 } edt_conv_spec;
 
@@ -39,6 +39,7 @@ edt_init edt_init_constant(double value);
 edt_init edt_init_he_fan_out(int64_t kh, int64_t kw, int64_t shape3);
 edt_init edt_init_glorot(int64_t kh, int64_t kw, int64_t shape2, int64_t shape3);
 edt_init edt_init_scaled_fan_in(int64_t fan_in);
+edt_init edt_init_normal(double std);
 
 edt_value_id edt_layer_conv(edt_layers *layers, const char *name, const char *path,
                             const char *at, edt_value_id x, const edt_conv_spec *spec);

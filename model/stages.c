@@ -60,7 +60,7 @@ edt_status edt_stages_count(const edt_hparams *hp, const edt_graph *graph, edt_e
     edt_stage *stage;
     char name[48];
     int n = 0;
-    EDT_TRY(edt_backbone_plan(hp->backbone_name, err, &backbone));
+    EDT_TRY(edt_backbone_plan(hp, err, &backbone));
     for (int i = 0; i < graph->n_params; i++) {
         const edt_param *param = &graph->params[i];
         name_part(&backbone, param->name, name);

@@ -104,6 +104,7 @@ void EDT_K(fuse_bwd)(const edt_cpu_fuse *fuse, edt_act act, const edt_real *dy, 
     switch (fuse->n) {
     case 1: EDT_FOR_ACT(act, fuse_bwd_loop(fuse, 1, ACT, dy, rows, c)); break;
     case 2: EDT_FOR_ACT(act, fuse_bwd_loop(fuse, 2, ACT, dy, rows, c)); break;
-    default: EDT_FOR_ACT(act, fuse_bwd_loop(fuse, 3, ACT, dy, rows, c)); break;
+    case 3: EDT_FOR_ACT(act, fuse_bwd_loop(fuse, 3, ACT, dy, rows, c)); break;
+    default: EDT_FOR_ACT(act, fuse_bwd_loop(fuse, fuse->n, ACT, dy, rows, c)); break;
     }
 }

@@ -17,6 +17,9 @@ static edt_cuda_fuse fuse_of(const edt_kernel *kernel, const edt_cuda_run *run, 
         fuse.x[j] = run->in[first + j];
         fuse.w[j] = attrs->fuse_method == EDT_FUSE_SUM ? NULL : run->in[first + fuse.n + j];
     }
+    for (int j = fuse.n; j < EDT_FUSE_MAX_IN; ++j) {
+        fuse.x[j] = fuse.x[0];
+    }
     return fuse;
 }
 
@@ -59,12 +62,14 @@ edt_status edt_cuda_prepare_fuse(edt_cuda_backend *backend, edt_kernel *kernel, 
     EDT_TRY(edt_cuda_rows_plan(&backend->limits, &want, err, rows));
     kernel->run = desc->kind == EDT_OP_FUSE ? run_fuse : run_fuse_bwd;
     if (sums) {
+        // As many as the kernels have inputs.
+        const int n_sums = desc->attrs.fuse_n > 3 ? EDT_FUSE_MAX_IN : desc->attrs.fuse_n;
         const bool per_channel =
             method == EDT_FUSE_CHANNEL_FASTATTN || method == EDT_FUSE_CHANNEL_ATTN;
         kernel->workspace_bytes = per_channel
-                                      ? edt_cuda_rows_sum_bytes(rows, desc->attrs.fuse_n)
+                                      ? edt_cuda_rows_sum_bytes(rows, n_sums)
                                       : (size_t)rows->parts * (size_t)rows->chunks *
-                                            (size_t)desc->attrs.fuse_n * sizeof(double);
+                                            (size_t)n_sums * sizeof(double);
     }
     return EDT_OK;
 }

@@ -608,7 +608,7 @@ static void fuse_gradients(edt_fuse_method method, int m, edt_act act, uint64_t 
 Test(ref_gradients, fusion_with_every_method)
 {
     for (int method = EDT_FUSE_SUM; method <= EDT_FUSE_CHANNEL_ATTN; ++method) {
-        for (int m = 1; m <= 3; ++m) {
+        for (int m = 1; m <= EDT_FUSE_MAX_IN; m += m < 3 ? 1 : 2) {
             fuse_gradients((edt_fuse_method)method, m, EDT_ACT_NONE,
                            (uint64_t)(method * 9 + m));
             fuse_gradients((edt_fuse_method)method, m, EDT_ACT_SWISH,

@@ -344,7 +344,11 @@ static void fuse(edt_fuse_method method, const double *w, const double *want)
         give(r, edt_shape_4(1, 1, 1, 2), x);
         give(r, edt_shape_4(1, 1, 1, 2), x);
         for (int j = 0; method != EDT_FUSE_SUM && j < 2; ++j) {
-            give(r, edt_shape_1(1), &w[j]);
+            static double of_channels[2][2];
+            of_channels[j][0] = of_channels[j][1] = w[j];
+            const bool per_channel =
+                method == EDT_FUSE_CHANNEL_FASTATTN || method == EDT_FUSE_CHANNEL_ATTN;
+            give(r, edt_shape_1(per_channel ? 2 : 1), of_channels[j]);
         }
         run(r, both[t]);
         expect(r->out[0], 2, want, precision[t], "y");
@@ -358,6 +362,8 @@ Test(ref_ops, fusion_has_its_known_values)
     fuse(EDT_FUSE_SUM, NULL, (const double[]){2, 6});
     fuse(EDT_FUSE_FASTATTN, ones, (const double[]){2 / 2.0001, 6 / 2.0001});
     fuse(EDT_FUSE_ATTN, ones, (const double[]){1, 3});
+    fuse(EDT_FUSE_CHANNEL_FASTATTN, ones, (const double[]){2 / 2.0001, 6 / 2.0001});
+    fuse(EDT_FUSE_CHANNEL_ATTN, ones, (const double[]){1, 3});
     fuse(EDT_FUSE_FASTATTN, mixed, (const double[]){0.5 / 0.5001, 1.5 / 0.5001}); // relu
 }
 

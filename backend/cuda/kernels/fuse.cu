@@ -1,5 +1,6 @@
 // Weighted feature fusion and its gradient (spec/model.md 2.5). Kernels know the number of
-// inputs at compile time, so that the rows of all of them are read at once.
+// inputs at compile time, so that the rows of all of them are read at once: 1, 2, 3, or the most
+// there can be, where the inputs beyond fuse.n are the first one again with a weight of 0.
 #include "backend/cuda/kernels/fuse_kernels.h"
 #include "backend/cuda/kernels/rows.cuh"
 
@@ -23,6 +24,10 @@ using edt::to_float;
             constexpr int M = 2;                                                               \
             __VA_ARGS__;                                                                       \
         }                                                                                      \
+        if ((n) == 3) {                                                                        \
+            constexpr int M = 3;                                                               \
+            __VA_ARGS__;                                                                       \
+        }                                                                                      \
         constexpr int M = EDT_FUSE_MAX_IN;                                                     \
         __VA_ARGS__;                                                                           \
     }()
@@ -40,13 +45,18 @@ __host__ __device__ inline bool is_per_channel(edt_fuse_method method)
     return method == EDT_FUSE_CHANNEL_FASTATTN || method == EDT_FUSE_CHANNEL_ATTN;
 }
 
+template <int M> __device__ inline bool is_there(const edt_cuda_fuse &fuse, int j)
+{
+    return M < EDT_FUSE_MAX_IN || j < fuse.n;
+}
+
 // Numerators of the weights of a channel; returns their denominator.
 template <int M>
 __device__ inline float weigh(const edt_cuda_fuse &fuse, int64_t channel, float (&num)[M])
 {
     if (fuse.method == EDT_FUSE_SUM) {
         for (int j = 0; j < M; ++j) {
-            num[j] = 1.0F;
+            num[j] = is_there<M>(fuse, j) ? 1.0F : 0.0F;
         }
         return 1.0F;
     }
@@ -55,7 +65,7 @@ __device__ inline float weigh(const edt_cuda_fuse &fuse, int64_t channel, float 
     float largest = -INFINITY;
     float sum = 0.0F;
     for (int j = 0; j < M; ++j) {
-        num[j] = fuse.w[j][at];
+        num[j] = is_there<M>(fuse, j) ? fuse.w[j][at] : -INFINITY;
         largest = num[j] > largest ? num[j] : largest;
     }
     for (int j = 0; j < M; ++j) {
@@ -141,14 +151,34 @@ __device__ inline void finish_weights(const edt_cuda_fuse &fuse, int64_t channel
     }
 }
 
-// Sums over rows of dz * x_j: per channel of a thread, or over its channels.
+// Sums over rows of dz * x_j: per channel of a thread, or over its channels, those of one row
+// first.
 template <int M, int V, bool CHANNELS> struct gradient_sums {
     static constexpr int N = CHANNELS ? V : 1;
     row_sums<M, N> sums;
+    float row[M];
+
+    __device__ inline void begin_row()
+    {
+        for (int j = 0; j < M; ++j) {
+            row[j] = 0;
+        }
+    }
 
     __device__ inline void add(int j, int i, float value)
     {
-        sums.batch[j][CHANNELS ? i : 0] += value;
+        if constexpr (CHANNELS) {
+            sums.batch[j][i] += value;
+        } else {
+            row[j] += value;
+        }
+    }
+
+    __device__ inline void end_row()
+    {
+        for (int j = 0; !CHANNELS && j < M; ++j) {
+            sums.batch[j][0] += row[j];
+        }
     }
 };
 
@@ -169,6 +199,7 @@ EDT_CUDA_ROW_KERNEL backward_kernel(edt_cuda_rows rows, edt_cuda_fuse fuse, bool
     for_rows<T, V>(
         rows, place, 0, from,
         [&](run<T, V>(&v)[M + 1], int64_t at) {
+            sums.begin_row();
 #pragma unroll
             for (int i = 0; i < V; ++i) {
                 float sum = to_float(v[0].at[i]) * weight[0][i];
@@ -181,6 +212,7 @@ EDT_CUDA_ROW_KERNEL backward_kernel(edt_cuda_rows rows, edt_cuda_fuse fuse, bool
                     v[j].at[i] = from_float<T>(dz * weight[j][i]);
                 }
             }
+            sums.end_row();
             for (int j = 0; j < M; ++j) {
                 if (fuse.dx[j] != nullptr) {
                     store_run((T *)fuse.dx[j] + at, v[j]);
@@ -271,10 +303,33 @@ cudaError_t backward(cudaStream_t stream, const edt_cuda_rows &rows, const edt_c
                                EDT_CUDA_ROW_THREADS, 0, stream, rows, fuse, true, (const T *)dy,
                                partial);
     }
-    return EDT_CUDA_ACT(fuse.act, A,
-                        return EDT_CUDA_LAUNCH((backward_kernel<T, V, A, M, false>),
-                                               edt::row_grid(rows), EDT_CUDA_ROW_THREADS, 0,
-                                               stream, rows, fuse, dw, (const T *)dy, partial));
+    // So is a node with more inputs than a BiFPN's.
+    if constexpr (M == EDT_FUSE_MAX_IN) {
+        return EDT_CUDA_LAUNCH((backward_kernel<T, V, -1, M, false>), edt::row_grid(rows),
+                               EDT_CUDA_ROW_THREADS, 0, stream, rows, fuse, dw, (const T *)dy,
+                               partial);
+    } else {
+        return EDT_CUDA_ACT(fuse.act, A,
+                            return EDT_CUDA_LAUNCH((backward_kernel<T, V, A, M, false>),
+                                                   edt::row_grid(rows), EDT_CUDA_ROW_THREADS, 0,
+                                                   stream, rows, fuse, dw, (const T *)dy,
+                                                   partial));
+    }
+}
+
+template <typename T, int V, int M>
+cudaError_t forward(cudaStream_t stream, const edt_cuda_rows &rows, const edt_cuda_fuse &fuse,
+                    T *y)
+{
+    if constexpr (M == EDT_FUSE_MAX_IN) {
+        return EDT_CUDA_LAUNCH((forward_kernel<T, V, -1, M>), edt::row_grid(rows),
+                               EDT_CUDA_ROW_THREADS, 0, stream, rows, fuse, y);
+    } else {
+        return EDT_CUDA_ACT(fuse.act, A,
+                            return EDT_CUDA_LAUNCH((forward_kernel<T, V, A, M>),
+                                                   edt::row_grid(rows), EDT_CUDA_ROW_THREADS, 0,
+                                                   stream, rows, fuse, y));
+    }
 }
 
 } // namespace
@@ -286,13 +341,8 @@ cudaError_t edt_cuda_fuse_forward(cudaStream_t stream, edt_dtype real,
         real, T,
         return EDT_CUDA_VEC(
             rows->vec, T, V,
-            return EDT_CUDA_INPUTS(
-                fuse->n, M,
-                return EDT_CUDA_ACT(fuse->act, A,
-                                    return EDT_CUDA_LAUNCH((forward_kernel<T, V, A, M>),
-                                                           edt::row_grid(*rows),
-                                                           EDT_CUDA_ROW_THREADS, 0, stream,
-                                                           *rows, *fuse, (T *)y)))));
+            return EDT_CUDA_INPUTS(fuse->n, M,
+                                   return (forward<T, V, M>(stream, *rows, *fuse, (T *)y)))));
 }
 
 cudaError_t edt_cuda_fuse_backward(cudaStream_t stream, edt_dtype real,
