@@ -88,18 +88,6 @@ static edt_status store_node(const edt_hrow *row, const edt_hvalue *v, int i, ed
     return EDT_OK;
 }
 
-static bool is_method(const char *choices, const char *text)
-{
-    const char *at = text[0] != '\0' ? strstr(choices, text) : NULL;
-    const size_t n = strlen(text);
-    for (; at != NULL; at = strstr(at + 1, text)) {
-        if ((at == choices || at[-1] == '|') && (at[n] == '|' || at[n] == '\0')) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static edt_status store_nodes(edt_hparams *hp, const edt_hrow *row, const edt_hvalue *v,
                               edt_error *err, edt_fpn_config *config)
 {
@@ -143,7 +131,7 @@ edt_status edt_hparams_store_fpn(edt_hparams *hp, const edt_hrow *row, const edt
             EDT_TRY(store_nodes(hp, row, value, err, &config));
         } else if (strcmp(key, "weight_method") == 0) {
             const char *text = value->kind == EDT_HV_NONE ? "" : edt_hvalue_as_text(value);
-            if (text == NULL || (text[0] != '\0' && !is_method(row->choices, text))) {
+            if (text == NULL || (text[0] != '\0' && !edt_hrow_is_choice(row->choices, text))) {
                 EDT_FAIL(err, EDT_ERR_USAGE,
                          "hparam %s.weight_method: %.200s is not allowed; allowed: %s, or None",
                          row->name, value->raw, row->choices);

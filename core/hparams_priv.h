@@ -74,6 +74,9 @@ edt_status edt_hparams_assign(edt_hparams *hp, const char *key, const edt_hvalue
 // EDT_ERR_USAGE: `value` is not allowed for `row`, with what is.
 edt_status edt_hrow_refuse(const edt_hrow *row, const edt_hvalue *value, edt_error *err);
 
+// `text` is one of "a|b|c"; anything is where `choices` is NULL.
+bool edt_hrow_is_choice(const char *choices, const char *text);
+
 // The text of a scalar as it was written (off, 100); NULL for what is none and for bytes that are
 // no UTF-8.
 const char *edt_hvalue_as_text(const edt_hvalue *value);

@@ -146,10 +146,13 @@ static bool in_range(const edt_hrow *row, double x)
     return x >= row->lo && x <= row->hi;
 }
 
-static bool is_choice(const char *choices, const char *text)
+bool edt_hrow_is_choice(const char *choices, const char *text)
 {
     if (choices == NULL) {
         return true;
+    }
+    if (strchr(text, '|') != NULL) {
+        return false;
     }
     const size_t n = strlen(text);
     for (const char *p = choices; n > 0; ++p) {
@@ -253,7 +256,7 @@ static edt_status store_text(edt_hparams *hp, const edt_hrow *row, const edt_hva
     const bool none =
         v->kind == EDT_HV_NONE || (text != NULL && text[0] == '\0' && row->optional);
     if (none ? !row->optional
-             : (text == NULL || text[0] == '\0' || !is_choice(row->choices, text))) {
+             : (text == NULL || text[0] == '\0' || !edt_hrow_is_choice(row->choices, text))) {
         return edt_hrow_refuse(row, v, err);
     }
     char *copy = NULL;
@@ -276,7 +279,7 @@ static edt_status store_texts(edt_hparams *hp, const edt_hrow *row, const edt_hv
     }
     for (int i = 0; i < list.n; ++i) {
         const char *text = edt_hvalue_as_text(&items[i]);
-        if (text == NULL || !is_choice(row->choices, text)) {
+        if (text == NULL || !edt_hrow_is_choice(row->choices, text)) {
             return edt_hrow_refuse(row, v, err);
         }
         list.v[i] = edt_arena_strdup(&hp->arena, text);

@@ -63,7 +63,11 @@ size_t edt_fuzz_seed(int i, uint8_t *out, size_t cap)
         "image_size: 640x480\nlabel_map: {1: 'a: b', 2: \"x\\ty\", 7: yes}\n"
         "aspect_ratios: [[1.4, 0.7], 0.3, 3.0]\nsync_bn: off\nweight_decay: 4e-5\n",
         "nms_configs: &n\n    method: hard\n    iou_thresh: .5\nheads: [segmentation]\n"
-        "target_size: !!python/tuple [480, 640]\nnum_epochs: 12:30\nname: \"\\x41 b\"\n"};
+        "target_size: !!python/tuple [480, 640]\nnum_epochs: 12:30\nname: \"\\x41 b\"\n",
+        "backbone_config=r1_k3_s11_e1_i32_o16_se0.25*r2_k5_s22_e6_i16_o24_f1_noskip,fpn_name=qufpn",
+        "fpn_config: {weight_method: sum, nodes: [{feat_level: 6, inputs_offsets: [3, 4]}]}\n"
+        "backbone_config: {blocks: [{num_repeat: 1, kernel_size: 3, strides: [1, 1],\n"
+        "    expand_ratio: 1, input_filters: 8, output_filters: 8, se_ratio: .5, conv_type: 1}]}\n"};
     if (i >= (int)(sizeof seeds / sizeof seeds[0]) || strlen(seeds[i]) > cap) {
         return 0;
     }

@@ -314,14 +314,14 @@ static bool sample_case(int i, edt_op_case *c)
 
 static bool fuse_case(int i, edt_op_case *c)
 {
-    static const int n_inputs[] = {1, 2, 3, 4, 7};
+    static const int n_inputs[2][5] = {{1, 2, 3, 4, 7}, {1, 2, 3, 5, 6}};
     if (i >= 2 * 5 * 5 * 2) {
         return false;
     }
     const bool backward = i % 2 == 1;
-    const int m = n_inputs[i / 2 % 5];
-    const edt_fuse_method method = (edt_fuse_method)(i / 10 % 5);
     const bool large = i / 50 == 1;
+    const int m = n_inputs[large][i / 2 % 5];
+    const edt_fuse_method method = (edt_fuse_method)(i / 10 % 5);
     const edt_shape x = large ? edt_shape_4(2, 8, 8, 64) : edt_shape_4(1, 5, 3, 17);
     begin(c, backward ? EDT_OP_FUSE_BWD : EDT_OP_FUSE, i, 5e-6);
     c->desc.attrs.fuse_method = method;

@@ -6,10 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/rng.h"
 #include "model/autodiff.h"
 #include "model/exec.h"
-#include "tests/support/test_model.h"
+#include "tests/support/tiny_model.h"
 
 static int n_backward(const edt_graph *graph, const char *prefix)
 {
@@ -118,216 +117,6 @@ Test(autodiff, batch_norm_without_its_statistics_has_no_gradient, .timeout = 30)
     edt_graph_destroy(graph);
 }
 
-// A detector small enough for finite differences, on `ref` in double.
-typedef struct tiny {
-    edt_hparams hp;
-    edt_model *model;
-    edt_backend *backend;
-    edt_params *params;
-    edt_exec *exec;
-} tiny;
-
-static void fill_input(tiny *t, const char *name, double low, double high, uint32_t stage)
-{
-    const edt_value_id value = edt_graph_find_input(t->model->graph, name);
-    if (value == EDT_NO_VALUE) {
-        return;
-    }
-    const edt_shape shape = edt_graph_shape(t->model->graph, value);
-    const int64_t n = edt_shape_count(&shape);
-    double *data = edt_mem_alloc(EDT_MEM_MISC, (size_t)n * sizeof *data);
-    edt_rng rng;
-    edt_rng_init(&rng, 3, 0, 0, stage);
-    for (int64_t i = 0; i < n; i++) {
-        data[i] = edt_rng_uniform_range(&rng, low, high);
-    }
-    edt_error err = {0};
-    cr_assert_eq(edt_exec_set_input(t->exec, value, data, (size_t)n * sizeof *data, &err),
-                 EDT_OK, "%s", err.text);
-    edt_mem_free(data);
-}
-
-// Stripes of all classes and of one that does not count.
-static void fill_mask(tiny *t)
-{
-    const edt_value_id mask = edt_graph_find_input(t->model->graph, "seg_mask");
-    const int64_t n =
-        t->model->mask_h * t->model->mask_w * edt_graph_shape(t->model->graph, mask).dim[0];
-    int32_t *classes = edt_mem_alloc(EDT_MEM_MISC, (size_t)n * sizeof *classes);
-    for (int64_t i = 0; i < n; i++) {
-        classes[i] = (int32_t)(i / 5 % (t->model->mask_classes + 1));
-    }
-    edt_error err = {0};
-    cr_assert_eq(edt_exec_set_input(t->exec, mask, classes, (size_t)n * sizeof *classes, &err),
-                 EDT_OK, "%s", err.text);
-    edt_mem_free(classes);
-}
-
-// Every seventh anchor belongs to a class; anchors are small boxes along the diagonal.
-static void fill_targets(tiny *t)
-{
-    const edt_value_id targets = edt_graph_find_input(t->model->graph, "cls_targets");
-    const edt_shape shape = edt_graph_shape(t->model->graph, targets);
-    const int64_t n = edt_shape_count(&shape);
-    int32_t *classes = edt_mem_alloc(EDT_MEM_MISC, (size_t)n * sizeof *classes);
-    for (int64_t i = 0; i < n; i++) {
-        classes[i] = i % 7 == 0 ? (int32_t)(i / 7 % t->model->num_classes) : -1;
-    }
-    edt_error err = {0};
-    const edt_graph *graph = t->model->graph;
-    cr_assert_eq(
-        edt_exec_set_input(t->exec, targets, classes, (size_t)n * sizeof *classes, &err),
-        EDT_OK, "%s", err.text);
-    edt_mem_free(classes);
-    const edt_value_id anchors = edt_graph_find_input(graph, "anchors");
-    if (anchors != EDT_NO_VALUE) {
-        double *boxes =
-            edt_mem_alloc(EDT_MEM_MISC, (size_t)t->model->n_anchors * 4 * sizeof *boxes);
-        for (int64_t i = 0; i < t->model->n_anchors; i++) {
-            const double at = (double)(i % 50);
-            const double side = 8.0 + (double)(i % 5);
-            const double box[4] = {at, at, at + side, at + side + 2};
-            memcpy(boxes + 4 * i, box, sizeof box);
-        }
-        cr_assert_eq(edt_exec_set_input(t->exec, anchors, boxes,
-                                        (size_t)t->model->n_anchors * 4 * sizeof *boxes, &err),
-                     EDT_OK, "%s", err.text);
-        edt_mem_free(boxes);
-    }
-}
-
-static const edt_model_options tiny_options = {.mode = EDT_MODEL_TRAIN,
-                                               .real = EDT_DTYPE_F64,
-                                               .batch_size = 2,
-                                               .drop_connect = true,
-                                               .losses = true};
-
-static void tiny_create(const char *model_name, void (*change)(edt_hparams *hp),
-                        const edt_model_options *options, tiny *t)
-{
-    edt_error err = {0};
-    *t = (tiny){0};
-    edt_test_model_hparams(model_name, 65, 70, &t->hp);
-    t->hp.fpn_num_filters = 8;
-    t->hp.fpn_cell_repeats = 2;
-    t->hp.box_class_repeats = 2;
-    t->hp.num_classes = 3;
-    t->hp.num_scales = 1;
-    t->hp.aspect_ratios.n = 2;
-    change(&t->hp);
-    t->model = edt_test_model(&t->hp, options);
-    cr_assert_eq(edt_backend_ref_create(&err, &t->backend), EDT_OK, "%s", err.text);
-    cr_assert_eq(edt_params_create(t->model->graph, t->backend, &err, &t->params), EDT_OK, "%s",
-                 err.text);
-    cr_assert_eq(edt_params_add_arena(t->params, EDT_PARAMS_GRADS, &err), EDT_OK);
-    cr_assert_eq(edt_params_init_random(t->params, 5, &err), EDT_OK);
-    cr_assert_eq(edt_exec_create(t->model->graph, t->params, &err, &t->exec), EDT_OK, "%s",
-                 err.text);
-    fill_input(t, "image", -2, 2, 1);
-    fill_input(t, "drop_u", 0, 1, 2);
-    fill_input(t, "box_targets", -0.2, 0.2, 3);
-    fill_input(t, "norm", 9, 9, 4);
-    fill_input(t, "seg_norm", 99, 99, 5);
-    if (t->model->has_detection) {
-        fill_targets(t);
-    }
-    if (t->model->has_segmentation) {
-        fill_mask(t);
-    }
-}
-
-static void tiny_destroy(tiny *t)
-{
-    edt_exec_destroy(t->exec);
-    edt_params_destroy(t->params);
-    edt_backend_destroy(&t->backend);
-    edt_model_destroy(t->model);
-    edt_hparams_deinit(&t->hp);
-}
-
-static double read_loss(tiny *t, const char *name)
-{
-    edt_error err = {0};
-    double loss = NAN;
-    cr_assert_eq(edt_exec_get(t->exec, edt_graph_find_output(t->model->graph, name), &loss,
-                              sizeof loss, &err),
-                 EDT_OK, "%s", err.text);
-    return loss;
-}
-
-static double total_loss(tiny *t)
-{
-    edt_error err = {0};
-    const edt_run_ctx ctx = {.params_version = t->params->version};
-    cr_assert_eq(edt_exec_run(t->exec, &ctx, &err), EDT_OK, "%s", err.text);
-    double total = 0;
-    if (t->model->has_segmentation) {
-        total += read_loss(t, "seg_loss");
-    }
-    for (int l = t->model->min_level; t->model->has_detection && l <= t->model->max_level;
-         l++) {
-        char name[32];
-        snprintf(name, sizeof name, "cls_loss_%d", l);
-        total += read_loss(t, name);
-        snprintf(name, sizeof name, "box_loss_%d", l);
-        total += t->hp.box_loss_weight * read_loss(t, name);
-    }
-    if (t->hp.iou_loss_type != NULL) {
-        total += t->hp.iou_loss_weight * read_loss(t, "iou_loss");
-    }
-    return total;
-}
-
-// One element of every `stride`-th trainable variable, by differences over 2h.
-static void check_gradients(tiny *t, int stride, double h)
-{
-    edt_error err = {0};
-    (void)total_loss(t);
-    double *analytic =
-        edt_mem_calloc(EDT_MEM_MISC, (size_t)t->params->n_params, sizeof(double));
-    double *values =
-        edt_mem_alloc(EDT_MEM_MISC, (size_t)t->params->n_elements * sizeof(double));
-    double largest = 0;
-    for (int i = 0; i < t->params->n_params; i++) {
-        const int64_t n = t->params->entries[i].n;
-        cr_assert_eq(edt_params_get_f64(t->params, EDT_PARAMS_GRADS, i, values, n, &err),
-                     EDT_OK);
-        analytic[i] = values[n / 2];
-        largest = fmax(largest, fabs(analytic[i]));
-    }
-    int n_checked = 0;
-    for (int i = 0; i < t->params->n_params; i += stride) {
-        const edt_param_entry *entry = &t->params->entries[i];
-        if (!entry->trainable) {
-            continue;
-        }
-        cr_assert_eq(
-            edt_params_get_f64(t->params, EDT_PARAMS_VALUES, i, values, entry->n, &err),
-            EDT_OK);
-        const double at = values[entry->n / 2];
-        double loss[2];
-        for (int side = 0; side < 2; side++) {
-            values[entry->n / 2] = at + (side == 0 ? h : -h);
-            cr_assert_eq(
-                edt_params_set_f64(t->params, EDT_PARAMS_VALUES, i, values, entry->n, &err),
-                EDT_OK);
-            loss[side] = total_loss(t);
-        }
-        values[entry->n / 2] = at;
-        cr_assert_eq(
-            edt_params_set_f64(t->params, EDT_PARAMS_VALUES, i, values, entry->n, &err),
-            EDT_OK);
-        const double numeric = (loss[0] - loss[1]) / (2 * h);
-        cr_expect_float_eq(numeric, analytic[i], 1e-6 * largest + 1e-5 * fabs(analytic[i]),
-                           "%s: %.9g by differences, %.9g by the graph", entry->name, numeric,
-                           analytic[i]);
-        n_checked++;
-    }
-    cr_expect_gt(n_checked, 10);
-    edt_mem_free(analytic);
-    edt_mem_free(values);
-}
-
 static void plain_changes(edt_hparams *hp)
 {
     hp->survival_prob = 0.7;
@@ -337,11 +126,11 @@ static void plain_changes(edt_hparams *hp)
 Test(autodiff, swish_detector_with_fast_attention_and_drops, .timeout = 120)
 {
     SKIP_UNDER_TSAN();
-    tiny t;
-    tiny_create("efficientdet-d0", plain_changes, &tiny_options, &t);
+    edt_tiny t;
+    edt_tiny_create("efficientdet-d0", plain_changes, &edt_tiny_options, &t);
     cr_expect_gt(t.model->n_drop_rows, 0);
-    check_gradients(&t, 17, 1e-5);
-    tiny_destroy(&t);
+    edt_tiny_check_gradients(&t, 0, 17, 1e-5);
+    edt_tiny_destroy(&t);
 }
 
 static void other_changes(edt_hparams *hp)
@@ -357,10 +146,10 @@ static void other_changes(edt_hparams *hp)
 Test(autodiff, sum_fusion_with_iou_loss_and_frozen_statistics, .timeout = 120)
 {
     SKIP_UNDER_TSAN();
-    tiny t;
-    tiny_create("efficientdet-lite0", other_changes, &tiny_options, &t);
-    check_gradients(&t, 17, 1e-5);
-    tiny_destroy(&t);
+    edt_tiny t;
+    edt_tiny_create("efficientdet-lite0", other_changes, &edt_tiny_options, &t);
+    edt_tiny_check_gradients(&t, 0, 17, 1e-5);
+    edt_tiny_destroy(&t);
 }
 
 static void segmentation_changes(edt_hparams *hp)
@@ -375,8 +164,8 @@ static void segmentation_changes(edt_hparams *hp)
 Test(autodiff, srelu_detector_with_a_segmentation_head, .timeout = 120)
 {
     SKIP_UNDER_TSAN();
-    tiny t;
-    tiny_create("efficientdet-d0", segmentation_changes, &tiny_options, &t);
+    edt_tiny t;
+    edt_tiny_create("efficientdet-d0", segmentation_changes, &edt_tiny_options, &t);
     // From 20 on srelu bends within a few millionths, which differences cannot resolve.
     int n_srelu = 0;
     for (int i = 0; i < t.params->n_params; i++) {
@@ -393,12 +182,12 @@ Test(autodiff, srelu_detector_with_a_segmentation_head, .timeout = 120)
     // Stem; 16 blocks with 1 + 2 * 15 layers and as many squeezes; 2 cells of 6 nodes; 2 heads
     // of 2 layers at 4 levels; the segmentation head.
     cr_expect_eq(n_srelu, 1 + 31 + 16 + 8 + 12 + 2);
-    check_gradients(&t, 37, 1e-6); // srelu bends
-    tiny_destroy(&t);
+    edt_tiny_check_gradients(&t, 0, 37, 1e-6); // srelu bends
+    edt_tiny_destroy(&t);
 }
 
 // One arena as doubles; the caller frees it.
-static double *read_arena(const tiny *t, edt_params_arena arena)
+static double *read_arena(const edt_tiny *t, edt_params_arena arena)
 {
     edt_error err = {0};
     double *all = edt_mem_alloc(EDT_MEM_MISC, (size_t)t->params->n_elements * sizeof *all);
@@ -419,7 +208,7 @@ static bool is_moving_variance(const edt_param_entry *entry)
 
 // Largest difference over the variables that are, or are not, moving variances, relative to the
 // largest value.
-static double difference(const tiny *t, const double *a, const double *b, bool variances)
+static double difference(const edt_tiny *t, const double *a, const double *b, bool variances)
 {
     double largest = 0;
     double worst = 0;
@@ -439,14 +228,14 @@ Test(autodiff, synchronised_batch_norm_of_one_rank_is_batch_norm_but_for_the_mov
      .timeout = 60)
 {
     SKIP_UNDER_TSAN();
-    tiny plain;
-    tiny sync;
-    edt_model_options options = tiny_options;
-    tiny_create("efficientdet-d0", plain_changes, &options, &plain);
+    edt_tiny plain;
+    edt_tiny sync;
+    edt_model_options options = edt_tiny_options;
+    edt_tiny_create("efficientdet-d0", plain_changes, &options, &plain);
     options.bn_ranks = 1;
-    tiny_create("efficientdet-d0", plain_changes, &options, &sync);
-    const double loss = total_loss(&plain);
-    const double sync_loss = total_loss(&sync);
+    edt_tiny_create("efficientdet-d0", plain_changes, &options, &sync);
+    const double loss = edt_tiny_total_loss(&plain);
+    const double sync_loss = edt_tiny_total_loss(&sync);
     cr_expect_float_eq(sync_loss, loss, 1e-12 * loss);
     double *grads[2] = {read_arena(&plain, EDT_PARAMS_GRADS),
                         read_arena(&sync, EDT_PARAMS_GRADS)};
@@ -467,8 +256,8 @@ Test(autodiff, synchronised_batch_norm_of_one_rank_is_batch_norm_but_for_the_mov
         edt_mem_free(grads[i]);
         edt_mem_free(values[i]);
     }
-    tiny_destroy(&plain);
-    tiny_destroy(&sync);
+    edt_tiny_destroy(&plain);
+    edt_tiny_destroy(&sync);
 }
 
 // Two executors in two threads as two ranks; their memory is the host's.
@@ -481,7 +270,7 @@ typedef struct two_ranks {
 typedef struct one_rank {
     two_ranks *both;
     int rank;
-    tiny t;
+    edt_tiny t;
     double loss;
 } one_rank;
 
@@ -509,12 +298,12 @@ static edt_status add_over_ranks(void *user, const edt_exec_node_done *done, edt
 static void *run_rank(void *arg)
 {
     one_rank *r = arg;
-    r->loss = total_loss(&r->t);
+    r->loss = edt_tiny_total_loss(&r->t);
     return NULL;
 }
 
 // Half `part` of an input of `whole`.
-static void copy_input_half(tiny *whole, tiny *half, const char *name, int part)
+static void copy_input_half(edt_tiny *whole, edt_tiny *half, const char *name, int part)
 {
     edt_error err = {0};
     const edt_value_id from = edt_graph_find_input(whole->model->graph, name);
@@ -532,11 +321,11 @@ static void copy_input_half(tiny *whole, tiny *half, const char *name, int part)
 Test(autodiff, two_ranks_with_half_of_the_batch_each_are_one_with_all_of_it, .timeout = 60)
 {
     SKIP_UNDER_TSAN();
-    edt_model_options options = tiny_options;
+    edt_model_options options = edt_tiny_options;
     options.drop_connect = false;
     options.bn_ranks = 1;
-    tiny whole;
-    tiny_create("efficientdet-d0", plain_changes, &options, &whole);
+    edt_tiny whole;
+    edt_tiny_create("efficientdet-d0", plain_changes, &options, &whole);
     two_ranks both = {0};
     cr_assert_eq(pthread_barrier_init(&both.barrier, NULL, 2), 0);
     one_rank ranks[2];
@@ -544,14 +333,14 @@ Test(autodiff, two_ranks_with_half_of_the_batch_each_are_one_with_all_of_it, .ti
     options.batch_size = 1;
     for (int r = 0; r < 2; r++) {
         ranks[r] = (one_rank){.both = &both, .rank = r};
-        tiny_create("efficientdet-d0", plain_changes, &options, &ranks[r].t);
+        edt_tiny_create("efficientdet-d0", plain_changes, &options, &ranks[r].t);
         static const char *const inputs[] = {"image", "cls_targets", "box_targets"};
         for (int i = 0; i < 3; i++) {
             copy_input_half(&whole, &ranks[r].t, inputs[i], r);
         }
         edt_exec_set_hook(ranks[r].t.exec, add_over_ranks, &ranks[r]);
     }
-    const double loss = total_loss(&whole);
+    const double loss = edt_tiny_total_loss(&whole);
     pthread_t threads[2];
     for (int r = 0; r < 2; r++) {
         cr_assert_eq(pthread_create(&threads[r], NULL, run_rank, &ranks[r]), 0);
@@ -577,12 +366,12 @@ Test(autodiff, two_ranks_with_half_of_the_batch_each_are_one_with_all_of_it, .ti
         cr_expect_lt(difference(&whole, values, own, true), 1e-11, "moving variances");
         edt_mem_free(own);
         edt_mem_free(parts[r]);
-        tiny_destroy(&ranks[r].t);
+        edt_tiny_destroy(&ranks[r].t);
     }
     edt_mem_free(values);
     edt_mem_free(want);
     (void)pthread_barrier_destroy(&both.barrier);
-    tiny_destroy(&whole);
+    edt_tiny_destroy(&whole);
 }
 
 // Activations and their gradients are 16 bits wide; what belongs to variables and sums is not.

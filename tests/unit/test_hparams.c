@@ -161,6 +161,7 @@ Test(hparams, refusals_say_what_is_allowed)
     reject("momentum=inf", "inf", "from 0 to 1", NULL);
     reject("moving_average_decay=None", "None", "a number", NULL);
     reject("fpn_config=x", "nodes", "inputs_offsets", NULL);
+    reject("optimizer=sgd|adam", "sgd, adam", NULL, NULL);
     reject("dataset_type=sstable", "tfrecord", NULL, NULL);
     reject("mean_rgb=[1.0,2.0,3.0]", "not of the form key=value", "a*b*c", NULL);
     reject("a=b=c", "not of the form", NULL, NULL);

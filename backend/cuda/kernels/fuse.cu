@@ -151,34 +151,14 @@ __device__ inline void finish_weights(const edt_cuda_fuse &fuse, int64_t channel
     }
 }
 
-// Sums over rows of dz * x_j: per channel of a thread, or over its channels, those of one row
-// first.
+// Sums over rows of dz * x_j: per channel of a thread, or over its channels.
 template <int M, int V, bool CHANNELS> struct gradient_sums {
     static constexpr int N = CHANNELS ? V : 1;
     row_sums<M, N> sums;
-    float row[M];
-
-    __device__ inline void begin_row()
-    {
-        for (int j = 0; j < M; ++j) {
-            row[j] = 0;
-        }
-    }
 
     __device__ inline void add(int j, int i, float value)
     {
-        if constexpr (CHANNELS) {
-            sums.batch[j][i] += value;
-        } else {
-            row[j] += value;
-        }
-    }
-
-    __device__ inline void end_row()
-    {
-        for (int j = 0; !CHANNELS && j < M; ++j) {
-            sums.batch[j][0] += row[j];
-        }
+        sums.batch[j][CHANNELS ? i : 0] += value;
     }
 };
 
@@ -199,7 +179,6 @@ EDT_CUDA_ROW_KERNEL backward_kernel(edt_cuda_rows rows, edt_cuda_fuse fuse, bool
     for_rows<T, V>(
         rows, place, 0, from,
         [&](run<T, V>(&v)[M + 1], int64_t at) {
-            sums.begin_row();
 #pragma unroll
             for (int i = 0; i < V; ++i) {
                 float sum = to_float(v[0].at[i]) * weight[0][i];
@@ -212,7 +191,6 @@ EDT_CUDA_ROW_KERNEL backward_kernel(edt_cuda_rows rows, edt_cuda_fuse fuse, bool
                     v[j].at[i] = from_float<T>(dz * weight[j][i]);
                 }
             }
-            sums.end_row();
             for (int j = 0; j < M; ++j) {
                 if (fuse.dx[j] != nullptr) {
                     store_run((T *)fuse.dx[j] + at, v[j]);
