@@ -116,7 +116,7 @@ static const row rows[] = {
     QUIET("tflite_max_detections", "10", "the export to TFLite"),
     ACTS("fpn_name", "qufpn"),
     ACTS("fpn_weight_method", "attn"),
-    ACTS("fpn_config", "{'nodes': []}"),
+    ACTS("fpn_config", "{'nodes': []}"), // a list of nodes is for YAML: test_network_variants
     ACTS("survival_prob", "0.5"),
     SHOWS("img_summary_steps", "1", "input_image/image/0"),
     ACTS("lr_decay_method", "constant"),
@@ -124,7 +124,8 @@ static const row rows[] = {
     QUIET("ckpt_var_scope", "other", "goes with --backbone_ckpt; see test_restore_golden"),
     QUIET("skip_mismatch", "false", "goes with --ckpt; see test_state"),
     ACTS("backbone_name", "efficientnet-lite1"),
-    ACTS("backbone_config", "{'width_coefficient': 2.0}"),
+    ACTS("backbone_config", "r1_k3_s11_e1_i8_o8*r1_k3_s22_e2_i8_o8*r1_k3_s22_e2_i8_o16*"
+                            "r1_k5_s22_e1_i16_o16*r1_k3_s22_e2_i16_o16"),
     ACTS("var_freeze_expr", "efficientnet"),
     ACTS("use_keras_model", "false"),
     ACTS("dataset_type", "sstable"),
