@@ -18,6 +18,7 @@
 #include "dataio/preprocess.h"
 #include "eval/coco_eval.h"
 #include "eval/draw_found.h"
+#include "eval/draw_pixels.h"
 #include "eval/evaluate.h"
 #include "eval/image_files.h"
 #include "eval/predict.h"
@@ -120,6 +121,12 @@ static edt_status draw_row(const detector *d, int64_t row, const edt_detection *
                            int64_t n_valid, edt_error *err)
 {
     const picture *p = &d->pictures[row];
+    const edt_model *model = edt_predictor_model(d->predictor);
+    if (model->has_segmentation) {
+        const float *logits;
+        EDT_TRY(edt_predictor_segmentation(d->predictor, row, err, &logits));
+        EDT_TRY(edt_draw_pixels(model, logits, d->image_scales[row], &p->image, err));
+    }
     const edt_draw_found_options draw = {
         .min_score = d->options->min_score_thresh,
         .max_boxes = d->options->max_boxes_to_draw,
@@ -249,6 +256,9 @@ static edt_status set_up(detector *d, edt_backend *backend, edt_error *err)
     };
     EDT_TRY(edt_predictor_create_standalone(d->draws ? &d->draw_hp : &d->eval_hp, backend, &po, err,
                                             &d->predictor));
+    if (d->lists) {
+        EDT_TRY(edt_predictor_need_detection(d->predictor, "a list of detections", err));
+    }
     EDT_TRY(load_weights(d, err));
     if (d->draws && d->lists) {
         EDT_TRY(edt_anchors_create(d->hp, err, &d->anchors));

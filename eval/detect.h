@@ -21,6 +21,7 @@ typedef struct edt_detect_options {
     bool show_timing;
 } edt_detect_options;
 
+// With a segmentation head pictures get the classes of their pixels as colours, under the boxes.
 // Drawn boxes: global NMS over the best class of each anchor, clipped. Result rows: as evaluation
 // inside train (per class, best 5000 candidates, hp's method, not clipped); image ids as
 // edt_image_files_ids has them: by the ground truth's file names, else the numbers that all files
