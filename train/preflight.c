@@ -41,6 +41,13 @@ edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err)
                      rows[i].name, rows[i].instead);
         }
     }
+    const char *sample = hp->sample_image;
+    if (sample != NULL && sample[0] != '\0' && !edt_path_exists(sample)) {
+        EDT_FAIL(err, EDT_ERR_NOT_FOUND,
+                 "hparam sample_image=%s: there is no such file; name a picture, or leave it "
+                 "at None",
+                 sample);
+    }
     return EDT_OK;
 }
 

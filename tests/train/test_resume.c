@@ -77,7 +77,8 @@ static int run_until(const char *overrides, const edt_train_options *o, int n_ev
         for (ssize_t at = 0; at < n;) {
             const struct inotify_event *event = (const struct inotify_event *)(buffer + at);
             const bool is_metrics = strcmp(event->name, "metrics.jsonl") == 0;
-            n_seen += is_metrics || !only_metrics;
+            const bool is_event = strncmp(event->name, "events.", 7) == 0;
+            n_seen += is_metrics || !(only_metrics || is_event);
             at += (ssize_t)(sizeof *event + event->len);
         }
     }
