@@ -1,6 +1,8 @@
 // Runs a fuzz target without libFuzzer. Without arguments: seeded pseudo-random inputs and
 // mutations of the target's own seeds, the same on every machine. With arguments: the named
-// files. With --write_seeds DIR: the seeds as files, for a libFuzzer corpus.
+// files. With --write_seeds DIR: the seeds as files, for a libFuzzer corpus. With
+// --mutations=N[,NUMBER] FILE...: N instead of the usual number, also of these files; another
+// NUMBER makes other ones.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,7 +102,11 @@ int main(int argc, char **argv)
     if (argc == 3 && strcmp(argv[1], "--write_seeds") == 0) {
         return write_seeds(argv[2]);
     }
-    if (argc > 1) {
+    long n_mutations = N_MUTATIONS;
+    unsigned long seed_number = 0;
+    const int has_number =
+        argc > 1 && sscanf(argv[1], "--mutations=%ld,%lu", &n_mutations, &seed_number) >= 1;
+    if (argc > 1 && !has_number) {
         int status = 0;
         for (int i = 1; i < argc; ++i) {
             status |= replay_file(argv[i]);
@@ -116,6 +122,18 @@ int main(int argc, char **argv)
         run_one(seeds[n_seeds], n_bytes[n_seeds]);
         ++n_seeds;
     }
+    for (int i = 2; i < argc && n_seeds < MAX_SEEDS; ++i) {
+        FILE *file = fopen(argv[i], "rb");
+        if (file == NULL) {
+            perror(argv[i]);
+            return 1;
+        }
+        n_bytes[n_seeds] = fread(seeds[n_seeds], 1, CAP, file);
+        (void)fclose(file);
+        run_one(seeds[n_seeds], n_bytes[n_seeds]);
+        ++n_seeds;
+    }
+    state += seed_number;
     run_one(data, 0);
     for (int i = 0; i < N_RANDOM; ++i) {
         const size_t n = draw(64);
@@ -124,12 +142,12 @@ int main(int argc, char **argv)
         }
         run_one(data, n);
     }
-    for (int i = 0; n_seeds > 0 && i < N_MUTATIONS; ++i) {
+    for (long i = 0; n_seeds > 0 && i < n_mutations; ++i) {
         const uint32_t seed = draw((uint32_t)n_seeds);
         memcpy(data, seeds[seed], n_bytes[seed]);
         run_one(data, mutate(data, n_bytes[seed]));
     }
-    printf("%d seeds, %d random inputs, %d mutations: ok\n", n_seeds, N_RANDOM,
-           n_seeds > 0 ? N_MUTATIONS : 0);
+    printf("%d seeds, %d random inputs, %ld mutations: ok\n", n_seeds, N_RANDOM,
+           n_seeds > 0 ? n_mutations : 0);
     return 0;
 }
