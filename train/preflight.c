@@ -16,8 +16,6 @@ edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err)
         bool refused;
         const char *name, *instead;
     } rows[] = {
-        {hp->positives_momentum != 0.0, "positives_momentum",
-         "None: each batch is normalised by its own positives"},
         {hp->loss_scale != 0.0 && !hp->mixed_precision, "loss_scale",
          "None: a loss scale goes with mixed_precision=true"},
         {strcmp(hp->grad_reduce, "global") != 0, "grad_reduce",

@@ -11,12 +11,16 @@
 #include "model/io/restore.h"
 #include "train/optimizer.h"
 
+// Extras that every checkpoint has, and with those of some recipes.
+enum { N_ALWAYS = 7, MAX_EXTRAS = 9 };
+
 static const char cursor_name[] = "edt/cursor";
 static const char seed_name[] = "edt/seed";
 static const char skipped_name[] = "edt/n_skipped";
 static const char fingerprint_name[] = "edt/data_fingerprint";
 static const char loss_scale_name[] = "edt/loss_scale";
 static const char loss_watch_name[] = "edt/loss_watch";
+static const char normalizer_name[] = "moving_normalizer"; // the reference's
 static const char total_steps_name[] = "edt/total_steps";
 static const char config_name[] = "edt/config";
 
@@ -57,7 +61,7 @@ edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp,
     const float loss_scale[2] = {state->loss_scale.scale, state->loss_scale.n_good};
     const double loss_watch[3] = {state->loss_watch.n, state->loss_watch.mean,
                                   state->loss_watch.variance};
-    const edt_checkpoint_extra extras[] = {
+    edt_checkpoint_extra extras[MAX_EXTRAS] = {
         {.name = cursor_name, .desc = {EDT_DTYPE_I64, edt_shape_1(2)}, .data = cursor},
         {.name = seed_name, .desc = {EDT_DTYPE_I64, {0}}, .data = &state->seed},
         {.name = skipped_name, .desc = {EDT_DTYPE_I64, {0}}, .data = &state->n_skipped},
@@ -67,14 +71,22 @@ edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp,
          .desc = {EDT_DTYPE_I64, edt_shape_1(EDT_TRAIN_FINGERPRINT_BYTES / 8)},
          .data = fingerprint},
         {.name = config_name, .text = {config, strlen(config)}},
-        // Last: without loss scaling the list ends before it.
-        {.name = loss_scale_name, .desc = {EDT_DTYPE_F32, edt_shape_1(2)}, .data = loss_scale},
     };
-    const int n_extras = (int)(sizeof extras / sizeof extras[0]);
+    int n_extras = N_ALWAYS;
+    if (state->loss_scale.scale > 0.0F) {
+        extras[n_extras++] = (edt_checkpoint_extra){.name = loss_scale_name,
+                                                    .desc = {EDT_DTYPE_F32, edt_shape_1(2)},
+                                                    .data = loss_scale};
+    }
+    if (hp->positives_momentum > 0.0) {
+        extras[n_extras++] = (edt_checkpoint_extra){.name = normalizer_name,
+                                                    .desc = {EDT_DTYPE_F32, {0}},
+                                                    .data = &state->moving_normalizer};
+    }
     edt_checkpoint_save_options options = {
         .global_step = state->global_step,
         .has_slot = has_slot,
-        .n_extras = state->loss_scale.scale > 0.0F ? n_extras : n_extras - 1,
+        .n_extras = n_extras,
         .extras = extras,
     };
     edt_train_slot_names(hp, options.slot_names);
@@ -119,6 +131,11 @@ static edt_status read_extras(const char *prefix, edt_error *err, edt_train_stat
         EDT_TRY_GOTO(edt_checkpoint_read_extra(bundle, loss_watch_name, &desc, watch, err));
         state->loss_watch =
             (edt_loss_watch){.n = watch[0], .mean = watch[1], .variance = watch[2]};
+    }
+    if (edt_tf_bundle_find(bundle, normalizer_name) >= 0) {
+        const edt_tensor_desc desc = {EDT_DTYPE_F32, {0}};
+        EDT_TRY_GOTO(edt_checkpoint_read_extra(bundle, normalizer_name, &desc,
+                                               &state->moving_normalizer, err));
     }
     if (edt_tf_bundle_find(bundle, loss_scale_name) >= 0) {
         float pair[2];

@@ -21,6 +21,7 @@ typedef struct edt_train_state {
     // Of the data set that `cursor` walks (edt_loader_fingerprint), as bytes; all 0: not known.
     uint8_t data_fingerprint[EDT_TRAIN_FINGERPRINT_BYTES];
     edt_loss_scale_state loss_scale; // scale 0: none is kept
+    float moving_normalizer;         // positives_momentum > 0; 0: new
 } edt_train_state;
 
 // Writes model_dir/model.ckpt-<global_step> and makes it the latest, keeping the newest five.

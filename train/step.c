@@ -99,15 +99,42 @@ static float count_pixels(const edt_step *s, const edt_batch *b)
     return n_pixels == 0 && edt_comm_rank(s->options.comm) == 0 ? 1.0F : (float)n_pixels;
 }
 
-// The normalisers (this rank's parts of them) and the draws of drop connect.
-static void derive_inputs(edt_step *s, const edt_batch *b, double *out_positives)
+// This rank's part of the normaliser; the parts of all ranks add up to it (spec/train.md 4.1).
+// With a moving normaliser `*positives` is summed over ranks.
+static edt_status derive_norm(edt_step *s, edt_error *err, double *positives)
+{
+    const bool first = edt_comm_rank(s->options.comm) == 0;
+    const double momentum = s->hp->positives_momentum;
+    s->kept_normalizer = s->moving_normalizer;
+    if (momentum < 0.0) {
+        // The mean over ranks of their own positives + 1, times the ranks, whose gradients are
+        // summed and not averaged.
+        s->norm = (float)(*positives + 1.0);
+        return EDT_OK;
+    }
+    if (momentum == 0.0) {
+        s->norm = (float)(first ? *positives + 1.0 : *positives);
+        return EDT_OK;
+    }
+    edt_comm *host = edt_comm_host(s->options.comm);
+    EDT_TRY(edt_comm_all_reduce(host, positives, 1, EDT_DTYPE_F64, err));
+    EDT_TRY(edt_comm_join(host, err));
+    s->moving_normalizer -=
+        (s->moving_normalizer - (float)(*positives + 1.0)) * (1.0F - (float)momentum);
+    s->norm = first ? s->moving_normalizer : 0.0F;
+    return EDT_OK;
+}
+
+// The normalisers and the draws of drop connect.
+static edt_status derive_inputs(edt_step *s, const edt_batch *b, edt_error *err,
+                                double *out_positives)
 {
     const int64_t n = s->options.batch_size;
     double positives = 0.0;
     for (int64_t i = 0; s->model->has_detection && i < n; ++i) {
         positives += (double)b->num_positives[i];
     }
-    s->norm = (float)(edt_comm_rank(s->options.comm) == 0 ? positives + 1.0 : positives);
+    EDT_TRY(derive_norm(s, err, &positives));
     s->seg_norm = s->model->has_segmentation ? count_pixels(s, b) : 0.0F;
     const int64_t n_part = n / s->n_micro;
     for (int64_t i = 0; i < n; ++i) {
@@ -120,6 +147,14 @@ static void derive_inputs(edt_step *s, const edt_batch *b, double *out_positives
         }
     }
     *out_positives = positives;
+    return EDT_OK;
+}
+
+// A step that is not finite is taken back.
+static edt_status undo(edt_step *s, edt_error *err)
+{
+    s->moving_normalizer = s->kept_normalizer;
+    return edt_step_guard_restore(&s->guard, err);
 }
 
 // What the micro-steps of a step add up starts at 0.
@@ -185,7 +220,7 @@ static edt_status step_at_once(edt_step *s, const edt_run_ctx *ctx, const void *
     // With loss scaling the optimizer must see what is not finite: it lowers the scale.
     pending->updated = s->record.scaled || isfinite(edt_step_record_loss(&s->record, pending));
     if (!pending->updated) {
-        return edt_step_guard_restore(&s->guard, err);
+        return undo(s, err);
     }
     edt_trace_begin("optimizer");
     edt_status updated = edt_optimizer_queue(s->optimizer, ctx, err);
@@ -195,9 +230,7 @@ static edt_status step_at_once(edt_step *s, const edt_run_ctx *ctx, const void *
     }
     edt_trace_end();
     EDT_TRY(updated);
-    return edt_step_record_is_finite(&s->record, pending)
-               ? EDT_OK
-               : edt_step_guard_restore(&s->guard, err);
+    return edt_step_record_is_finite(&s->record, pending) ? EDT_OK : undo(s, err);
 }
 
 static edt_status record_capture(edt_step *s, const edt_run_ctx *ctx, edt_error *err)
@@ -273,7 +306,7 @@ edt_status edt_step_submit(edt_step *s, const edt_batch *batch, int64_t global_s
     }
     edt_step_pending *pending;
     EDT_TRY(edt_step_record_open(&s->record, err, &pending));
-    derive_inputs(s, batch, &pending->num_positives);
+    EDT_TRY(derive_inputs(s, batch, err, &pending->num_positives));
     pending->global_step = global_step;
     pending->learning_rate = edt_schedule_lr(&s->options.schedule, global_step);
     pending->n_valid = batch->n_valid;

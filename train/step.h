@@ -91,6 +91,9 @@ edt_status edt_step_get_loss_scale(edt_step *step, edt_error *err,
                                    edt_loss_scale_state *out_state);
 edt_status edt_step_set_loss_scale(edt_step *step, edt_loss_scale_state state, edt_error *err);
 
+// The moving normaliser (positives_momentum > 0), where a checkpoint keeps it; 0: new.
+float edt_step_get_moving_normalizer(const edt_step *step);
+void edt_step_set_moving_normalizer(edt_step *step, float value);
 // The watch over the losses, where a checkpoint keeps it.
 edt_loss_watch edt_step_get_loss_watch(const edt_step *step);
 void edt_step_set_loss_watch(edt_step *step, edt_loss_watch watch);

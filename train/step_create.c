@@ -78,6 +78,7 @@ static edt_status create_record(edt_step *s, edt_error *err)
     r->wide = g->wide;
     r->scaled = s->options.loss_scale > 0.0;
     r->box_loss_weight = s->hp->box_loss_weight;
+    r->positives_momentum = s->hp->positives_momentum;
     r->iou_loss_weight = s->hp->iou_loss_weight;
     for (int l = s->model->min_level; s->model->has_detection && l <= s->model->max_level;
          ++l) {
@@ -304,6 +305,16 @@ edt_status edt_step_set_loss_scale(edt_step *s, edt_loss_scale_state state, edt_
         EDT_FAIL(err, EDT_ERR_INTERNAL, "a loss scale for a step without loss scaling");
     }
     return edt_loss_scale_set(s->backend, edt_step_record_cell(r, r->scale_cell), state, err);
+}
+
+float edt_step_get_moving_normalizer(const edt_step *s)
+{
+    return s->moving_normalizer;
+}
+
+void edt_step_set_moving_normalizer(edt_step *s, float value)
+{
+    s->moving_normalizer = value;
 }
 
 edt_loss_watch edt_step_get_loss_watch(const edt_step *s)

@@ -38,7 +38,7 @@ typedef struct edt_step_record {
     int n_cls, n_box, n_iou, n_seg; // cells of losses, in this order from cell 0 on
     int norm_cell, stats_cell, scale_cell, n_cells;
     bool scaled;
-    double box_loss_weight, iou_loss_weight;
+    double box_loss_weight, iou_loss_weight, positives_momentum;
     char *device;
     edt_step_pending pending[EDT_STEP_RING]; // step i in i mod EDT_STEP_RING
     int64_t n_submitted, n_folded;
@@ -58,7 +58,8 @@ edt_status edt_step_record_open(edt_step_record *record, edt_error *err,
 // Copies the cells to the host: at once, or queued behind the step.
 edt_status edt_step_record_read(edt_step_record *record, edt_step_pending *pending,
                                 edt_error *err);
-// Of cells that have been read: the losses of all heads; whether losses and gradients are finite.
+// Of cells that have been read: the losses of all heads; whether losses and gradients are
+// finite.
 double edt_step_record_loss(const edt_step_record *record, const edt_step_pending *pending);
 bool edt_step_record_is_finite(const edt_step_record *record, const edt_step_pending *pending);
 // The step of the entry that was opened counts from now on.
@@ -97,8 +98,8 @@ typedef struct edt_step_input {
     edt_value_id value;
     int64_t n;       // elements of a batch
     edt_dtype dtype; // of the host's array
-    void *batch;     // with micro-steps: the batch's elements on the backend, of which each takes
-                     // its n_micro-th part; NULL: they go straight into the graph's input
+    void *batch; // with micro-steps: the batch's elements on the backend, of which each takes
+                 // its n_micro-th part; NULL: they go straight into the graph's input
 } edt_step_input;
 
 struct edt_step {
@@ -111,10 +112,11 @@ struct edt_step {
     edt_optimizer *optimizer;
     edt_rank_sum *sum; // several ranks
     bool *frozen;
-    void *staging; // f64 graphs: converted inputs
-    float norm, seg_norm; // this rank's parts; side by side in one cell
-    float *drop_draws; // [n_micro,R,N / n_micro]
-    int64_t n_micro;   // runs of the graph that make a step
+    void *staging;                            // f64 graphs: converted inputs
+    float norm, seg_norm;                     // this rank's parts; side by side in one cell
+    float moving_normalizer, kept_normalizer; // positives_momentum; before the step
+    float *drop_draws;                        // [n_micro,R,N / n_micro]
+    int64_t n_micro;                          // runs of the graph that make a step
     int n_inputs;
     edt_step_input inputs[EDT_STEP_MAX_INPUTS];
     edt_step_record record;

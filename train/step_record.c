@@ -118,8 +118,11 @@ static edt_step_metrics decode(const edt_step_record *r, const edt_step_pending 
 {
     edt_step_metrics m = {.learning_rate = p->learning_rate, .num_positives = p->num_positives};
     decode_losses(r, p, &m);
-    if (r->n_cls > 0 && edt_comm_world_size(r->comm) > 1) {
-        m.num_positives = value_at(p, r->wide, r->norm_cell, 0) - 1.0;
+    // A moving normaliser tells nothing of this step; its positives were summed on the host.
+    const int world = edt_comm_world_size(r->comm);
+    if (r->n_cls > 0 && world > 1 && r->positives_momentum <= 0.0) {
+        m.num_positives = value_at(p, r->wide, r->norm_cell, 0) -
+                          (r->positives_momentum < 0.0 ? (double)world : 1.0);
     }
     m.finite = isfinite(m.det_loss + m.seg_loss);
     if (p->updated) {

@@ -258,6 +258,7 @@ static edt_status resume_or_init(edt_training *r, edt_error *err)
         r->saved_step = r->state.global_step;
         edt_step_set_seed(r->step, (uint64_t)r->state.seed);
         edt_step_set_loss_watch(r->step, r->state.loss_watch);
+        edt_step_set_moving_normalizer(r->step, r->state.moving_normalizer);
         if (r->state.loss_scale.scale > 0.0F &&
             edt_step_get_options(r->step)->loss_scale > 0.0) {
             EDT_TRY(edt_step_set_loss_scale(r->step, r->state.loss_scale, err));

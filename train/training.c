@@ -55,6 +55,7 @@ static edt_status save(edt_training *r, edt_error *err)
     EDT_TRY(edt_training_settle(r, err));
     EDT_TRY(edt_step_get_loss_scale(r->step, err, &r->state.loss_scale));
     r->state.loss_watch = edt_step_get_loss_watch(r->step);
+    r->state.moving_normalizer = edt_step_get_moving_normalizer(r->step);
     if (edt_training_writes(r)) {
         EDT_TRY(edt_train_state_save(r->options->model_dir, r->hp, edt_step_params(r->step),
                                      edt_step_frozen(r->step), &r->state, err));
