@@ -2,7 +2,6 @@
 #include "eval/draw_pixels.h"
 
 #include "core/mem.h"
-#include "dataio/draw.h"
 #include "eval/pixel_accuracy.h"
 
 // The row or column of the mask over pixel i of the picture.

@@ -2,8 +2,8 @@
 #ifndef EDT_EVAL_DRAW_PIXELS_H
 #define EDT_EVAL_DRAW_PIXELS_H
 
-#include "augment/image.h"
 #include "core/error.h"
+#include "dataio/draw.h"
 #include "model/efficientdet.h"
 
 // In place: halves every pixel with the colour of the class that its place in `logits`
