@@ -173,7 +173,6 @@ static void expect_equal_layouts(const char *batch_norm, int n, const int layout
             continue;
         }
         const double d = largest_difference(first, l.out);
-        fprintf(stderr, "%d %d %g\n", l.world, l.parts, d);
         cr_expect_leq(d, 1e-9, "%d ranks, %d parts: %g", l.world, l.parts, d);
         cr_expect_neq(d, 0, "%d ranks, %d parts: sums in another order give other digits",
                       l.world, l.parts);
