@@ -136,9 +136,9 @@ done
 # On a terminal one line, drawn in place, says epoch, step, loss, rate, waiting and the time left.
 if command -v script >/dev/null; then
   COLUMNS=200 script -qec "stty cols 200; '$bin/train' --model_name=efficientdet-lite0 --num_examples_per_epoch=8 \
-    --num_threads=1 --num_epochs=2 --batch_size=2 --train_file_pattern='$tmp/train-*' --model_dir='$tmp/tty' \
+    --num_threads=1 --num_epochs=6 --batch_size=2 --train_file_pattern='$tmp/train-*' --model_dir='$tmp/tty' \
     --hparams=image_size=96,num_classes=6" /dev/null >"$tmp/tty.out" 2>&1 </dev/null || fail "on a terminal: $(cat "$tmp/tty.out")"
-  tr '\r' '\n' <"$tmp/tty.out" | grep -qE '^train: [0-9]+/8 \([0-9.]+%\) [0-9.]+ steps/s ETA [0-9:]+ epoch [0-9.]+ loss [0-9.]+ [0-9.]+ images/s wait [0-9]+%' ||
+  tr '\r' '\n' <"$tmp/tty.out" | grep -qE '^train: [0-9]+/24 \([0-9.]+%\) [0-9.]+ steps/s ETA [0-9:]+ epoch [0-9.]+ loss [0-9.]+ [0-9.]+ images/s wait [0-9]+%' ||
     fail "the line on a terminal: $(cat -v "$tmp/tty.out")"
 fi
 exit $fails
