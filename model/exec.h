@@ -25,6 +25,13 @@ edt_status edt_exec_create(const edt_graph *graph, edt_params *params, edt_error
                            edt_exec **out_exec);
 void edt_exec_destroy(edt_exec *exec);
 
+// Bytes that an executor holds, its parameters aside: planned activations after fusion, inputs,
+// the low copy of the parameters, and the largest workspace of a kernel.
+typedef struct edt_exec_memory {
+    int64_t activation_bytes, input_bytes, low_bytes, workspace_bytes;
+} edt_exec_memory;
+void edt_exec_get_memory(const edt_exec *exec, edt_exec_memory *out_memory);
+
 // Copies host data into an INPUT value's device memory (owned by the executor).
 edt_status edt_exec_set_input(edt_exec *exec, edt_value_id input, const void *host,
                               size_t n_bytes, edt_error *err);

@@ -273,6 +273,18 @@ edt_status edt_exec_create(const edt_graph *graph, edt_params *params, edt_error
     return EDT_OK;
 }
 
+void edt_exec_get_memory(const edt_exec *exec, edt_exec_memory *out_memory)
+{
+    const edt_graph *graph = exec->graph;
+    const size_t low = graph->real == graph->wide ? 0 : edt_dtype_bytes(graph->real);
+    *out_memory = (edt_exec_memory){
+        .activation_bytes = exec->plan.block_bytes,
+        .input_bytes = exec->input_bytes,
+        .low_bytes = exec->params->n_elements * (int64_t)low,
+        .workspace_bytes = (int64_t)exec->workspace_bytes,
+    };
+}
+
 void edt_exec_drop_capture(edt_exec *exec)
 {
     if (exec->capture != NULL) {

@@ -19,26 +19,40 @@ typedef struct model_row {
     int head_repeats;
     int max_level;
     double anchor_scale;
-    bool sum;  // plain sum instead of fast attention
-    bool lite; // relu6, (x - 127) / 128
+    bool sum;                       // plain sum instead of fast attention
+    bool lite;                      // relu6, (x - 127) / 128
+    const char *parameters, *flops; // as the reference's README has them
 } model_row;
 
 static const model_row models[] = {
-    {"efficientdet-d0", "efficientnet-b0", 512, 64, 3, 3, 7, 4.0, false, false},
-    {"efficientdet-d1", "efficientnet-b1", 640, 88, 4, 3, 7, 4.0, false, false},
-    {"efficientdet-d2", "efficientnet-b2", 768, 112, 5, 3, 7, 4.0, false, false},
-    {"efficientdet-d3", "efficientnet-b3", 896, 160, 6, 4, 7, 4.0, false, false},
-    {"efficientdet-d4", "efficientnet-b4", 1024, 224, 7, 4, 7, 4.0, false, false},
-    {"efficientdet-d5", "efficientnet-b5", 1280, 288, 7, 4, 7, 4.0, false, false},
-    {"efficientdet-d6", "efficientnet-b6", 1280, 384, 8, 5, 7, 4.0, true, false},
-    {"efficientdet-d7", "efficientnet-b6", 1536, 384, 8, 5, 7, 5.0, true, false},
-    {"efficientdet-d7x", "efficientnet-b7", 1536, 384, 8, 5, 8, 4.0, true, false},
-    {"efficientdet-lite0", "efficientnet-lite0", 320, 64, 3, 3, 7, 3.0, true, true},
-    {"efficientdet-lite1", "efficientnet-lite1", 384, 88, 4, 3, 7, 3.0, true, true},
-    {"efficientdet-lite2", "efficientnet-lite2", 448, 112, 5, 3, 7, 3.0, true, true},
-    {"efficientdet-lite3", "efficientnet-lite3", 512, 160, 6, 4, 7, 4.0, true, true},
-    {"efficientdet-lite3x", "efficientnet-lite3", 640, 200, 6, 4, 7, 3.0, true, true},
-    {"efficientdet-lite4", "efficientnet-lite4", 640, 224, 7, 4, 7, 4.0, true, true},
+    {"efficientdet-d0", "efficientnet-b0", 512, 64, 3, 3, 7, 4.0, false, false, "3.9M",
+     "2.54B"},
+    {"efficientdet-d1", "efficientnet-b1", 640, 88, 4, 3, 7, 4.0, false, false, "6.6M", "6.1B"},
+    {"efficientdet-d2", "efficientnet-b2", 768, 112, 5, 3, 7, 4.0, false, false, "8.1M", "11B"},
+    {"efficientdet-d3", "efficientnet-b3", 896, 160, 6, 4, 7, 4.0, false, false, "12.0M",
+     "24.9B"},
+    {"efficientdet-d4", "efficientnet-b4", 1024, 224, 7, 4, 7, 4.0, false, false, "20.7M",
+     "55.2B"},
+    {"efficientdet-d5", "efficientnet-b5", 1280, 288, 7, 4, 7, 4.0, false, false, "33.7M",
+     "130B"},
+    {"efficientdet-d6", "efficientnet-b6", 1280, 384, 8, 5, 7, 4.0, true, false, "51.9M",
+     "226B"},
+    {"efficientdet-d7", "efficientnet-b6", 1536, 384, 8, 5, 7, 5.0, true, false, "51.9M",
+     "325B"},
+    {"efficientdet-d7x", "efficientnet-b7", 1536, 384, 8, 5, 8, 4.0, true, false, "77.0M",
+     "410B"},
+    {"efficientdet-lite0", "efficientnet-lite0", 320, 64, 3, 3, 7, 3.0, true, true, "3.2M",
+     NULL},
+    {"efficientdet-lite1", "efficientnet-lite1", 384, 88, 4, 3, 7, 3.0, true, true, "4.2M",
+     NULL},
+    {"efficientdet-lite2", "efficientnet-lite2", 448, 112, 5, 3, 7, 3.0, true, true, "5.3M",
+     NULL},
+    {"efficientdet-lite3", "efficientnet-lite3", 512, 160, 6, 4, 7, 4.0, true, true, "8.4M",
+     NULL},
+    {"efficientdet-lite3x", "efficientnet-lite3", 640, 200, 6, 4, 7, 3.0, true, true, "9.3M",
+     NULL},
+    {"efficientdet-lite4", "efficientnet-lite4", 640, 224, 7, 4, 7, 4.0, true, true, "15.1M",
+     NULL},
 };
 
 static const edt_backbone_scale backbones[] = {
@@ -56,6 +70,12 @@ const char *edt_scaling_model_name(int i_model)
 {
     const int n = (int)(sizeof models / sizeof models[0]);
     return i_model >= 0 && i_model < n ? models[i_model].name : NULL;
+}
+
+void edt_scaling_published(int i_model, const char **out_parameters, const char **out_flops)
+{
+    *out_parameters = models[i_model].parameters;
+    *out_flops = models[i_model].flops;
 }
 
 const char *edt_scaling_backbone_name(int i_backbone)

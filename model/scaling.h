@@ -12,6 +12,10 @@ edt_status edt_scaling_apply(edt_hparams *hp, const char *model_name, edt_error 
 // Names "efficientdet-d0" ... in table order; NULL past the end.
 const char *edt_scaling_model_name(int i_model);
 
+// What the reference's README says of a row's size, as text; NULL where it says nothing (FLOPs of
+// the lite models). Two of its figures are not those of its code: FLOPs of D5, parameters of D7x.
+void edt_scaling_published(int i_model, const char **out_parameters, const char **out_flops);
+
 // Width and depth of a backbone (1.1). The lite family keeps its stem, its head and the repeats
 // of its first and last stage unscaled, has no squeeze-excite and uses relu6.
 typedef struct edt_backbone_scale {

@@ -68,15 +68,18 @@ edt_status edt_stages_count(const edt_hparams *hp, const edt_graph *graph, edt_e
         stage->n_variables++;
         *(param->trainable ? &stage->n_trainable : &stage->n_moving) +=
             edt_shape_count(&param->shape);
+        stage->profiled += edt_count_profiled_variable(param);
     }
     for (int i = 0; i < graph->n_nodes; i++) {
         edt_op_desc desc;
         edt_graph_describe(graph, i, &desc);
-        const int64_t macs = graph->nodes[i].backward ? 0 : edt_op_conv_macs(&desc);
-        if (macs > 0) {
+        const int64_t profiled =
+            graph->nodes[i].backward ? 0 : edt_count_profiled_node(graph, i);
+        if (profiled > 0) {
             name_part(&backbone, graph->nodes[i].name, name);
             EDT_TRY(find(out_stages, &n, name, err, &stage));
-            stage->forward_macs += macs;
+            stage->forward_macs += edt_op_conv_macs(&desc);
+            stage->profiled += profiled;
         }
     }
     *out_n = n;
@@ -97,16 +100,14 @@ edt_status edt_model_size_of(int i_model, edt_error *err, edt_model_size *out_si
     EDT_TRY_GOTO(edt_hparams_init(&hp, err));
     EDT_TRY_GOTO(edt_scaling_apply(&hp, name, err));
     EDT_TRY_GOTO(edt_model_create(&hp, &options, err, &model));
-    edt_model_count count;
-    edt_count_graph(model->graph, &count);
     *out_size = (edt_model_size){
         .name = name,
         .image_h = model->image_h,
         .image_w = model->image_w,
-        .n_trainable = count.n_trainable,
-        .forward_macs = count.forward_macs,
         .n_anchors = model->n_anchors,
     };
+    edt_scaling_published(i_model, &out_size->published_parameters, &out_size->published_flops);
+    edt_count_graph(model->graph, &out_size->count);
 fail:
     edt_model_destroy(model);
     edt_hparams_deinit(&hp);

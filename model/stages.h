@@ -4,7 +4,7 @@
 #define EDT_MODEL_STAGES_H
 
 #include "core/hparams.h"
-#include "model/graph.h"
+#include "model/count.h"
 
 enum { EDT_STAGES_MAX = 64 };
 
@@ -14,6 +14,7 @@ typedef struct edt_stage {
     int64_t n_trainable;  // elements
     int64_t n_moving;     // elements of moving statistics
     int64_t forward_macs; // multiply-accumulates of convolutions
+    int64_t profiled;     // as in edt_model_count
 } edt_stage;
 
 // In the order of the network; `graph` is the one that `hp` describes.
@@ -23,8 +24,9 @@ edt_status edt_stages_count(const edt_hparams *hp, const edt_graph *graph, edt_e
 // One row of the table of models.
 typedef struct edt_model_size {
     const char *name;
-    int64_t image_h, image_w;
-    int64_t n_trainable, forward_macs, n_anchors;
+    const char *published_parameters, *published_flops; // as texts; NULL: not published
+    int64_t image_h, image_w, n_anchors;
+    edt_model_count count;
 } edt_model_size;
 
 // Builds row i_model of the table (model/scaling.h) at its own image size, batch 1, and

@@ -36,7 +36,7 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
          .type = EDT_CLI_BOOL,
          .default_text = "false",
          .target = &f->all,
-         .help = "parameters and multiply-accumulates of every model"},
+         .help = "parameters and FLOPs of every model beside the published ones"},
         {.name = "variables",
          .type = EDT_CLI_BOOL,
          .default_text = "false",
@@ -63,7 +63,9 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
         .name = "model_info",
         .summary = "Tells sizes of models, tensors of checkpoints and what this machine offers",
         .description = "Without --all, --variables, --ckpt_path or --env: parameters and "
-                       "multiply-accumulates of one model, part by part.",
+                       "FLOPs of one model, part by part. FLOPs are counted as in "
+                       "the published tables: multiply-accumulates of convolutions, and "
+                       "half of the smaller operations.",
         .examples = "model_info --model_name=efficientdet-lite0\n"
                     "model_info --all --json\n"
                     "model_info --ckpt_path=model_dir\n"

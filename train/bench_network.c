@@ -32,6 +32,19 @@ static edt_status report(edt_bench *b, edt_bench_samples *seconds, double macs, 
     return edt_bench_put_peak(b, "network", macs, median, err);
 }
 
+static edt_status put_memory(edt_bench *b, edt_predictor *predictor, edt_error *err)
+{
+    edt_exec_memory memory;
+    edt_exec_get_memory(edt_predictor_exec(predictor), &memory);
+    const int64_t parameters =
+        edt_predictor_params(predictor)->n_elements * (int64_t)sizeof(float);
+    const int64_t bytes = memory.activation_bytes + memory.input_bytes + memory.low_bytes +
+                          memory.workspace_bytes + parameters;
+    EDT_TRY(edt_bench_put(b, "network activations", (double)memory.activation_bytes / (1 << 20),
+                          "MiB", err));
+    return edt_bench_put(b, "network memory", (double)bytes / (1 << 20), "MiB", err);
+}
+
 // Network and post-processing as evaluation has them.
 static edt_status run_detections(edt_bench *b, edt_predictor *predictor, const edt_batch *batch,
                                  edt_error *err)
@@ -78,6 +91,7 @@ edt_status edt_bench_network(edt_bench *b, edt_error *err)
     EDT_TRY_GOTO(edt_hparams_copy(b->hp, err, &hp));
     edt_evaluation_settings(&hp);
     EDT_TRY_GOTO(edt_predictor_create_standalone(&hp, b->backend, &po, err, &predictor));
+    EDT_TRY_GOTO(put_memory(b, predictor, err));
     EDT_TRY_GOTO(edt_bench_load_weights(b, edt_predictor_params(predictor), err));
     EDT_TRY_GOTO(
         edt_bench_make_batch(b->hp, b->batch_size, EDT_SLOT_F32, false, &arena, err, &batch));

@@ -9,6 +9,7 @@
 #include "core/json.h"
 #include "model/count.h"
 #include "model/efficientdet.h"
+#include "model/exec.h"
 #include "model/io/tensor_stats.h"
 #include "model/stages.h"
 #include "train/environment.h"
@@ -24,11 +25,12 @@ static edt_status print_json(edt_json_writer *w, edt_error *err)
     return status;
 }
 
-static void put_counts(edt_json_writer *w, const char *name, int64_t parameters, int64_t macs)
+static void put_counts(edt_json_writer *w, const char *name, int64_t parameters, int64_t macs,
+                       int64_t profiled)
 {
     edt_json_put_text(w, "name", name);
     edt_json_put_i64(w, "parameters", parameters);
-    edt_json_put_i64(w, "flops", 2 * macs);
+    edt_json_put_i64(w, "flops", profiled / 2);
     edt_json_put_i64(w, "macs", macs);
 }
 
@@ -50,23 +52,26 @@ static edt_status build(const edt_hparams *hp, edt_error *err, edt_model **out_m
 }
 
 static edt_status model_json(const edt_hparams *hp, const edt_model *model,
-                             const edt_model_count *count, const edt_stage *stages, int n,
-                             edt_error *err)
+                             const edt_model_count *count, const edt_plan_summary *memory,
+                             const edt_stage *stages, int n, edt_error *err)
 {
     char size[64];
     (void)snprintf(size, sizeof size, "%" PRId64 "x%" PRId64, model->image_w, model->image_h);
     edt_json_writer w = {0};
     edt_json_begin_object(&w);
-    put_counts(&w, hp->name, count->n_trainable, count->forward_macs);
+    put_counts(&w, hp->name, count->n_trainable, count->forward_macs, count->profiled);
     edt_json_put_text(&w, "image_size", size);
     edt_json_put_i64(&w, "variables", count->n_variables);
     edt_json_put_i64(&w, "moving_statistics", count->n_moving);
     edt_json_put_i64(&w, "anchors", model->n_anchors);
+    edt_json_put_i64(&w, "variable_bytes", memory->param_bytes);
+    edt_json_put_i64(&w, "activation_bytes", memory->activation_bytes);
     edt_json_key(&w, "stages");
     edt_json_begin_array(&w);
     for (int i = 0; i < n; ++i) {
         edt_json_begin_object(&w);
-        put_counts(&w, stages[i].name, stages[i].n_trainable, stages[i].forward_macs);
+        put_counts(&w, stages[i].name, stages[i].n_trainable, stages[i].forward_macs,
+                   stages[i].profiled);
         edt_json_end_object(&w);
     }
     edt_json_end_array(&w);
@@ -74,21 +79,33 @@ static edt_status model_json(const edt_hparams *hp, const edt_model *model,
     return print_json(&w, err);
 }
 
+static double mib(int64_t bytes)
+{
+    return (double)bytes / (1 << 20);
+}
+
 static void model_text(const edt_hparams *hp, const edt_model *model,
-                       const edt_model_count *count, const edt_stage *stages, int n)
+                       const edt_model_count *count, const edt_plan_summary *memory,
+                       const edt_stage *stages, int n)
 {
     printf("%s, %" PRId64 "x%" PRId64 " pixels (WxH), %" PRId64 " classes, %" PRId64
            " anchors\n%d variables: %" PRId64 " trainable parameters, %" PRId64
-           " moving statistics\n%" PRId64 " multiply-accumulates of convolutions per image "
-           "(%.3f GFLOP)\n\n%-24s %9s %12s %16s %7s\n",
+           " moving statistics\n%" PRId64
+           " multiply-accumulates of convolutions per image, %" PRId64
+           " FLOPs as they are published\n",
            hp->name, model->image_w, model->image_h, model->num_classes, model->n_anchors,
            count->n_variables, count->n_trainable, count->n_moving, count->forward_macs,
-           2e-9 * (double)count->forward_macs, "part", "variables", "parameters", "MACs",
-           "share");
+           count->profiled / 2);
+    printf("memory for one image: %.1f MiB of variables, %.1f MiB of activations (%.1f MiB "
+           "without "
+           "reuse)\n\n%-24s %9s %12s %16s %16s %7s\n",
+           mib(memory->param_bytes), mib(memory->activation_bytes), mib(memory->naive_bytes),
+           "part", "variables", "parameters", "MACs", "FLOPs", "share");
     for (int i = 0; i < n; ++i) {
-        printf("%-24s %9d %12" PRId64 " %16" PRId64 " %6.1f%%\n", stages[i].name,
+        printf("%-24s %9d %12" PRId64 " %16" PRId64 " %16" PRId64 " %6.1f%%\n", stages[i].name,
                stages[i].n_variables, stages[i].n_trainable, stages[i].forward_macs,
-               100.0 * (double)stages[i].forward_macs / (double)count->forward_macs);
+               stages[i].profiled / 2,
+               100.0 * (double)stages[i].profiled / (double)count->profiled);
     }
 }
 
@@ -100,11 +117,15 @@ edt_status edt_report_model(const edt_hparams *hp, bool json, edt_error *err)
     int n;
     EDT_TRY(build(hp, err, &model));
     edt_count_graph(model->graph, &count);
+    edt_plan_summary memory;
     edt_status status = edt_stages_count(hp, model->graph, err, stages, &n);
+    if (status == EDT_OK) {
+        status = edt_plan_summarize(model->graph, err, &memory);
+    }
     if (status == EDT_OK && json) {
-        status = model_json(hp, model, &count, stages, n, err);
+        status = model_json(hp, model, &count, &memory, stages, n, err);
     } else if (status == EDT_OK) {
-        model_text(hp, model, &count, stages, n);
+        model_text(hp, model, &count, &memory, stages, n);
     }
     edt_model_destroy(model);
     return status;
@@ -117,18 +138,22 @@ edt_status edt_report_all_models(bool json, edt_error *err)
     edt_model_size size;
     edt_json_begin_array(&w);
     if (!json) {
-        printf("| model | input | parameters | multiply-accumulates | anchors |\n"
-               "|---|--:|--:|--:|--:|\n");
+        printf("| model | input | parameters | published | FLOPs | published | "
+               "multiply-accumulates | anchors |\n|---|--:|--:|--:|--:|--:|--:|--:|\n");
     }
     for (int i = 0; (status = edt_model_size_of(i, err, &size)) == EDT_OK; ++i) {
         if (json) {
             edt_json_begin_object(&w);
-            put_counts(&w, size.name, size.n_trainable, size.forward_macs);
+            put_counts(&w, size.name, size.count.n_trainable, size.count.forward_macs,
+                       size.count.profiled);
             edt_json_end_object(&w);
         } else {
-            printf("| %s | %" PRId64 "x%" PRId64 " | %.2fM | %.2fB | %" PRId64 " |\n",
-                   size.name, size.image_w, size.image_h, 1e-6 * (double)size.n_trainable,
-                   1e-9 * (double)size.forward_macs, size.n_anchors);
+            printf("| %s | %" PRId64 "x%" PRId64 " | %.2fM | %s | %.2fB | %s | %.2fB | %" PRId64
+                   " |\n",
+                   size.name, size.image_w, size.image_h, 1e-6 * (double)size.count.n_trainable,
+                   size.published_parameters, 0.5e-9 * (double)size.count.profiled,
+                   size.published_flops != NULL ? size.published_flops : "-",
+                   1e-9 * (double)size.count.forward_macs, size.n_anchors);
         }
     }
     edt_json_end_array(&w);

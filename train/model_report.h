@@ -8,10 +8,10 @@
 #include "core/hparams.h"
 
 // JSON: {name, image_size, parameters, flops, macs, variables, moving_statistics, anchors,
-// stages: [{name, parameters, flops, macs}]}. macs: multiply-accumulates of convolutions,
-// flops: two for each.
+// variable_bytes, activation_bytes, stages: [{name, parameters, flops, macs}]}. macs:
+// multiply-accumulates of convolutions; flops: as they are published (model/count.h).
 edt_status edt_report_model(const edt_hparams *hp, bool json, edt_error *err);
-// Every row of the table of models. JSON: [{name, parameters, flops, macs}].
+// Every row of the table of models beside its published figures. JSON: [{name, parameters, flops, macs}].
 edt_status edt_report_all_models(bool json, edt_error *err);
 // Name, shape and kind of each variable. JSON: [{name, shape, trainable, object_path}].
 edt_status edt_report_variables(const edt_hparams *hp, bool json, edt_error *err);

@@ -45,7 +45,7 @@ expect() { # $1 exit code, $2 text that the output must hold, rest: arguments
 }
 small=(--image_size=128 --num_threads=1 --bm_runs=2 --warmup=1)
 
-measure 'network best|network median|network|network convolutions|ceiling: f32 matrix product|ceiling: memory triad|network share of the ceiling' \
+measure 'network memory|network best|network median|network|network convolutions|ceiling: f32 matrix product|ceiling: memory triad|network share of the ceiling' \
   "${small[@]}" --what=network
 measure 'network|op kind|op' "${small[@]}" --what=network --per_op --model_name=efficientdet-lite0
 grep -qE '"op": "conv2d(_bn_act)?( 1x1)?"' "$tmp/out" || fail "no convolution in the table of ops"

@@ -23,34 +23,36 @@ expect() { # $1 exit code, $2 text that the output must hold, rest: arguments
 is_json() {
   ! command -v python3 >/dev/null || python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$1"
 }
-row() { printf '{"name": "%s", "parameters": %s, "flops": %s, "macs": %s' "$1" "$2" $((2 * $3)) "$3"; }
+row() { printf '{"name": "%s", "parameters": %s, "flops": %s, "macs": %s' "$1" "$2" "$4" "$3"; }
 
 "$bin" --all --json >"$tmp/all.json" || fail "--all: exit $?"
 is_json "$tmp/all.json" || fail "--all --json is no JSON"
-while read -r name parameters macs; do
-  grep -qF "$(row "$name" "$parameters" "$macs")}" "$tmp/all.json" || fail "--all: $name"
+while read -r name parameters macs flops; do
+  grep -qF "$(row "$name" "$parameters" "$macs" "$flops")}" "$tmp/all.json" || fail "--all: $name"
 done <<'ROWS'
-efficientdet-d0 3880067 2492331520
-efficientdet-d1 6625898 6003416880
-efficientdet-d2 8097039 10832466688
-efficientdet-d3 12032296 24568753664
-efficientdet-d4 20723675 54583712096
-efficientdet-d5 33653315 134133865152
-efficientdet-d6 51871782 224121477984
-efficientdet-d7 51871782 322731636576
-efficientdet-d7x 77147166 407628345344
-efficientdet-lite0 3243470 973589696
-efficientdet-lite1 4248318 1966649904
-efficientdet-lite2 5252334 3371304384
-efficientdet-lite3 8350862 7480187904
-efficientdet-lite3x 9280862 13978127600
-efficientdet-lite4 15130894 20168084000
+efficientdet-d0 3880067 2492331520 2535456212
+efficientdet-d1 6625898 6003416880 6101276606
+efficientdet-d2 8097039 10832466688 10993616340
+efficientdet-d3 12032296 24568753664 24882174696
+efficientdet-d4 20723675 54583712096 55167980944
+efficientdet-d5 33653315 134133865152 135353203056
+efficientdet-d6 51871782 224121477984 225532115747
+efficientdet-d7 51871782 322731636576 324740293607
+efficientdet-d7x 77147166 407628345344 410116867935
+efficientdet-lite0 3243470 973589696 979428213
+efficientdet-lite1 4248318 1966649904 1976353506
+efficientdet-lite2 5252334 3371304384 3386596870
+efficientdet-lite3 8350862 7480187904 7509226979
+efficientdet-lite3x 9280862 13978127600 14026487930
+efficientdet-lite4 15130894 20168084000 20232158598
 ROWS
-expect 0 "| efficientdet-d0 | 512x512 | 3.88M | 2.49B | 49104 |" --all
+expect 0 "| efficientdet-d0 | 512x512 | 3.88M | 3.9M | 2.54B | 2.54B | 2.49B | 49104 |" --all
+expect 0 "| efficientdet-lite0 | 320x320 | 3.24M | 3.2M | 0.98B | - | 0.97B | 19206 |" --all
+expect 0 "MiB of activations" --model_name=efficientdet-lite0
 
 "$bin" --json >"$tmp/d0.json" || fail "one model: exit $?"
 is_json "$tmp/d0.json" || fail "one model's --json is no JSON"
-grep -qF "$(row efficientdet-d0 3880067 2492331520)" "$tmp/d0.json" || fail "counts of d0"
+grep -qF "$(row efficientdet-d0 3880067 2492331520 2535456212)" "$tmp/d0.json" || fail "counts of d0"
 for key in parameters macs; do # of the parts: the first number is the whole
   sum=$(grep -oE "\"$key\": [0-9]+" "$tmp/d0.json" | awk 'NR == 1 { whole = $2 } NR > 1 { s += $2 }
     END { print s == whole }')

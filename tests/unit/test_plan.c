@@ -110,6 +110,24 @@ Test(plan, inference_needs_a_fraction_of_the_naive_memory, .timeout = 60)
     edt_model_destroy(model);
 }
 
+// 410 billion multiply-accumulates; only places are computed here.
+Test(plan, the_largest_model_fits_a_small_machine, .timeout = 60)
+{
+    edt_hparams hp;
+    edt_test_model_hparams("efficientdet-d7x", 0, 0, &hp);
+    const edt_model_options options = {
+        .mode = EDT_MODEL_INFER, .real = EDT_DTYPE_F32, .batch_size = 1};
+    edt_model *model = edt_test_model(&hp, &options);
+    edt_error err = {0};
+    edt_plan_summary summary;
+    cr_assert_eq(edt_plan_summarize(model->graph, &err, &summary), EDT_OK, "%s", err.text);
+    const double gib = 1 << 30;
+    cr_expect_lt((double)(summary.activation_bytes + summary.param_bytes + summary.input_bytes),
+                 1.0 * gib, "%.2f GiB of activations", (double)summary.activation_bytes / gib);
+    edt_model_destroy(model);
+    edt_hparams_deinit(&hp);
+}
+
 Test(plan, nodes_that_nobody_needs_are_dead, .timeout = 30)
 {
     edt_model *model = lite0(EDT_MODEL_INFER, NULL);
