@@ -68,10 +68,12 @@ static bool block_add(block *b, edt_span key, edt_span value)
     ++b->n_in_run;
     b->empty = false;
     b->last_key.n_bytes = 0;
+    // An empty key may have no memory at all.
+    const uint8_t *tail = shared == 0 ? key.data : key.data + shared;
     return edt_tf_bytes_append_varint(&b->contents, shared) &&
            edt_tf_bytes_append_varint(&b->contents, key.n_bytes - shared) &&
            edt_tf_bytes_append_varint(&b->contents, value.n_bytes) &&
-           edt_tf_bytes_append(&b->contents, key.data + shared, key.n_bytes - shared) &&
+           edt_tf_bytes_append(&b->contents, tail, key.n_bytes - shared) &&
            edt_tf_bytes_append(&b->contents, value.data, value.n_bytes) &&
            edt_tf_bytes_append(&b->last_key, key.data, key.n_bytes);
 }
