@@ -92,7 +92,14 @@ static edt_status evaluate(edt_training *r, edt_error *err)
     EDT_TRY(edt_run_events_sample(r, err));
     const char *prefix = edt_arena_printf(&r->arena, "%s/model.ckpt-%" PRId64,
                                           r->options->model_dir, r->state.global_step);
-    return edt_eval_loop_once(r->eval, r->state.global_step, prefix, r->metrics, err);
+    const edt_status status =
+        edt_eval_loop_once(r->eval, r->state.global_step, prefix, r->metrics, err);
+    return status == EDT_ERR_CANCELLED
+               ? edt_error_add_context(err, status,
+                                       "evaluation of step %" PRId64
+                                       " (the same command begins with it)",
+                                       r->state.global_step)
+               : status;
 }
 
 // The step that ends epoch `e`; the last epoch may be a part of one.
