@@ -138,9 +138,12 @@ struct edt_backend {
 // Plain C, one thread per op, f32 and f64: the oracle. backend/ref/ref_backend.c
 edt_status edt_backend_ref_create(edt_error *err, edt_backend **out_backend);
 
-// oneDNN and own vector kernels, f32; n_threads 0: all cores of the process's affinity mask.
-// backend/cpu/cpu_backend.c
+// oneDNN and own vector kernels, f32 and bf16; n_threads 0: all cores of the process's affinity
+// mask. backend/cpu/cpu_backend.c
 edt_status edt_backend_cpu_create(int n_threads, edt_error *err, edt_backend **out_backend);
+// Whether this processor multiplies bf16 numbers; where it does not, the cpu backend widens them
+// to f32 first, which gives the same results at f32's speed.
+bool edt_backend_cpu_multiplies_bf16(void);
 
 // By name: "ref", "cpu", "cuda". EDT_ERR_USAGE for an unknown name, EDT_ERR_UNSUPPORTED (with what
 // is missing and what to do) where this build or machine cannot. "cuda" is a plug-in

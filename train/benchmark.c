@@ -106,6 +106,9 @@ edt_status edt_bench_put_peak(const edt_bench *b, const char *what, double macs,
         return EDT_OK;
     }
     const double ceiling = edt_bench_peak_gflops(b);
+    if (!(ceiling > 0.0)) {
+        return edt_bench_put(b, "ceiling: memory triad", b->peak.gbytes_per_s, "GB/s", err);
+    }
     (void)snprintf(name, sizeof name, "ceiling: %s matrix product",
                    b->options->precision == NULL ? "f32" : b->options->precision);
     EDT_TRY(edt_bench_put(b, name, ceiling, "GFLOP/s", err));

@@ -72,10 +72,15 @@ void edt_rank_setup_step(const edt_hparams *hp, const char *device, const edt_co
                          edt_step_options *o)
 {
     const bool on_gpu = strcmp(device, "cuda") == 0;
+    const bool on_cpu = strcmp(device, "cpu") == 0;
     o->real = EDT_DTYPE_F32;
-    if (hp->mixed_precision && on_gpu) {
+    if (hp->mixed_precision && (on_gpu || on_cpu)) {
         o->real = hp->loss_scale > 0.0 ? EDT_DTYPE_F16 : EDT_DTYPE_BF16;
         o->loss_scale = hp->loss_scale;
+        if (on_cpu && !edt_backend_cpu_multiplies_bf16()) {
+            EDT_WARN("mixed_precision=true: this processor has no bf16 products (AVX512_BF16): "
+                     "activations take half the memory, but steps are no faster than in f32");
+        }
     } else if (hp->mixed_precision) {
         EDT_WARN("mixed_precision=true: device %s computes in 32 bits", device);
     }

@@ -27,8 +27,8 @@ edt_status edt_rank_setup_batch(int world_size, int64_t train_batch_size, edt_er
                                 int64_t *out_rows);
 
 // Precision, loss scale and batch norm of a step (docs/dist.md, docs/train.md). mixed_precision
-// means bf16 on a GPU, f16 with dynamic loss scaling where hparam loss_scale is set, and, with
-// a warning, nothing on other devices.
+// means bf16 on a GPU or the cpu backend, f16 with dynamic loss scaling where hparam loss_scale is
+// set (which the cpu backend refuses), and, with a warning, nothing on ref.
 void edt_rank_setup_step(const edt_hparams *hp, const char *device, const edt_comm *comm,
                          edt_step_options *inout_options);
 

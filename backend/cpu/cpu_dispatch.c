@@ -28,13 +28,18 @@ static bool can_run(const char *name)
     return __builtin_cpu_supports("sse4.2");
 }
 
+bool edt_backend_cpu_multiplies_bf16(void)
+{
+    return can_run("avx512_bf16");
+}
+
 const edt_cpu_simd *edt_cpu_simd_find(const char *variant)
 {
     static const edt_cpu_simd all[] = {
-        {"avx512_bf16", true, &edt_cpu_kernels_f32_avx512, &edt_cpu_kernels_bf16_avx512_bf16},
-        {"avx512", false, &edt_cpu_kernels_f32_avx512, &edt_cpu_kernels_bf16_avx512},
-        {"avx2", false, &edt_cpu_kernels_f32_avx2, &edt_cpu_kernels_bf16_avx2},
-        {"base", false, &edt_cpu_kernels_f32_base, &edt_cpu_kernels_bf16_base},
+        {"avx512_bf16", &edt_cpu_kernels_f32_avx512, &edt_cpu_kernels_bf16_avx512_bf16},
+        {"avx512", &edt_cpu_kernels_f32_avx512, &edt_cpu_kernels_bf16_avx512},
+        {"avx2", &edt_cpu_kernels_f32_avx2, &edt_cpu_kernels_bf16_avx2},
+        {"base", &edt_cpu_kernels_f32_base, &edt_cpu_kernels_bf16_base},
     };
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         if ((variant == NULL || strcmp(variant, all[i].name) == 0) && can_run(all[i].name)) {

@@ -9,8 +9,7 @@ typedef struct edt_cpu_dnnl edt_cpu_dnnl; // engine and stream, cpu_dnnl.c
 
 // The kernels of an instruction set by type of activations.
 typedef struct edt_cpu_simd {
-    const char *name;   // "base", "avx2", "avx512", "avx512_bf16"
-    bool bf16_products; // multiplies bf16 pairs; the others widen them to f32 first
+    const char *name; // "base", "avx2", "avx512", "avx512_bf16" (the one that multiplies bf16)
     const struct edt_cpu_kernels_f32 *f32;
     const struct edt_cpu_kernels_bf16 *bf16;
 } edt_cpu_simd;
