@@ -3,6 +3,19 @@
 // stays the same along an output row. Blocks of 8 columns keep a weight in a register.
 #include "backend/cpu/kernels_vec.h"
 
+// An activation without a copy of the loop of its own, for 16 bits only: there nothing may be
+// rounded before it.
+static __attribute__((noinline)) vf act_any(edt_act act, vf x)
+{
+    EDT_FOR_ACT(act, x = v_act(ACT, x));
+    return x;
+}
+
+EDT_INLINE vf finished(edt_act act, edt_act later, vf x)
+{
+    return EDT_REAL_IS_FLOAT || later == EDT_ACT_NONE ? v_act(act, x) : act_any(later, x);
+}
+
 // N columns of one strip of channels.
 #define TAP_BLOCK(N)                                                                           \
     {                                                                                          \
@@ -24,17 +37,92 @@
             }                                                                                  \
         }                                                                                      \
         for (int j = 0; j < (N); j++) {                                                        \
-            r_store_n(y + y_at + j * y_step + i, v_act(act, acc[j]), M);                       \
+            r_store_n(y + y_at + j * y_step + i, finished(act, later, acc[j]), M);             \
         }                                                                                      \
     }
+
+#if defined(EDT_CPU_BF16) && defined(__AVX512BF16__)
+// Two vectors of channels at once: a 512-bit load of bf16 gives the even ones by a shift and
+// the odd ones by a mask, which is half the work of widening them in order.
+enum { PAIR = 2 * VL };
+typedef struct vpair {
+    vf even, odd;
+} vpair;
+
+EDT_INLINE vpair pair_load(const edt_real *p)
+{
+    const __m512i both = _mm512_loadu_si512(p);
+    return (vpair){(vf)_mm512_slli_epi32(both, 16),
+                   (vf)_mm512_and_si512(both, _mm512_set1_epi32((int32_t)0xffff0000u))};
+}
+
+EDT_INLINE vpair pair_split(vf low, vf high)
+{
+    const __m512i even =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    return (vpair){_mm512_permutex2var_ps(low, even, high),
+                   _mm512_permutex2var_ps(low, odd, high)};
+}
+
+EDT_INLINE void pair_join(vpair x, vf *out_low, vf *out_high)
+{
+    const __m512i low =
+        _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    *out_low = _mm512_permutex2var_ps(x.even, low, x.odd);
+    *out_high = _mm512_permutex2var_ps(x.even, high, x.odd);
+}
+
+EDT_INLINE void pair_store(edt_real *p, vpair x)
+{
+    const __m512i even = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x.even));
+    const __m512i odd = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x.odd));
+    _mm512_storeu_si512(p, _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
+}
+
+#define PAIR_BLOCK(N)                                                                          \
+    for (; i + PAIR <= c; i += PAIR) {                                                         \
+        vpair acc[N];                                                                          \
+        const vpair start = bias == NULL                                                       \
+                                ? (vpair){v_zero(), v_zero()}                                  \
+                                : pair_split(v_load(bias + i), v_load(bias + i + VL));         \
+        for (int j = 0; j < (N); j++) {                                                        \
+            acc[j] = start;                                                                    \
+        }                                                                                      \
+        for (int t = 0; t < taps->n; t++) {                                                    \
+            const float *w_at = taps->tap[t].w + i;                                            \
+            const vpair w = pair_split(v_load(w_at), v_load(w_at + VL));                       \
+            const edt_real *x = taps->tap[t].x + x_at + i;                                     \
+            for (int j = 0; j < (N); j++) {                                                    \
+                const vpair value = pair_load(x + j * x_step);                                 \
+                acc[j].even += w.even * value.even;                                            \
+                acc[j].odd += w.odd * value.odd;                                               \
+            }                                                                                  \
+        }                                                                                      \
+        for (int a = 0; a < taps->n_ahead; a++) {                                              \
+            for (int j = 0; j < (N); j++) {                                                    \
+                fetch(taps->ahead[a] + x_at + i + j * x_step);                                 \
+            }                                                                                  \
+        }                                                                                      \
+        for (int j = 0; j < (N); j++) {                                                        \
+            pair_store(y + y_at + j * y_step + i, (vpair){finished(act, later, acc[j].even),   \
+                                                          finished(act, later, acc[j].odd)});  \
+        }                                                                                      \
+    }
+#else
+#define PAIR_BLOCK(N)
+#endif
 
 // Columns [j0, j0 + N) of all channels, with their activation.
 #define TAP_COLUMNS(N)                                                                         \
     for (; j0 + (N) <= n_cols; j0 += (N)) {                                                    \
         const int64_t x_at = j0 * x_step;                                                      \
         const int64_t y_at = j0 * y_step;                                                      \
-        EDT_FOR_STRIPS(i, c, TAP_BLOCK(N));                                                    \
-        for (int j = 0; later != EDT_ACT_NONE && j < (N); j++) {                               \
+        int64_t i = 0;                                                                         \
+        PAIR_BLOCK(N)                                                                          \
+        EDT_FOR_STRIPS_FROM(i, c, TAP_BLOCK(N));                                               \
+        for (int j = 0; EDT_REAL_IS_FLOAT && later != EDT_ACT_NONE && j < (N); j++) {          \
             edt_real *column = y + y_at + j * y_step;                                          \
             EDT_K(act)(later, column, column, c);                                              \
         }                                                                                      \
@@ -52,14 +140,11 @@ EDT_INLINE void taps_loop(edt_act act, edt_act later, const edt_cpu_taps *taps,
     TAP_COLUMNS(1)
 }
 
-// swish, the default of the networks, is worth its own copy; with 16 bits all are, so that
-// nothing is rounded twice.
+// swish, the default of the networks, is worth its own copy.
 void EDT_K(dw_taps)(edt_act act, const edt_cpu_taps *taps, const float *bias, edt_real *y,
                     int64_t y_step, int64_t n_cols, int64_t c)
 {
-    if (!EDT_REAL_IS_FLOAT) {
-        EDT_FOR_ACT(act, taps_loop(ACT, EDT_ACT_NONE, taps, bias, y, y_step, n_cols, c));
-    } else if (act == EDT_ACT_SWISH) {
+    if (act == EDT_ACT_SWISH) {
         taps_loop(EDT_ACT_SWISH, EDT_ACT_NONE, taps, bias, y, y_step, n_cols, c);
     } else {
         taps_loop(EDT_ACT_NONE, act, taps, bias, y, y_step, n_cols, c);
@@ -68,9 +153,10 @@ void EDT_K(dw_taps)(edt_act act, const edt_cpu_taps *taps, const float *bias, ed
 
 // R filter rows of K columns at once: R * K sums stay in registers along the output row.
 EDT_INLINE void weight_loop(const edt_cpu_dw_rows *rows, int first, int r_count, int k_count,
-                            const edt_real *dy, int64_t n_cols, int stride, int64_t c)
+                            const edt_real *dy, int64_t n_cols, int stride, int64_t c,
+                            int64_t i)
 {
-    EDT_FOR_STRIPS(i, c, {
+    EDT_FOR_STRIPS_FROM(i, c, {
         vf acc[25];
         EDT_UNROLL
         for (int r = 0; r < r_count; r++) {
@@ -112,27 +198,103 @@ EDT_INLINE void weight_loop(const edt_cpu_dw_rows *rows, int first, int r_count,
     });
 }
 
+#if defined(EDT_CPU_BF16) && defined(__AVX512BF16__)
+// As weight_loop over channels [0, the result) in pairs of vectors.
+EDT_INLINE int64_t weight_pairs(const edt_cpu_dw_rows *rows, int first, int r_count,
+                                int k_count, const edt_real *dy, int64_t n_cols, int stride,
+                                int64_t c)
+{
+    int64_t i = 0;
+    for (; i + PAIR <= c; i += PAIR) {
+        vpair acc[10];
+        EDT_UNROLL
+        for (int t = 0; t < r_count * k_count; t++) {
+            acc[t] = (vpair){v_zero(), v_zero()};
+        }
+        for (int64_t j = 0; j < n_cols; j++) {
+            const vpair d = pair_load(dy + j * c + i);
+            const int64_t at = j * stride * c + i;
+            EDT_UNROLL
+            for (int r = 0; r < r_count; r++) {
+                const edt_real *x = rows->x[first + r] + at;
+                EDT_UNROLL
+                for (int k = 0; k < k_count; k++) {
+                    const vpair value = pair_load(x + k * c);
+                    acc[r * k_count + k].even += d.even * value.even;
+                    acc[r * k_count + k].odd += d.odd * value.odd;
+                }
+            }
+            if (first == 0) {
+                for (int a = 0; a < rows->n_ahead; a++) {
+                    fetch(rows->ahead[a] + at);
+                    if (stride > 1) {
+                        fetch(rows->ahead[a] + at + c);
+                    }
+                }
+                if (rows->dy_ahead != NULL) {
+                    fetch(rows->dy_ahead + j * c + i);
+                }
+            }
+        }
+        EDT_UNROLL
+        for (int r = 0; r < r_count; r++) {
+            EDT_UNROLL
+            for (int k = 0; k < k_count; k++) {
+                float *to = rows->dw[first + r] + k * c + i;
+                vf low;
+                vf high;
+                pair_join(acc[r * k_count + k], &low, &high);
+                v_store(to, v_load(to) + low);
+                v_store(to + VL, v_load(to + VL) + high);
+            }
+        }
+    }
+    return i;
+}
+#else
+EDT_INLINE int64_t weight_pairs(const edt_cpu_dw_rows *rows, int first, int r_count,
+                                int k_count, const edt_real *dy, int64_t n_cols, int stride,
+                                int64_t c)
+{
+    (void)rows, (void)first, (void)r_count, (void)k_count, (void)dy, (void)n_cols;
+    (void)stride, (void)c;
+    return 0;
+}
+#endif
+
+// The pairs, then what they leave.
+EDT_INLINE void weight_both(const edt_cpu_dw_rows *rows, int first, int r_count, int k_count,
+                            const edt_real *dy, int64_t n_cols, int stride, int64_t c)
+{
+    weight_loop(rows, first, r_count, k_count, dy, n_cols, stride, c,
+                weight_pairs(rows, first, r_count, k_count, dy, n_cols, stride, c));
+}
+
 void EDT_K(dw_weight)(const edt_cpu_dw_rows *rows, const edt_real *dy, int64_t n_cols,
                       int stride, int n_kw, int64_t c)
 {
-    const bool many_registers = VL == 16;
+    const bool many_registers = VL == 16 && EDT_REAL_IS_FLOAT;
     if (rows->n == 3 && n_kw == 3) {
-        weight_loop(rows, 0, 3, 3, dy, n_cols, stride, c);
+        weight_both(rows, 0, 3, 3, dy, n_cols, stride, c);
         return;
     }
     if (rows->n == 5 && n_kw == 5 && many_registers) {
-        weight_loop(rows, 0, 5, 5, dy, n_cols, stride, c);
+        weight_both(rows, 0, 5, 5, dy, n_cols, stride, c);
         return;
     }
-    for (int r = 0; r < rows->n; r++) {
+    int r = 0;
+    for (; n_kw == 5 && !EDT_REAL_IS_FLOAT && r + 2 <= rows->n; r += 2) {
+        weight_both(rows, r, 2, 5, dy, n_cols, stride, c);
+    }
+    for (; r < rows->n; r++) {
         switch (n_kw) {
-        case 5: weight_loop(rows, r, 1, 5, dy, n_cols, stride, c); break;
-        case 3: weight_loop(rows, r, 1, 3, dy, n_cols, stride, c); break;
+        case 5: weight_both(rows, r, 1, 5, dy, n_cols, stride, c); break;
+        case 3: weight_both(rows, r, 1, 3, dy, n_cols, stride, c); break;
         default:
             for (int k = 0; k < n_kw; k++) {
                 const edt_cpu_dw_rows one = {
                     .n = 1, .x = {rows->x[r] + k * c}, .dw = {rows->dw[r] + k * c}};
-                weight_loop(&one, 0, 1, 1, dy, n_cols, stride, c);
+                weight_both(&one, 0, 1, 1, dy, n_cols, stride, c);
             }
             break;
         }
