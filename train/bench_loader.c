@@ -95,6 +95,9 @@ static edt_status loader_pass(const loader_bench *l, const setting *how,
                               edt_bench_samples *images, edt_error *err)
 {
     const edt_bench *b = l->bench;
+    // AutoAugment goes without masks, which do not follow it.
+    const bool masks = how->has_targets && how->hp->autoaugment_policy == NULL &&
+                       edt_hparams_has_head(how->hp, "segmentation");
     const bool boxes = how->has_targets && edt_hparams_has_head(how->hp, "object_detection");
     const edt_loader_options options = {
         .file_pattern = b->options->file_pattern,
@@ -108,7 +111,7 @@ static edt_status loader_pass(const loader_bench *l, const setting *how,
         .drop_remainder = false,
         .n_anchors = boxes ? edt_target_maker_n_anchors(l->maker) : 0,
         .targets = boxes ? edt_target_maker_run : NULL,
-        .masks = how->has_targets && edt_hparams_has_head(how->hp, "segmentation"),
+        .masks = masks,
         .targets_ctx = l->maker,
     };
     edt_hparams hp = *how->hp; // shallow: only the texts of the cache differ

@@ -230,3 +230,44 @@ Test(segmentation, a_batch_in_parts_is_the_batch, .timeout = 120)
     cr_expect_float_eq(m[0].raw_gradient_norm, m[1].raw_gradient_norm,
                        1e-9 * m[0].raw_gradient_norm);
 }
+
+// With moving statistics and a rate of nothing the training graph and the predictor are one network.
+Test(segmentation, the_predictor_computes_what_training_does, .timeout = 120)
+{
+    edt_error err = {0};
+    fixture f = open_fixture(write_shards(2), "cpu", EDT_DTYPE_F32, 2, false,
+                             "freeze_bn=true,learning_rate=0.000000000001");
+    const edt_batch *batch;
+    edt_step_metrics m;
+    cr_assert_eq(edt_loader_next(f.loader, &err, &batch), EDT_OK, "%s", err.text);
+    cr_assert_eq(edt_step_run(f.step, batch, 0, &err, &m), EDT_OK, "%s", err.text);
+    enum { N = 2 * 32 * 32 * 7 };
+    static float trained[N];
+    const edt_model *model = edt_step_model(f.step);
+    cr_assert_eq(edt_exec_get(edt_step_exec(f.step),
+                              edt_graph_find_output(model->graph, "segmentation"), trained,
+                              sizeof trained, &err),
+                 EDT_OK, "%s", err.text);
+    edt_predictor *predictor = NULL;
+    const edt_predictor_options po = {
+        .batch_size = 2, .slot_format = EDT_SLOT_U8, .n_threads = 1};
+    cr_assert_eq(
+        edt_predictor_create(&f.hp, edt_step_params(f.step), &po, &err, &predictor), EDT_OK,
+        "%s", err.text);
+    cr_assert_eq(edt_predictor_run_network(predictor, batch, &err), EDT_OK, "%s", err.text);
+    float largest = 0;
+    float worst = 0;
+    for (int64_t row = 0; row < 2; ++row) {
+        const float *logits;
+        cr_assert_eq(edt_predictor_segmentation(predictor, row, &err, &logits), EDT_OK);
+        for (int i = 0; i < N / 2; ++i) {
+            largest = fmaxf(largest, fabsf(logits[i]));
+            worst = fmaxf(worst, fabsf(logits[i] - trained[row * N / 2 + i]));
+        }
+    }
+    cr_expect(largest > 0 && worst < 1e-4F * largest, "%g of %g", (double)worst,
+              (double)largest);
+    edt_predictor_destroy(predictor);
+    edt_loader_release(f.loader, batch);
+    close_fixture(&f);
+}
