@@ -175,7 +175,7 @@ static const struct {
     bool required;
 } block_parts[N_PARTS] = {
     [REPEATS] = {"r", "num_repeat", 1, 64, true},
-    [KERNEL] = {"k", "kernel_size", 1, 15, true},
+    [KERNEL] = {"k", "kernel_size", 1, 11, true},
     [STRIDE_H] = {"s", "strides", 1, 2, true},
     [STRIDE_W] = {"", "", 1, 2, true},
     [EXPAND] = {"e", "expand_ratio", 1, 64, true},

@@ -90,9 +90,9 @@ edt_status edt_backbone_plan(const edt_hparams *hp, edt_error *err, edt_backbone
     if (stages[0].stride != 1 || levels < wanted || levels > EDT_BACKBONE_LEVELS) {
         EDT_FAIL(err, EDT_ERR_USAGE,
                  "backbone_config makes %d levels%s; allowed: a first stage with stride 1 (the "
-                 "stem has 2 already) and then %lld to %d stages with stride 2",
+                 "stem has 2 already), then other stages of which %lld have stride 2",
                  levels, stages[0].stride != 1 ? ", the first of which has stride 2" : "",
-                 (long long)(wanted - 1), EDT_BACKBONE_LEVELS - 1);
+                 (long long)(wanted - 1));
     }
     return EDT_OK;
 }

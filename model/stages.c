@@ -61,15 +61,6 @@ edt_status edt_stages_count(const edt_hparams *hp, const edt_graph *graph, edt_e
     char name[48];
     int n = 0;
     EDT_TRY(edt_backbone_plan(hp, err, &backbone));
-    for (int i = 0; i < graph->n_params; i++) {
-        const edt_param *param = &graph->params[i];
-        name_part(&backbone, param->name, name);
-        EDT_TRY(find(out_stages, &n, name, err, &stage));
-        stage->n_variables++;
-        *(param->trainable ? &stage->n_trainable : &stage->n_moving) +=
-            edt_shape_count(&param->shape);
-        stage->profiled += edt_count_profiled_variable(param);
-    }
     for (int i = 0; i < graph->n_nodes; i++) {
         edt_op_desc desc;
         edt_graph_describe(graph, i, &desc);
@@ -81,6 +72,15 @@ edt_status edt_stages_count(const edt_hparams *hp, const edt_graph *graph, edt_e
             stage->forward_macs += edt_op_conv_macs(&desc);
             stage->profiled += profiled;
         }
+    }
+    for (int i = 0; i < graph->n_params; i++) {
+        const edt_param *param = &graph->params[i];
+        name_part(&backbone, param->name, name);
+        EDT_TRY(find(out_stages, &n, name, err, &stage));
+        stage->n_variables++;
+        *(param->trainable ? &stage->n_trainable : &stage->n_moving) +=
+            edt_shape_count(&param->shape);
+        stage->profiled += edt_count_profiled_variable(param);
     }
     *out_n = n;
     return EDT_OK;

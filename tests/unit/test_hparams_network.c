@@ -165,6 +165,8 @@ Test(hparams_network, wrong_blocks_are_refused)
     refuse("backbone_config=r1_k3_s11_e1_i32_o16_p1", "super_pixel (p1) is not built in");
     refuse("backbone_config=r1_k3_s11_e1_i32_o16_cc", "error in the reference");
     refuse("backbone_config=r1_k5_s11_e1_i32_o16_c1", "write k3");
+    refuse("backbone_config=r1_k13_s11_e1_i32_o16",
+           "kernel_size is 13; allowed: an integer from 1 to 11");
     refuse("backbone_config=r0_k3_s11_e1_i32_o16", "num_repeat is 0");
     refuse("backbone_config=r1_k3_s11_e1_i32_o16_se2", "se_ratio is 2");
     refuse("backbone_config=r1_k3_s11_e1_i32_o16_x4", "'x4' is not understood");

@@ -367,6 +367,32 @@ Test(network_variants, names_and_shapes_of_their_variables, .timeout = 30)
     check_variables("efficientdet-d1", other_blocks, of_blocks);
 }
 
+static void refuse(const char *blocks, const char *word)
+{
+    edt_hparams hp;
+    edt_test_model_hparams("efficientdet-d0", 129, 129, &hp);
+    set(&hp, blocks);
+    const edt_model_options options = {.real = EDT_DTYPE_F32, .batch_size = 1};
+    edt_error err = {0};
+    edt_model *model = NULL;
+    cr_expect_eq(edt_model_create(&hp, &options, &err, &model), EDT_ERR_USAGE, "%s", blocks);
+    cr_expect_not_null(strstr(err.text, word), "'%s' lacks '%s'", err.text, word);
+    cr_expect_null(model);
+    edt_hparams_deinit(&hp);
+}
+
+Test(network_variants, backbones_whose_levels_do_not_fit_are_refused, .timeout = 30)
+{
+    refuse("backbone_config=r1_k3_s22_e1_i8_o8*r1_k3_s22_e1_i8_o8*r1_k3_s22_e1_i8_o8*"
+           "r1_k3_s22_e1_i8_o8",
+           "the first of which has stride 2");
+    refuse("backbone_config=r1_k3_s11_e1_i8_o8*r1_k3_s22_e1_i8_o8", "2 levels");
+    refuse("backbone_config=r1_k3_s11_e1_i8_o8*r1_k3_s22_e1_i8_o8*r1_k3_s22_e1_i8_o8*"
+           "r1_k3_s22_e1_i8_o8*r1_k3_s22_e1_i8_o8*r1_k3_s22_e1_i8_o8",
+           "6 levels");
+    refuse("backbone_name=efficientnet-l2,backbone_config=r64_k3_s11_e1_i8_o8", "256 blocks");
+}
+
 // Parameters and multiply-accumulates of a backbone, from its table alone: stem, then for each
 // block expansion, depthwise convolution, squeeze-excite, projection, each convolution with
 // batch norm.
