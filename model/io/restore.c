@@ -181,6 +181,7 @@ static edt_status load_places(edt_restorer *r, edt_error *err)
             continue;
         }
         EDT_TRY(copy_tensor(r, EDT_PARAMS_VALUES, p->i_param, p->i_value, err));
+        r->report->n_averages += r->report->rows[i].from_average;
         if (r->options->load_ema && edt_restore_fits(r, p, p->i_average)) {
             EDT_TRY(copy_tensor(r, EDT_PARAMS_EMA, p->i_param, p->i_average, err));
             r->report->n_averages += !r->report->rows[i].average_from_raw;

@@ -58,7 +58,7 @@ typedef struct edt_restore_report {
     int n_rows; // variables inside model_scope
     edt_restore_row *rows;
     int n_loaded, n_shape_differs, n_missing, n_fresh;
-    int n_averages; // EMA entries taken from averages
+    int n_averages; // averages loaded, into EMA or (use_ema) as values
     int n_slots;    // slot tensors loaded
     int n_unused;   // tensors of the checkpoint that no variable of the model asked for
     const char **unused;
