@@ -8,7 +8,7 @@
 #   EDT_BIN_DIR=build/bin tests/bench/compare_ranks.sh [RANKS [IMAGE_SIZE [BATCH [ROUNDS [STEPS]]]]]
 set -u
 bin=${EDT_BIN_DIR:-build/bin}
-ranks=${1:-2} size=${2:-256} batch=${3:-8} rounds=${4:-3} steps=${5:-24}
+ranks=${1:-2} size=${2:-512} batch=${3:-4} rounds=${4:-3} steps=${5:-24}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 [ -x "$bin/train" ] || { echo "no $bin/train; EDT_BIN_DIR is the folder of the built programs" >&2; exit 2; }
