@@ -224,6 +224,12 @@ edt_status edt_helper_run(const edt_helper_call *call, edt_error *err, bool *out
     if (told == EDT_OK) {
         return EDT_OK;
     }
+    // The words may quote what a damaged file holds.
+    for (size_t i = 1; i < n; ++i) {
+        if (report[i] < ' ' || report[i] > '~') {
+            report[i] = '?';
+        }
+    }
     EDT_FAIL(err, (edt_status)told, "%.*s", (int)(n - 1), report + 1);
 }
 

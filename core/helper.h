@@ -26,7 +26,8 @@ typedef struct edt_helper_call {
     double timeout_s; // then it is killed; 0: never
 } edt_helper_call;
 
-// Runs the helper to its end. Its own error is returned as it reported it. When it ends in any
+// Runs the helper to its end. Its own error is returned as it reported it, with '?' for what is
+// not printable ASCII. When it ends in any
 // other way, *out_died is true, the status EDT_ERR_CORRUPT and the text says how ("killed by
 // signal 11"). The helper gets no terminal: Ctrl-C does not reach it, standard input, output
 // and error are /dev/null. Any thread.
