@@ -11,6 +11,7 @@
 #include "dataio/dataio_libraries.h"
 #include "dist/nccl_plugin.h"
 #include "dist/transport.h"
+#include "model/io/h5_library.h"
 
 void edt_environment_processor(char *out_text, int n_bytes)
 {
@@ -115,6 +116,7 @@ void edt_environment_read(edt_environment *out)
     read_features(out->cpu_features, sizeof out->cpu_features);
     out->n_libraries = edt_core_libraries(out->libraries);
     out->n_libraries += edt_dataio_libraries(out->libraries + out->n_libraries);
+    edt_h5_library(&out->libraries[out->n_libraries++]);
     static const char *const names[EDT_ENVIRONMENT_BACKENDS] = {"cpu", "ref", "cuda"};
     for (int i = 0; i < EDT_ENVIRONMENT_BACKENDS; ++i) {
         read_backend(names[i], &out->backends[i]);

@@ -5,10 +5,12 @@
 
 #include "core/safetensors.h"
 
-// The program's name and its two modes. "read": the second fd is the HDF5 file, the first one
-// gets the image, whose tensors are called like their datasets ("layer/layer/conv/kernel:0");
-// "write": the first fd is an image, the second gets the file.
+// The program's name and its modes. "version": the first fd gets the library's version; "read":
+// the second fd is the HDF5 file, the first one gets the image, whose tensors are called like
+// their datasets ("layer/layer/conv/kernel:0"); "write": the first fd is an image, the second
+// gets the file.
 #define EDT_H5_PROGRAM "edt_hdf5"
+#define EDT_H5_VERSION "version"
 #define EDT_H5_READ "read"
 #define EDT_H5_WRITE "write"
 

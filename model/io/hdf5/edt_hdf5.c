@@ -13,23 +13,24 @@ static const uint64_t memory_bytes = (uint64_t)1 << 30;
 
 int main(int argc, char **argv)
 {
-    if (argc != 2 ||
-        (strcmp(argv[1], EDT_H5_READ) != 0 && strcmp(argv[1], EDT_H5_WRITE) != 0)) {
-        (void)fprintf(stderr,
-                      "edt_hdf5 reads and writes Keras weight files (.h5) for the other "
-                      "programs, which start it themselves\n");
-        return 2;
-    }
+    const char *mode = argc == 2 ? argv[1] : "";
     edt_error err = {0};
     edt_status status;
-    if (strcmp(argv[1], EDT_H5_READ) == 0) {
+    if (strcmp(mode, EDT_H5_VERSION) == 0) {
+        status = edt_hdf5_version(EDT_HELPER_FIRST_FD, &err);
+    } else if (strcmp(mode, EDT_H5_READ) == 0) {
         // What is written is the image in memory: its elements and the names.
         status = edt_helper_limit(CPU_S, memory_bytes, EDT_H5_MAX_BYTES + memory_bytes, &err);
         if (status == EDT_OK) {
             status = edt_hdf5_read(EDT_HELPER_FIRST_FD + 1, EDT_HELPER_FIRST_FD, &err);
         }
-    } else {
+    } else if (strcmp(mode, EDT_H5_WRITE) == 0) {
         status = edt_hdf5_write(EDT_HELPER_FIRST_FD, EDT_HELPER_FIRST_FD + 1, &err);
+    } else {
+        (void)fprintf(stderr,
+                      "edt_hdf5 reads and writes Keras weight files (.h5) for the other "
+                      "programs, which start it themselves\n");
+        return 2;
     }
     edt_helper_report(status, &err);
 }

@@ -5,12 +5,23 @@
 
 #include "model/io/h5_wire.h"
 #include "model/io/hdf5/hdf5_priv.h"
+#include "model/io/hdf5/hdf5_program.h"
 
 enum { MAX_LIST_BYTES = 64 << 20, MAX_SPLITS = 10000 };
 
 static edt_status no_memory(edt_error *err)
 {
     EDT_FAIL(err, EDT_ERR_NOMEM, "out of memory for the lists of an HDF5 file");
+}
+
+edt_status edt_hdf5_version(int text_fd, edt_error *err)
+{
+    unsigned major = 0, minor = 0, release = 0;
+    if (H5get_libversion(&major, &minor, &release) < 0 ||
+        dprintf(text_fd, "%u.%u.%u", major, minor, release) < 0) {
+        EDT_FAIL(err, EDT_ERR_IO, "the HDF5 library does not tell its version");
+    }
+    return EDT_OK;
 }
 
 hid_t edt_hdf5_access(int fd, char path[static EDT_HDF5_PATH_BYTES])
