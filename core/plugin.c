@@ -58,10 +58,13 @@ edt_status edt_plugin_find(const char *file, edt_error *err,
             return EDT_OK;
         }
     }
-    *strrchr(folder, '/') = '\0';
-    (void)snprintf(out_path, EDT_PLUGIN_PATH_BYTES, "%s/bin/%s", folder, file);
-    if (access(out_path, F_OK) == 0) {
-        return EDT_OK;
+    char *parent = strrchr(folder, '/'); // NULL: the program lies in the root directory
+    if (parent != NULL) {
+        *parent = '\0';
+        (void)snprintf(out_path, EDT_PLUGIN_PATH_BYTES, "%s/bin/%s", folder, file);
+        if (access(out_path, F_OK) == 0) {
+            return EDT_OK;
+        }
     }
     EDT_TRY(program_folder(err, folder));
     EDT_FAIL(err, EDT_ERR_UNSUPPORTED,

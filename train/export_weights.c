@@ -64,11 +64,17 @@ static edt_status check_output(exporter *e, edt_error *err)
         EDT_FAIL(err, EDT_ERR_USAGE, "'%s' is a directory; name %s in it, such as %s%s%s",
                  output, bundle ? "the prefix of a checkpoint" : "a file", output,
                  n > 0 && output[n - 1] != '/' ? "/" : "",
-                 bundle ? "model" : "model.safetensors");
+                 bundle                                   ? "model"
+                 : e->save.format == EDT_WEIGHTS_KERAS_H5 ? "model.h5"
+                                                          : "model.safetensors");
     }
-    if (bundle && edt_path_has_suffix(output, ".index")) {
-        EDT_FAIL(err, EDT_ERR_USAGE,
-                 "'%s': a checkpoint is named by its prefix: leave .index out", output);
+    static const char *const ENDINGS[] = {".index", ".meta", ".data-00000-of-00001"};
+    for (size_t i = 0; bundle && i < sizeof ENDINGS / sizeof ENDINGS[0]; ++i) {
+        if (edt_path_has_suffix(output, ENDINGS[i])) {
+            EDT_FAIL(err, EDT_ERR_USAGE,
+                     "'%s': a checkpoint is named by its prefix: leave %s out", output,
+                     ENDINGS[i]);
+        }
     }
     bool exist = false;
     EDT_TRY(edt_weights_exist(output, e->save.format, err, &exist));
@@ -192,10 +198,16 @@ static edt_status write_file(exporter *e, edt_error *err)
     EDT_TRY(edt_weights_verify(e->params, e->options->output, &e->save, err, &n));
     static const char *const WORDS[] = {"values and averages",
                                         "averages in the place of the values", "raw values"};
-    const bool folded_none = e->save.averages == EDT_WEIGHTS_FOLD && e->report.n_averages == 0;
-    (void)printf("wrote %s (%s): %s of %d variables\nverified %d tensors\n", e->options->output,
+    const bool is_folded = e->save.averages == EDT_WEIGHTS_FOLD;
+    const int n_averages = e->report.n_averages;
+    (void)printf("wrote %s (%s): %s of %d variables", e->options->output,
                  edt_weights_format_name(e->save.format),
-                 folded_none ? "values" : WORDS[e->save.averages], e->params->n_params, n);
+                 is_folded && n_averages == 0 ? "values" : WORDS[e->save.averages],
+                 e->params->n_params);
+    if (is_folded && n_averages > 0 && n_averages < e->params->n_params) {
+        (void)printf(", of which %d have one", n_averages);
+    }
+    (void)printf("\nverified %d tensors\n", n);
     if (e->save.format != EDT_WEIGHTS_SAFETENSORS && told.changes[0] != '\0') {
         EDT_INFO(
             "%s does not tell settings: what loads it wants --model_name=%s and of these, as "

@@ -116,11 +116,15 @@ edt_status edt_checkpoint_resolve(const char *path, edt_arena *arena, edt_error 
     if (!exists && kind == EDT_WEIGHTS_KIND_OTHER && prefix == path) {
         return edt_weights_refuse(path, err);
     }
+    if (!exists && edt_path_exists(path)) {
+        EDT_FAIL(err, EDT_ERR_NOT_FOUND, "%s: no such checkpoint: %s.index is not there", path,
+                 prefix);
+    }
     if (!exists) {
-        EDT_FAIL(
-            err, EDT_ERR_NOT_FOUND,
-            "%s: no such checkpoint: neither the directory %s nor the file %s.index exists",
-            path, path, prefix);
+        EDT_FAIL(err, EDT_ERR_NOT_FOUND,
+                 "%s: no such checkpoint: neither a file or directory of this name nor "
+                 "%s.index is there",
+                 path, prefix);
     }
     *out_prefix = prefix;
     return EDT_OK;

@@ -248,8 +248,10 @@ static edt_status read_global_step(edt_restorer *r, edt_error *err)
         item->n_bytes != (int64_t)sizeof r->report->global_step) {
         return EDT_OK;
     }
-    return edt_weights_read(r->weights, i, &r->report->global_step,
-                            sizeof r->report->global_step, err);
+    int64_t step = -1;
+    EDT_TRY(edt_weights_read(r->weights, i, &step, sizeof step, err));
+    r->report->global_step = step < 0 ? -1 : step; // no run counts so: as if none was stored
+    return EDT_OK;
 }
 
 static edt_status restore(edt_restorer *r, edt_error *err)

@@ -16,8 +16,6 @@
 
 enum { HEAD_BYTES = 64, TIMEOUT_S = 600 };
 
-static const uint8_t magic[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
-
 typedef struct h5_state {
     edt_h5_wire wire;
     edt_safetensors *image;
@@ -32,11 +30,11 @@ static int open_file(const char *path)
     return fd;
 }
 
-static size_t read_head(int fd, uint8_t head[HEAD_BYTES])
+static size_t read_head(int fd, int64_t at, uint8_t head[HEAD_BYTES])
 {
     ssize_t n;
     do {
-        n = pread(fd, head, HEAD_BYTES, 0);
+        n = pread(fd, head, HEAD_BYTES, at);
     } while (n < 0 && errno == EINTR);
     return n < 0 ? 0 : (size_t)n;
 }
@@ -54,12 +52,12 @@ static uint64_t read_u64(const uint8_t *bytes)
 static edt_status check_head(int fd, const char *path, uint64_t n_bytes, edt_error *err)
 {
     uint8_t head[HEAD_BYTES] = {0};
-    const size_t n = read_head(fd, head);
-    if (n < sizeof magic || memcmp(head, magic, sizeof magic) != 0) {
+    const int64_t at = edt_weights_find_hdf5(fd);
+    if (at < 0) {
         EDT_FAIL(err, EDT_ERR_FORMAT, "%s is no HDF5 file: it does not begin with HDF5's mark",
                  path);
     }
-    if (n < HEAD_BYTES) {
+    if (read_head(fd, at, head) < HEAD_BYTES) {
         EDT_FAIL(err, EDT_ERR_CORRUPT, "%s is cut: it has %" PRIu64 " bytes", path, n_bytes);
     }
     const unsigned version = head[8];
@@ -74,7 +72,7 @@ static edt_status check_head(int fd, const char *path, uint64_t n_bytes, edt_err
     const size_t base_at = version == 0 ? 24 : version == 1 ? 28 : 12;
     const uint64_t base = read_u64(head + base_at);
     const uint64_t end = read_u64(head + base_at + 16);
-    if (base == 0 && end > n_bytes) {
+    if (at == 0 && base == 0 && end > n_bytes) { // else the library has to see to it
         EDT_FAIL(err, EDT_ERR_CORRUPT,
                  "%s is cut or damaged: it has %" PRIu64 " bytes, its head says %" PRIu64, path,
                  n_bytes, end);

@@ -54,6 +54,8 @@ typedef enum edt_weights_kind {
 
 // By contents; only what no content speaks for goes by the ending of its name.
 edt_weights_kind edt_weights_kind_of(const char *path);
+// Where HDF5's superblock lies in a file, -1: nowhere.
+int64_t edt_weights_find_hdf5(int fd);
 // Says what an existing file is that is none of them; never EDT_OK.
 edt_status edt_weights_refuse(const char *path, edt_error *err);
 

@@ -87,7 +87,10 @@ refused 'either --model_dir' "${from[@]}" --model_dir="$d0" --export_ckpt="$tmp/
 refused 'random weights' --ckpt_path=_ --export_ckpt="$tmp/x"
 refused 'is a directory' "${from[@]}" --export_ckpt="$tmp/a"
 refused 'is a directory' "${from[@]}" --export_ckpt="$tmp/none/"
-refused 'leave .index out' "${from[@]}" --export_ckpt="$tmp/x.index"
+refused "such as $tmp/a/model.h5" "${from[@]}" --export_ckpt="$tmp/a" --format=h5
+for ending in .index .meta .data-00000-of-00001; do
+  refused "leave $ending out" "${from[@]}" --export_ckpt="$tmp/x$ending"
+done
 refused '--overwrite' "${from[@]}" --export_ckpt="$tmp/a/model"
 refused '--overwrite' "${from[@]}" --export_ckpt="$tmp/first.h5"
 refused '--overwrite' "${from[@]}" --safetensors="$tmp/c.safetensors"

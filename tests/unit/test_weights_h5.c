@@ -436,8 +436,8 @@ Test(weights_h5, cut_files_and_other_files_are_told_apart, .timeout = 60)
     put_bytes(path, bytes, 20);
     expect_refused(path, EDT_ERR_CORRUPT, "is cut");
     put_bytes(path, bytes, 0);
-    expect_refused(path, EDT_ERR_FORMAT, "does not begin with HDF5's mark");
-    put_bytes(path, "<html>not found</html>", 22);
+    expect_refused(path, EDT_ERR_FORMAT, "is empty");
+    put_bytes(path, "\x89HDX\r\n\x1a\n not found", 18);
     expect_refused(path, EDT_ERR_FORMAT, "does not begin with HDF5's mark");
     char *other = malloc(n);
     memcpy(other, bytes, n);
@@ -457,6 +457,31 @@ Test(weights_h5, cut_files_and_other_files_are_told_apart, .timeout = 60)
         edt_weights_close(weights);
     }
     free(other);
+    edt_mem_free(bytes);
+    edt_test_remove_tree(dir);
+}
+
+Test(weights_h5, a_user_block_before_the_file_is_passed_over, .timeout = 30)
+{
+    const char *dir = edt_test_temp_dir(), *path = edt_test_path(dir, "block.h5");
+    size_t n;
+    char *bytes = small_file(path, &n);
+    char *whole = calloc(1, 2048 + n);
+    for (size_t n_block = 512; n_block <= 2048; n_block *= 2) {
+        memcpy(whole + n_block, bytes, n);
+        put_bytes(path, whole, n_block + n);
+        edt_weights *weights = open_ok(path);
+        expect_values(weights, "layer/conv/kernel", EDT_DTYPE_F32);
+        edt_weights_close(weights);
+        memset(whole + n_block, 0, n);
+    }
+    memcpy(whole + 512, bytes, n);
+    put_bytes(path, whole, 512 + n / 2);
+    expect_refused(path, EDT_ERR_CORRUPT, "damaged");
+    memmove(whole + 500, bytes, n);
+    put_bytes(path, whole, 500 + n);
+    expect_refused(path, EDT_ERR_FORMAT, "does not begin with HDF5's mark");
+    free(whole);
     edt_mem_free(bytes);
     edt_test_remove_tree(dir);
 }
