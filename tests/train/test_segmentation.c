@@ -231,7 +231,8 @@ Test(segmentation, a_batch_in_parts_is_the_batch, .timeout = 120)
                        1e-9 * m[0].raw_gradient_norm);
 }
 
-// With moving statistics and a rate of nothing the training graph and the predictor are one network.
+// With moving statistics and a rate of nothing the training graph and the predictor are one
+// network.
 Test(segmentation, the_predictor_computes_what_training_does, .timeout = 120)
 {
     edt_error err = {0};
@@ -251,9 +252,8 @@ Test(segmentation, the_predictor_computes_what_training_does, .timeout = 120)
     edt_predictor *predictor = NULL;
     const edt_predictor_options po = {
         .batch_size = 2, .slot_format = EDT_SLOT_U8, .n_threads = 1};
-    cr_assert_eq(
-        edt_predictor_create(&f.hp, edt_step_params(f.step), &po, &err, &predictor), EDT_OK,
-        "%s", err.text);
+    cr_assert_eq(edt_predictor_create(&f.hp, edt_step_params(f.step), &po, &err, &predictor),
+                 EDT_OK, "%s", err.text);
     cr_assert_eq(edt_predictor_run_network(predictor, batch, &err), EDT_OK, "%s", err.text);
     float largest = 0;
     float worst = 0;
