@@ -171,7 +171,9 @@ void edt_bifpn_build(edt_layers *layers, const edt_hparams *hp, const edt_fpn_pl
     }
     cell_context cell = {.layers = layers, .hp = hp, .sizes = sizes, .plan = plan};
     for (cell.i_cell = 0; cell.i_cell < hp->fpn_cell_repeats; cell.i_cell++) {
+        edt_graph_segment_begin(graph);
         build_cell(&cell, features);
+        edt_graph_segment_end(graph);
         for (int l = sizes->min_level; keep && l <= sizes->max_level; l++) {
             edt_graph_output(graph, edt_graph_printf(graph, "cell%d_P%d", cell.i_cell, l),
                              features[l]);

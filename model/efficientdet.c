@@ -3,10 +3,10 @@
 
 #include <string.h>
 
-#include "core/log.h"
 #include "model/autodiff.h"
 #include "model/efficientnet.h"
 #include "model/heads.h"
+#include "model/recompute.h"
 #include "model/segmentation_head.h"
 
 static bool equals(const char *text, const char *other)
@@ -251,8 +251,12 @@ static edt_status build(const edt_hparams *hp, const edt_model_options *options,
         }
         EDT_TRY(edt_graph_status(graph, err));
         if (layers.train) {
+            const int n_forward = graph->n_nodes;
             EDT_TRY(edt_autodiff(graph, losses.n_seeds, losses.seeds, options->wants_grad,
                                  options->accumulate, err));
+            if (hp->grad_checkpoint) {
+                EDT_TRY(edt_recompute(graph, n_forward, err));
+            }
         }
     }
     return EDT_OK;
@@ -270,9 +274,6 @@ edt_status edt_model_create(const edt_hparams *hp, const edt_model_options *opti
         EDT_FAIL(err, EDT_ERR_USAGE,
                  "bn_ranks is %d; it must be 0 (off) or the number of ranks",
                  options->bn_ranks);
-    }
-    if (hp->grad_checkpoint && options->mode == EDT_MODEL_TRAIN) {
-        EDT_WARN("grad_checkpoint is ignored: activations are kept, never recomputed");
     }
     edt_pyramid_sizes sizes;
     EDT_TRY(edt_pyramid_sizes_compute(hp, err, &sizes));

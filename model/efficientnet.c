@@ -207,7 +207,9 @@ void edt_backbone_build(edt_layers *layers, const edt_backbone *backbone, edt_va
                      edt_graph_printf(graph, "%s/stem/tpu_batch_normalization", backbone->name),
                      "backbone/_stem/_bn", "", x, layers->act);
     for (int i = 0; i < backbone->n_blocks; i++) {
+        edt_graph_segment_begin(graph);
         x = build_block(layers, backbone, i, x);
+        edt_graph_segment_end(graph);
         if (backbone->blocks[i].endpoint != 0) {
             out_endpoints[backbone->blocks[i].endpoint] = x;
         }

@@ -218,7 +218,7 @@ int edt_graph_op_into(edt_graph *graph, const char *name, edt_op_kind kind,
                        n_in, n_out);
         return -1;
     }
-    edt_node node = {.kind = kind, .n_in = n_in, .n_out = n_out};
+    edt_node node = {.kind = kind, .n_in = n_in, .n_out = n_out, .segment = graph->segment};
     for (int i = 0; i < EDT_OP_MAX_OUT; i++) {
         node.out[i] = EDT_NO_VALUE;
     }
@@ -278,6 +278,16 @@ edt_value_id edt_graph_op(edt_graph *graph, const char *name, edt_op_kind kind,
     }
     const int i_node = edt_graph_op_into(graph, name, kind, attrs, n_in, in, n_out_wanted, out);
     return i_node < 0 ? EDT_NO_VALUE : out[0];
+}
+
+void edt_graph_segment_begin(edt_graph *graph)
+{
+    graph->segment = ++graph->n_segments;
+}
+
+void edt_graph_segment_end(edt_graph *graph)
+{
+    graph->segment = 0;
 }
 
 void edt_graph_output(edt_graph *graph, const char *name, edt_value_id value)

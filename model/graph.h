@@ -49,7 +49,9 @@ typedef struct edt_node {
     edt_value_id in[EDT_OP_MAX_IN];
     edt_value_id out[EDT_OP_MAX_OUT]; // EDT_NO_VALUE for outputs nobody asked for
     const char *name;
-    bool backward; // made by autodiff
+    int segment;     // number of the segment that was open when it was made, 0: none
+    bool backward;   // made by autodiff
+    bool recomputed; // a forward node once more, among the backward nodes (model/recompute.h)
 } edt_node;
 
 typedef struct edt_param {
@@ -75,6 +77,7 @@ typedef struct edt_graph {
     edt_status status;
     edt_error error;
     int n_values, n_nodes, n_params, n_outputs;
+    int segment, n_segments; // open now (0: none), opened so far
     int cap_values, cap_nodes, cap_params, cap_outputs;
     edt_value *values;
     edt_node *nodes;
@@ -112,6 +115,10 @@ enum { EDT_GRAPH_NEW = -2 };
 int edt_graph_op_into(edt_graph *graph, const char *name, edt_op_kind kind,
                       const edt_op_attrs *attrs, int n_in, const edt_value_id *in, int n_out,
                       edt_value_id *out);
+// Nodes made between the two calls form a segment: with edt_recompute its inner values are not
+// kept for the backward pass. Segments do not nest.
+void edt_graph_segment_begin(edt_graph *graph);
+void edt_graph_segment_end(edt_graph *graph);
 // The gradient value of a parameter, made at the first call.
 edt_value_id edt_graph_param_grad(edt_graph *graph, int i_param);
 void edt_graph_output(edt_graph *graph, const char *name, edt_value_id value);

@@ -50,6 +50,7 @@ edt_value_id edt_head_build(edt_layers *layers, const edt_hparams *hp, edt_head_
     edt_value_id x = feature;
     for (int r = 0; r < hp->box_class_repeats; r++) {
         const char *name = edt_graph_printf(graph, "%s/%s-%d", names.net, names.layer, r);
+        edt_graph_segment_begin(graph);
         edt_value_id y =
             convolve(layers, hp, name, edt_graph_printf(graph, "%s/conv_ops/%d", names.net, r),
                      at, x, hp->fpn_num_filters, 0.0);
@@ -62,6 +63,7 @@ edt_value_id edt_head_build(edt_layers *layers, const edt_hparams *hp, edt_head_
                                        y, hp->survival_prob);
             y = edt_layer_add(layers, edt_graph_printf(graph, "%s/add%s", name, at), y, x);
         }
+        edt_graph_segment_end(graph);
         x = y;
     }
     // A new detector starts by calling every anchor background: probability 0.01

@@ -22,8 +22,6 @@ edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err)
          "global: gradients are summed and clipped as those of one large batch"},
         {strcmp(hp->save_freq, "epoch") != 0, "save_freq",
          "epoch; --save_checkpoints_steps sets the period of checkpoints"},
-        {hp->grad_checkpoint, "grad_checkpoint",
-         "false: activations are kept, never recomputed"},
         {!hp->use_keras_model, "use_keras_model", "true: there is one model builder"},
         {!hp->is_training_bn, "is_training_bn",
          "true; freeze_bn=true trains with the moving statistics"},
@@ -79,33 +77,59 @@ static void print_row(const char *what, int64_t n_bytes)
 }
 
 // What the run needs beside the fixed arenas grows linearly with the pictures that go through
-// the network at once, so one plan tells how many would fit, and in how many parts the batch.
-static void print_fit(const edt_step_plan *plan, int64_t batch_size, int64_t n_at_once,
-                      int64_t memory_bytes)
+// the network at once, so one plan of n_at_once tells how many would fit.
+static int64_t largest_that_fits(const edt_step_plan *plan, int64_t n_at_once,
+                                 int64_t memory_bytes)
 {
     const int64_t per_image =
         (plan->graph.activation_bytes + plan->graph.input_bytes) / n_at_once;
     const int64_t fixed = plan->total_bytes - per_image * n_at_once;
-    const int64_t largest =
-        per_image > 0 && memory_bytes > fixed ? (memory_bytes - fixed) / per_image : 0;
-    printf("  this machine has %.1f GiB: the largest batch that fits is %" PRId64 "\n",
-           (double)memory_bytes / (1024.0 * 1024.0 * 1024.0), largest);
-    if (largest >= n_at_once || largest < 1) {
-        return;
-    }
+    return per_image > 0 && memory_bytes > fixed ? (memory_bytes - fixed) / per_image : 0;
+}
+
+// How the batch fits, of which no more than `largest` pictures do at once.
+static void print_way(int64_t batch_size, int64_t largest, const char *settings)
+{
     int64_t parts = 1;
-    while (batch_size % parts != 0 || batch_size / parts > largest) {
+    while (largest > 0 && (batch_size % parts != 0 || batch_size / parts > largest)) {
         ++parts;
     }
-    printf("  batch %" PRId64 " fits with --hparams=accumulate_steps=%" PRId64 "\n", batch_size,
-           parts);
+    if (largest < 1) {
+        return;
+    }
+    printf("  batch %" PRId64 " fits with --hparams=%s", batch_size, settings);
+    if (parts > 1) {
+        printf("%saccumulate_steps=%" PRId64, settings[0] == '\0' ? "" : ",", parts);
+    }
+    printf("\n");
+}
+
+// `other`: with the other value of grad_checkpoint.
+static void print_fit(const edt_hparams *hp, const edt_step_plan *plan,
+                      const edt_step_plan *other, int64_t batch_size, int64_t memory_bytes)
+{
+    static const char checkpoint[] = "grad_checkpoint=true";
+    const int64_t n_at_once = batch_size / hp->accumulate_steps;
+    const int64_t largest = largest_that_fits(plan, n_at_once, memory_bytes);
+    printf("  this machine has %.1f GiB: the largest batch that fits is %" PRId64 "\n",
+           (double)memory_bytes / (1024.0 * 1024.0 * 1024.0), largest);
+    if (largest >= n_at_once) {
+        return;
+    }
+    if (!hp->grad_checkpoint) {
+        print_way(batch_size, largest_that_fits(other, n_at_once, memory_bytes), checkpoint);
+    }
+    print_way(batch_size, largest, hp->grad_checkpoint ? checkpoint : "");
 }
 
 edt_status edt_preflight_print_plan(const edt_hparams *hp, const edt_step_options *options,
                                     const char *device, edt_error *err)
 {
-    edt_step_plan plan;
+    edt_step_plan plan, other;
+    edt_hparams other_hp = *hp; // borrows its texts
+    other_hp.grad_checkpoint = !hp->grad_checkpoint;
     EDT_TRY(edt_step_make_plan(hp, options, err, &plan));
+    EDT_TRY(edt_step_make_plan(&other_hp, options, err, &other));
     const int64_t memory_bytes =
         (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
     printf("%s, %" PRId64 "x%" PRId64 " pixels, batch %" PRId64, hp->name, hp->image_size.h,
@@ -119,6 +143,9 @@ edt_status edt_preflight_print_plan(const edt_hparams *hp, const edt_step_option
     printf("  %-28s %10.3f GMAC\n", "forward, per image", (double)plan.forward_macs * 1e-9);
     printf("  %-28s %10.3f GMAC\n", "forward and backward, batch",
            (double)(plan.graph.conv_macs * hp->accumulate_steps) * 1e-9);
+    const int64_t again_macs = hp->grad_checkpoint ? plan.again_macs : other.again_macs;
+    printf("  %-28s %10.3f GMAC\n", "again with grad_checkpoint",
+           (double)(again_macs * hp->accumulate_steps) * 1e-9);
     print_row("parameters", plan.param_bytes);
     print_row("gradients", plan.gradient_bytes);
     print_row("optimizer slots", plan.slot_bytes);
@@ -128,12 +155,14 @@ edt_status edt_preflight_print_plan(const edt_hparams *hp, const edt_step_option
     }
     print_row("inputs and targets", plan.input_bytes);
     print_row("activations (planned)", plan.graph.activation_bytes);
+    print_row(hp->grad_checkpoint ? "with grad_checkpoint=false" : "with grad_checkpoint=true",
+              other.graph.activation_bytes);
     print_row("activations without reuse", plan.graph.naive_bytes);
     print_row("total", plan.total_bytes);
     if (strcmp(device, "cuda") == 0) {
         return EDT_OK;
     }
-    print_fit(&plan, options->batch_size, n_at_once, memory_bytes);
+    print_fit(hp, &plan, &other, options->batch_size, memory_bytes);
     return EDT_OK;
 }
 

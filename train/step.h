@@ -136,6 +136,7 @@ typedef struct edt_step_plan {
     int64_t total_bytes;
     int64_t n_parameters; // trainable
     int64_t forward_macs; // per image, convolutions
+    int64_t again_macs;   // of a run of the graph, computed again for grad_checkpoint
 } edt_step_plan;
 edt_status edt_step_make_plan(const edt_hparams *hp, const edt_step_options *options,
                               edt_error *err, edt_step_plan *out_plan);

@@ -100,10 +100,12 @@ edt_status edt_step_make_plan(const edt_hparams *hp, const edt_step_options *opt
         }
     }
     for (int i = 0; i < model->graph->n_nodes; ++i) {
-        if (!model->graph->nodes[i].backward) {
+        const edt_node *node = &model->graph->nodes[i];
+        if (!node->backward || node->recomputed) {
             edt_op_desc desc;
             edt_graph_describe(model->graph, i, &desc);
-            plan.forward_macs += edt_op_conv_macs(&desc);
+            *(node->recomputed ? &plan.again_macs : &plan.forward_macs) +=
+                edt_op_conv_macs(&desc);
         }
     }
     plan.forward_macs /= mo.batch_size;

@@ -73,6 +73,10 @@ expect 2 "early_stop_evals" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/secon
 expect 0 "largest batch" --plan --model_name=efficientdet-lite0 --batch_size=2
 expect 0 "16-bit copy of parameters" --plan --model_name=efficientdet-lite0 --batch_size=2 --device=cuda \
   --hparams=mixed_precision=true
+expect 0 "with grad_checkpoint=true" --plan --model_name=efficientdet-lite0 --batch_size=2
+expect 0 "fits with --hparams=grad_checkpoint=true" --plan --model_name=efficientdet-lite0 --batch_size=4096
+expect 0 "fits with --hparams=grad_checkpoint=true,acc" --plan --model_name=efficientdet-lite0 \
+  --batch_size=65536 --hparams=grad_checkpoint=true
 expect 2 "--model_dir" --model_name=efficientdet-lite0 "${shards[@]}"
 expect 2 "--train_file_pattern" --model_name=efficientdet-lite0 --model_dir="$tmp/new"
 expect 2 "--val_file_pattern" --mode=train_and_eval --model_name=efficientdet-lite0 --model_dir="$tmp/new" \

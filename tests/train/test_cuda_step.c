@@ -23,6 +23,7 @@ typedef struct setup {
     edt_dtype real;
     bool capture, pinned, queued;
     double loss_scale;
+    const char *overrides; // of hparams, NULL: none
 } setup;
 
 typedef struct fixture {
@@ -38,6 +39,8 @@ static void open_fixture(const setup *c, const char *pattern, fixture *f)
     edt_error err = {0};
     *f = (fixture){0};
     edt_test_train_hparams("image_size=96,fpn_cell_repeats=1,box_class_repeats=1", &f->hp);
+    cr_assert_eq(edt_hparams_override(&f->hp, c->overrides == NULL ? "" : c->overrides, &err),
+                 EDT_OK, "%s", err.text);
     f->backend = strcmp(c->device, "cuda") == 0 ? edt_test_cuda_backend() : NULL;
     if (f->backend == NULL) {
         cr_assert_eq(edt_backend_create(c->device, &(edt_backend_options){.n_threads = 1}, &err,
@@ -227,6 +230,23 @@ Test(cuda_step, is_the_same_recorded_queued_and_from_pinned_slots, .timeout = 60
         edt_mem_free(b);
     }
     edt_mem_free(a);
+}
+
+Test(cuda_step, is_the_same_with_activations_computed_again, .timeout = 600)
+{
+    emulate_quickly();
+    const char *pattern = drawn_shard();
+    const setup kept = {.device = "cuda", .real = EDT_DTYPE_F32, .capture = true};
+    setup again = kept;
+    again.overrides = "grad_checkpoint=true";
+    edt_step_metrics want, got;
+    int64_t n;
+    float *a = train_with(&kept, pattern, 2, &want, &n);
+    float *b = train_with(&again, pattern, 2, &got, &n);
+    cr_expect_eq(memcmp(a, b, (size_t)n * sizeof *a), 0, "other parameters");
+    cr_expect_eq(memcmp(&want, &got, sizeof want), 0, "other metrics");
+    edt_mem_free(a);
+    edt_mem_free(b);
 }
 
 Test(cuda_step, allocates_nothing_after_the_first_three, .timeout = 600)

@@ -130,7 +130,7 @@ static const row rows[] = {
     ACTS("use_keras_model", "false"),
     ACTS("dataset_type", "sstable"),
     ACTS("positives_momentum", "0.9"),
-    QUIET("grad_checkpoint", "true", "memory; the numbers stay"),
+    QUIET("grad_checkpoint", "true", "less memory for more time; the numbers stay"),
     QUIET("verbose", "0", "no line of the log per checkpoint"),
     ACTS("save_freq", "10"),
     ACTS_WITH("iou_loss_type=diou,image_size=72x100", "reference_defects", "true"),

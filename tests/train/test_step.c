@@ -198,9 +198,12 @@ Test(step, one_that_is_not_finite_leaves_no_trace_and_names_its_node, .timeout =
     edt_log_set_level(EDT_LOG_QUIET);
     const char *path = edt_test_path(edt_test_temp_dir(), "six.tfrecord");
     edt_test_write_drawn_shard(path, 6, -1);
-    for (int backward = 0; backward < 2; ++backward) {
-        fixture hurt = open_fixture(path, "cpu", EDT_DTYPE_F32, 2, "");
-        fixture whole = open_fixture(path, "cpu", EDT_DTYPE_F32, 2, "");
+    for (int i = 0; i < 3; ++i) {
+        // In the forward pass, behind the loss, and where the backward pass moves statistics.
+        const int backward = i == 1;
+        const char *overrides = i == 2 ? "grad_checkpoint=true" : "";
+        fixture hurt = open_fixture(path, "cpu", EDT_DTYPE_F32, 2, overrides);
+        fixture whole = open_fixture(path, "cpu", EDT_DTYPE_F32, 2, overrides);
         const edt_graph *g = edt_step_model(hurt.step)->graph;
         defect d = {.i_node = find_node(g, backward == 1)};
         edt_step_fault fault;

@@ -17,9 +17,8 @@ static edt_status check(const char *override, edt_error *err)
 Test(preflight, settings_without_effect_are_refused_by_name, .timeout = 10)
 {
     static const char *const refused[] = {
-        "loss_scale=1024",      "grad_reduce=tpu",       "save_freq=100",
-        "grad_checkpoint=true", "use_keras_model=false", "is_training_bn=false",
-        "map_freq=1",           "seg_num_classes=4",
+        "loss_scale=1024",      "grad_reduce=tpu", "save_freq=100",     "use_keras_model=false",
+        "is_training_bn=false", "map_freq=1",      "seg_num_classes=4",
     };
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; ++i) {
         edt_error err = {0};
@@ -33,9 +32,12 @@ Test(preflight, settings_without_effect_are_refused_by_name, .timeout = 10)
 Test(preflight, defaults_and_settings_with_effect_pass, .timeout = 10)
 {
     static const char *const passed[] = {
-        "", "sync_bn=full,comm_deadline_s=3,verbose=0,early_stop_evals=3",
+        "",
+        "sync_bn=full,comm_deadline_s=3,verbose=0,early_stop_evals=3",
         "freeze_bn=true,semantics=tf2,accumulate_steps=2,positives_momentum=0.9",
-        "heads=['segmentation'],seg_num_classes=7", "mixed_precision=true,loss_scale=1024"};
+        "grad_checkpoint=true",
+        "heads=['segmentation'],seg_num_classes=7",
+        "mixed_precision=true,loss_scale=1024"};
     for (size_t i = 0; i < sizeof passed / sizeof passed[0]; ++i) {
         edt_error err = {0};
         cr_expect_eq(check(passed[i], &err), EDT_OK, "%s", err.text);
