@@ -12,7 +12,7 @@
 #include "train/step.h"
 #include "train/target_maker.h"
 
-enum { N_STEPS = 3, BATCH = 4, WORLD = 2 };
+enum { N_STEPS = 2, BATCH = 4, WORLD = 2 };
 
 typedef struct run {
     const char *pattern, *backend;
