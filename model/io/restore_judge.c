@@ -1,9 +1,13 @@
 // Whether what a file holds is enough for what was asked, and the words when it is not. See
 // restore.h.
+#include <stdio.h>
 #include <string.h>
 
 #include "model/io/restore_priv.h"
 
+enum { HINT_BYTES = 160 };
+
+static const char BACKBONE[] = "efficientnet-"; // how the names of all of them begin
 static const char CLASS_BIAS[] = "class_net/class-predict/bias";
 static const char BOX_BIAS[] = "box_net/box-predict/bias";
 
@@ -16,17 +20,52 @@ static int64_t class_count(const edt_params *params, const edt_shape *class_bias
     return per_cell > 0 && n % per_cell == 0 ? n / per_cell : 0;
 }
 
+// " the file holds 'efficientnet-b1', the model 'efficientnet-b0':" where the backbones are not
+// the same, else "".
+static const char *backbone_hint(const edt_restorer *r, char out_text[HINT_BYTES])
+{
+    const char *mine = NULL, *other = NULL;
+    for (int i = 0; i < r->params->n_params && mine == NULL; ++i) {
+        const char *name = r->params->entries[i].name;
+        mine = strncmp(name, BACKBONE, strlen(BACKBONE)) == 0 ? name : NULL;
+    }
+    const size_t n_mine = mine == NULL ? 0 : strcspn(mine, "/");
+    for (int i = 0; i < edt_weights_count(r->weights) && mine != NULL; ++i) {
+        const char *name = edt_weights_get(r->weights, i)->name;
+        if (name == NULL || strncmp(name, BACKBONE, strlen(BACKBONE)) != 0) {
+            continue;
+        }
+        if (strncmp(name, mine, n_mine) == 0 && name[n_mine] == '/') {
+            return "";
+        }
+        other = name;
+    }
+    if (other == NULL) {
+        return "";
+    }
+    (void)snprintf(out_text, HINT_BYTES,
+                   " the file holds '%.*s', the model '%.*s':", (int)strcspn(other, "/"), other,
+                   (int)n_mine, mine);
+    return out_text;
+}
+
 static edt_status refuse_shape(const edt_restorer *r, edt_error *err)
 {
     const edt_restore_report *report = r->report;
     const edt_restore_row *first = NULL;
+    bool other_anchors = false; // then the width of the class predictor says nothing
+    for (int i = 0; i < report->n_rows; ++i) {
+        const edt_restore_row *row = &report->rows[i];
+        other_anchors |=
+            row->outcome == EDT_RESTORE_SHAPE_DIFFERS && strcmp(row->name, BOX_BIAS) == 0;
+    }
     for (int i = 0; i < report->n_rows; ++i) {
         const edt_restore_row *row = &report->rows[i];
         if (row->outcome != EDT_RESTORE_SHAPE_DIFFERS) {
             continue;
         }
         first = first == NULL ? row : first;
-        if (strcmp(row->name, CLASS_BIAS) == 0) {
+        if (!other_anchors && strcmp(row->name, CLASS_BIAS) == 0) {
             const int64_t stored = class_count(r->params, &row->ckpt_shape);
             const int64_t wanted = class_count(r->params, &row->model_shape);
             if (stored > 0 && wanted > 0) {
@@ -40,14 +79,18 @@ static edt_status refuse_shape(const edt_restorer *r, edt_error *err)
             }
         }
     }
-    char stored[EDT_SHAPE_TEXT_BYTES], wanted[EDT_SHAPE_TEXT_BYTES];
+    char stored[EDT_SHAPE_TEXT_BYTES], wanted[EDT_SHAPE_TEXT_BYTES], hint[HINT_BYTES];
+    const char *words = backbone_hint(r, hint);
+    if (words[0] == '\0' && other_anchors) {
+        words = " are num_scales and aspect_ratios those it was trained with, and";
+    }
     EDT_FAIL(
         err, EDT_ERR_MISMATCH,
         "%s: %d of %d variables have another shape than in the model, first '%s': stored %s, "
-        "model %s; is model_name the one it was trained with?",
+        "model %s;%s is model_name the one it was trained with?",
         report->prefix, report->n_shape_differs, report->n_rows, first->name,
-        edt_shape_text(&first->ckpt_shape, stored),
-        edt_shape_text(&first->model_shape, wanted));
+        edt_shape_text(&first->ckpt_shape, stored), edt_shape_text(&first->model_shape, wanted),
+        words);
 }
 
 static edt_status refuse_missing(const edt_restorer *r, edt_error *err)
@@ -61,6 +104,7 @@ static edt_status refuse_missing(const edt_restorer *r, edt_error *err)
             "to use its raw weights",
             report->prefix, EDT_RESTORE_AVERAGE);
     }
+    char hint[HINT_BYTES];
     const char *first = "";
     for (int i = report->n_rows - 1; i >= 0; --i) {
         if (report->rows[i].outcome == EDT_RESTORE_MISSING) {
@@ -69,9 +113,9 @@ static edt_status refuse_missing(const edt_restorer *r, edt_error *err)
     }
     EDT_FAIL(
         err, EDT_ERR_MISMATCH,
-        "%s: %d of %d variables of the model are missing, first '%s'; is model_name the one it "
-        "was trained with?",
-        report->prefix, report->n_missing, report->n_rows, first);
+        "%s: %d of %d variables of the model are missing, first '%s';%s is model_name the one "
+        "it was trained with?",
+        report->prefix, report->n_missing, report->n_rows, first, backbone_hint(r, hint));
 }
 
 static edt_status judge(const edt_restorer *r, edt_error *err)
@@ -90,12 +134,13 @@ static edt_status judge(const edt_restorer *r, edt_error *err)
         return refuse_missing(r, err);
     }
     if (report->n_loaded == 0) {
+        char hint[HINT_BYTES];
         EDT_FAIL(err, EDT_ERR_MISMATCH,
-                 "%s: no tensor of the checkpoint fits the model%s%s%s; is it of another "
+                 "%s: no tensor of the checkpoint fits the model%s%s%s;%s is it of another "
                  "architecture, or ckpt_var_scope wrong?",
                  report->prefix, r->options->ckpt_scope != NULL ? " under the scope '" : "",
                  edt_restore_text(r->options->ckpt_scope),
-                 r->options->ckpt_scope != NULL ? "'" : "");
+                 r->options->ckpt_scope != NULL ? "'" : "", backbone_hint(r, hint));
     }
     return EDT_OK;
 }

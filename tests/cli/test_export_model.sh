@@ -97,7 +97,9 @@ refused '--overwrite' "${from[@]}" --safetensors="$tmp/c.safetensors"
 refused 'one value per variable' "${from[@]}" --export_ckpt="$tmp/x.h5" --ema=keep
 refused 'tf1' "${from[@]}" --export_ckpt="$tmp/x" --format=onnx
 expect 2 'no averages' "${lite0[@]}" --ckpt_path="$source" --export_ckpt="$tmp/x" --ema=keep
-expect 1 'model_name' --model_name=efficientdet-d1 "${from[@]}" --export_ckpt="$tmp/x"
+expect 1 "holds 'efficientnet-b0', the model 'efficientnet-b1'" --model_name=efficientdet-d1 "${from[@]}" \
+  --export_ckpt="$tmp/x"
+expect 1 'are num_scales and aspect_ratios those' "${from[@]}" --hparams=num_scales=1 --export_ckpt="$tmp/x"
 expect 1 '90 classes' "${from[@]}" --hparams=num_classes=20 --export_ckpt="$tmp/x"
 expect 1 "$tmp/missing" --ckpt_path="$tmp/missing" --export_ckpt="$tmp/x"
 expect 1 'is a file' "${from[@]}" --export_ckpt="$tmp/a/model.index/x"

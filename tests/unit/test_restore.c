@@ -1,4 +1,5 @@
-// Strict restoring of training state: averages and slots that are there but do not fit.
+// Strict restoring of training state: averages and slots that are there but do not fit. Element
+// types, and words for what does not belong to the model.
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
@@ -83,8 +84,8 @@ Test(restore, a_slot_that_does_not_fit_is_refused, .timeout = 60)
 }
 
 // A variable of 36 elements stored as `desc` in a file of its own.
-static edt_status restore_alone(const edt_test_tensor *tensors, int n, bool refuse_unused,
-                                edt_error *err, float out_values[36])
+static edt_status restore_alone_step(const edt_test_tensor *tensors, int n, bool refuse_unused,
+                                     edt_error *err, float out_values[36], int64_t *out_step)
 {
     edt_hparams hp;
     edt_test_model_hparams("efficientdet-lite0", 128, 128, &hp);
@@ -97,10 +98,13 @@ static edt_status restore_alone(const edt_test_tensor *tensors, int n, bool refu
     const char *dir = edt_test_temp_dir();
     const char *prefix = edt_test_path(dir, "m");
     edt_test_bundle_write(prefix, &(edt_test_bundle_options){0}, tensors, n);
+    edt_restore_report report = {0};
     const edt_status status = edt_restore(
         params, prefix,
         &(edt_restore_options){.skip_mismatch = true, .refuse_unused = refuse_unused}, err,
-        NULL);
+        &report);
+    *out_step = report.global_step;
+    edt_restore_report_deinit(&report);
     edt_error ignored = {0};
     cr_assert_eq(edt_params_get_f32(params, EDT_PARAMS_VALUES,
                                     edt_params_find(params, variable), out_values, 36,
@@ -112,6 +116,13 @@ static edt_status restore_alone(const edt_test_tensor *tensors, int n, bool refu
     edt_model_destroy(model);
     edt_hparams_deinit(&hp);
     return status;
+}
+
+static edt_status restore_alone(const edt_test_tensor *tensors, int n, bool refuse_unused,
+                                edt_error *err, float out_values[36])
+{
+    int64_t step;
+    return restore_alone_step(tensors, n, refuse_unused, err, out_values, &step);
 }
 
 Test(restore, half_precision_and_doubles_are_converted, .timeout = 60)
@@ -165,4 +176,40 @@ Test(restore, what_no_variable_asks_for_is_refused_on_request, .timeout = 60)
     cr_expect_eq(restore_alone(rows, 4, true, &err, got), EDT_ERR_MISMATCH);
     cr_expect_not_null(strstr(err.text, "box_net/box-9/bias"), "%s", err.text);
     cr_expect_eq(got[0], 0.0F, "nothing is loaded from a refused file");
+}
+
+Test(restore, a_file_with_another_backbone_is_told_by_its_name, .timeout = 60)
+{
+    static const float values[36];
+    const edt_tensor_desc desc = {EDT_DTYPE_F32, edt_shape_1(36)};
+    edt_test_tensor rows[] = {
+        {.name = "box_net/other", .desc = desc, .data = values},
+        {.name = "efficientnet-b3/blocks_1/other", .desc = desc, .data = values},
+        {.name = "efficientnet-lite0/other", .desc = desc, .data = values},
+    };
+    float got[36];
+    edt_error err = {0};
+    cr_expect_eq(restore_alone(rows, 1, false, &err, got), EDT_ERR_MISMATCH);
+    cr_expect_null(strstr(err.text, "the file holds"), "%s", err.text);
+    cr_expect_eq(restore_alone(rows, 2, false, &err, got), EDT_ERR_MISMATCH);
+    cr_expect_not_null(
+        strstr(err.text, "the file holds 'efficientnet-b3', the model 'efficientnet-lite0'"),
+        "%s", err.text);
+    cr_expect_eq(restore_alone(rows, 3, false, &err, got), EDT_ERR_MISMATCH);
+    cr_expect_null(strstr(err.text, "the file holds"), "%s", err.text);
+}
+
+Test(restore, a_negative_step_is_none, .timeout = 60)
+{
+    static const float values[36] = {7};
+    static const int64_t step = -5;
+    const edt_test_tensor rows[] = {
+        {.name = variable, .desc = {EDT_DTYPE_F32, edt_shape_1(36)}, .data = values},
+        {.name = "global_step", .desc = {.dtype = EDT_DTYPE_I64}, .data = &step},
+    };
+    float got[36];
+    edt_error err = {0};
+    int64_t told = 0;
+    cr_assert_eq(restore_alone_step(rows, 2, true, &err, got, &told), EDT_OK, "%s", err.text);
+    cr_expect_eq(told, -1);
 }
