@@ -103,7 +103,9 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
          .default_text = "_",
          .target = &f->ckpt_path,
          .aliases = "model_dir",
-         .help = "a checkpoint's prefix or directory; _ for random weights"},
+         .help =
+             "a checkpoint's prefix or directory, a .h5 or a .safetensors file; _ for random "
+             "weights"},
         {.name = "json",
          .type = EDT_CLI_BOOL,
          .default_text = "false",

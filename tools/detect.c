@@ -35,7 +35,9 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
          .type = EDT_CLI_TEXT,
          .default_text = "",
          .target = &f->ckpt_path,
-         .help = "a checkpoint's prefix or directory; _ for random weights"},
+         .help =
+             "a checkpoint's prefix or directory, a .h5 or a .safetensors file; _ for random "
+             "weights"},
         {.name = "hparams",
          .type = EDT_CLI_TEXT,
          .default_text = "",

@@ -47,7 +47,9 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
          .default_text = "",
          .target = &f->ckpt_path,
          .aliases = "model_dir",
-         .help = "a checkpoint's prefix or directory: lists its tensors with min, mean, max"},
+         .help = "a checkpoint's prefix or directory, a .h5 or a .safetensors file: lists its "
+                 "tensors "
+                 "with min, mean, max"},
         {.name = "env",
          .type = EDT_CLI_BOOL,
          .default_text = "false",

@@ -100,7 +100,9 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
          .type = EDT_CLI_TEXT,
          .default_text = "",
          .target = &o->backbone_ckpt,
-         .help = "initialise the backbone from a checkpoint"},
+         .help = "initialise the backbone from a checkpoint of a detector or of a backbone "
+                 "alone, in "
+                 "which ckpt_var_scope is its name"},
         {.name = "train_batch_size",
          .type = EDT_CLI_INT,
          .default_text = "64",
