@@ -237,18 +237,19 @@ edt_status edt_weights_read_text(edt_weights *weights, const char *key, edt_aren
     return EDT_OK;
 }
 
-static bool is_replica(const char *text, size_t n)
+// Length of `plain` where a part of a name is that with a number ("stem_1"), else 0.
+static size_t without_number(const char *part, size_t n_part, const char *plain)
 {
-    static const char start[] = "replica_";
-    if (n <= sizeof start - 1 || memcmp(text, start, sizeof start - 1) != 0) {
-        return false;
+    const size_t n = strlen(plain);
+    if (n_part < n + 2 || memcmp(part, plain, n) != 0 || part[n] != '_') {
+        return 0;
     }
-    for (size_t i = sizeof start - 1; i < n; ++i) {
-        if (text[i] < '0' || text[i] > '9') {
-            return false;
+    for (size_t i = n + 1; i < n_part; ++i) {
+        if (part[i] < '0' || part[i] > '9') {
+            return 0;
         }
     }
-    return true;
+    return n;
 }
 
 const char *edt_weights_canonical(edt_arena *arena, const char *text)
@@ -261,16 +262,34 @@ const char *edt_weights_canonical(edt_arena *arena, const char *text)
     if (name == NULL) {
         return NULL;
     }
+    // The layers of the stem have no names of their own: Keras numbers them in a process that
+    // has built other models before.
+    const bool is_backbone = strncmp(text, "efficientnet-", 13) == 0;
+    bool in_stem = false;
     size_t n_kept = 0;
-    for (size_t at = 0; at < n;) {
-        const char *slash = memchr(text + at, '/', n - at);
-        const size_t n_part = slash != NULL ? (size_t)(slash - text) - at : n - at;
-        const size_t next = at + n_part + (slash != NULL ? 1 : 0);
-        if (!is_replica(text + at, n_part) || slash == NULL) {
-            memcpy(name + n_kept, text + at, next - at);
-            n_kept += next - at;
+    int i_part = 0;
+    for (size_t at = 0; at < n; ++i_part) {
+        const char *part = text + at;
+        const char *slash = memchr(part, '/', n - at);
+        const size_t n_part = slash != NULL ? (size_t)(slash - part) : n - at;
+        size_t n_copied = n_part;
+        if (is_backbone && slash != NULL && i_part == 1) {
+            const size_t n_plain = without_number(part, n_part, "stem");
+            in_stem = n_plain > 0 || (n_part == 4 && memcmp(part, "stem", 4) == 0);
+            n_copied = n_plain > 0 ? n_plain : n_part;
+        } else if (in_stem && slash != NULL && i_part == 2) {
+            const size_t n_plain = without_number(part, n_part, "conv2d");
+            n_copied = n_plain > 0 ? n_plain : n_part;
         }
-        at = next;
+        at += n_part;
+        if (slash == NULL || without_number(part, n_part, "replica") == 0) {
+            memcpy(name + n_kept, part, n_copied);
+            n_kept += n_copied;
+            if (slash != NULL) {
+                name[n_kept++] = '/';
+            }
+        }
+        at += slash != NULL ? 1 : 0;
     }
     name[n_kept] = '\0';
     return name;

@@ -40,8 +40,9 @@ edt_status edt_weights_push(edt_weights *weights, const edt_weights_item *item, 
 // Builds the indexes; nothing may be pushed afterwards.
 edt_status edt_weights_seal(edt_weights *weights, edt_error *err);
 
-// A variable's name as graphs and Keras write it -> canonical: without ":0" at the end and
-// without "replica_<k>" components. NULL when out of memory.
+// A variable's name as graphs and Keras write it -> canonical: without ":0" at the end, without
+// "replica_<k>" components and without numbers that Keras gives the layers of a backbone's
+// stem. NULL when out of memory.
 const char *edt_weights_canonical(edt_arena *arena, const char *text);
 
 typedef enum edt_weights_kind {

@@ -5,7 +5,7 @@
 #include "model/io/weights_priv.h"
 #include "tests/support/test_dirs.h"
 
-Test(weights, canonical_names_have_no_output_number_and_no_replica, .timeout = 30)
+Test(weights, canonical_names_have_no_output_number_replica_or_layer_number, .timeout = 30)
 {
     static const char *const rows[][2] = {
         {"a/b/kernel:0", "a/b/kernel"},
@@ -17,6 +17,16 @@ Test(weights, canonical_names_have_no_output_number_and_no_replica, .timeout = 3
         {":0", ":0"},
         {"", ""},
         {"a//b/", "a//b/"},
+        // Numbers of a process that has built other models, where Keras makes names.
+        {"efficientnet-b0/stem_1/conv2d_12/kernel:0", "efficientnet-b0/stem/conv2d/kernel"},
+        {"efficientnet-b0/stem/conv2d_3/kernel", "efficientnet-b0/stem/conv2d/kernel"},
+        {"efficientnet-b0/stem_2/tpu_batch_normalization/gamma",
+         "efficientnet-b0/stem/tpu_batch_normalization/gamma"},
+        {"efficientnet-b0/blocks_1/conv2d_1/kernel",
+         "efficientnet-b0/blocks_1/conv2d_1/kernel"},
+        {"efficientnet-b0/stem_x/conv2d_1/kernel", "efficientnet-b0/stem_x/conv2d_1/kernel"},
+        {"other/stem_1/conv2d_1/kernel", "other/stem_1/conv2d_1/kernel"},
+        {"efficientnet-b0/stem_1", "efficientnet-b0/stem_1"},
     };
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_TEXT, 0);
