@@ -33,9 +33,9 @@ static void mark_kept(recomputer *r, int n_forward)
     for (int i = 0; i < n_forward; i++) {
         const edt_node *node = &graph->nodes[i];
         for (int j = 0; j < node->n_in; j++) {
-            const edt_value *value = &graph->values[node->in[j]];
-            if (value->producer >= 0 &&
-                graph->nodes[value->producer].segment != node->segment) {
+            const int producer =
+                node->in[j] == EDT_NO_VALUE ? -1 : graph->values[node->in[j]].producer;
+            if (producer >= 0 && graph->nodes[producer].segment != node->segment) {
                 r->kept[node->in[j]] = true;
             }
         }
@@ -47,7 +47,7 @@ static void mark_kept(recomputer *r, int n_forward)
 static edt_value_id value_again(recomputer *r, edt_value_id value)
 {
     edt_graph *graph = r->graph;
-    if (r->kept[value] || graph->status != EDT_OK) {
+    if (value == EDT_NO_VALUE || r->kept[value] || graph->status != EDT_OK) {
         return value;
     }
     if (r->again[value] != EDT_NO_VALUE) {

@@ -88,7 +88,10 @@ static edt_status check_batch(const edt_step *s, const edt_batch *b, edt_error *
     return EDT_OK;
 }
 
-// Pixels that have a class; at least 1 on the first rank, so that their sum over ranks divides.
+// Next to nothing: beside any number of pixels it is lost in rounding.
+static const float no_pixels = 1e-20F;
+
+// Pixels that have a class; not 0 on the first rank, so that their sum over ranks divides.
 static float count_pixels(const edt_step *s, const edt_batch *b)
 {
     const int64_t n = b->batch_size * b->mask_h * b->mask_w;
@@ -96,7 +99,7 @@ static float count_pixels(const edt_step *s, const edt_batch *b)
     for (int64_t i = 0; i < n; ++i) {
         n_pixels += b->seg_mask[i] >= 0 && b->seg_mask[i] < s->model->mask_classes;
     }
-    return n_pixels == 0 && edt_comm_rank(s->options.comm) == 0 ? 1.0F : (float)n_pixels;
+    return n_pixels == 0 && edt_comm_rank(s->options.comm) == 0 ? no_pixels : (float)n_pixels;
 }
 
 // This rank's part of the normaliser; the parts of all ranks add up to it (spec/train.md 4.1).

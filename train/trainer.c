@@ -198,6 +198,7 @@ static edt_status tell_pixels(const edt_training *r, edt_predictor *predictor,
     edt_pixel_counts counts = {0};
     if (edt_predictor_model(predictor)->has_segmentation) {
         EDT_TRY(edt_pixel_accuracy_add(predictor, batch, err, &counts));
+        counts.n_pixels += counts.n_pixels == 0; // none has a class: none is right
         EDT_INFO(
             "--overfit_one_batch: %.2f %% of the batch's pixels have the right class after "
             "%" PRId64 " steps",

@@ -335,6 +335,11 @@ edt_status edt_training_until(edt_training *r, int64_t until, const edt_batch *f
         status = release_done(r, true, fixed_batch, err);
     }
     edt_progress_end(&progress);
+    // A run that ends inside of a timeline leaves what there is of it; the first error stays.
+    edt_error ignored_err = {0};
+    const edt_status profiled =
+        edt_profile_after(r, true, status == EDT_OK ? err : &ignored_err);
+    status = status == EDT_OK ? profiled : status;
     if (status == EDT_OK && fixed_batch == NULL) {
         status = save(r, err);
     }

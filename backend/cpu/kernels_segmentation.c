@@ -94,7 +94,7 @@ void EDT_K(softmax_rows)(const edt_real *logits, const int32_t *mask, float grad
     EDT_FOR_STRIPS(i, rows, v_store_n(log + i, v_log_from_1(v_load_n(total + i, M)), M));
     for (int64_t r = 0; r < rows; r++) {
         const bool counts = mask[r] >= 0 && mask[r] < k;
-        *sum += counts ? (double)log[r] : 0;
+        *sum += counts ? (double)(log[r] + 0.0f * total[r]) : 0; // the logarithm loses NaN
         if (dlogits == NULL) {
             continue;
         }

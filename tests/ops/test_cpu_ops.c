@@ -424,3 +424,31 @@ Test(cpu_ops, depthwise_weight_gradients_of_large_maps_keep_their_digits, .timeo
     edt_mem_free(dy);
     edt_backend_destroy(&backend);
 }
+
+// One logit that is no number, of a class other than the pixel's: kernels that find the largest
+// by comparison step over it.
+Test(cpu_ops, a_logit_that_is_no_number_shows_in_the_loss_over_pixels, .timeout = 60)
+{
+    enum { K = 7 };
+    edt_error err = {0};
+    edt_backend *backend = NULL;
+    cr_assert_eq(edt_backend_cpu_create(1, &err, &backend), EDT_OK, "%s", err.text);
+    edt_op_desc desc = {.kind = EDT_OP_SEGMENTATION_LOSS, .n_in = 3, .n_out = 2};
+    desc.in[0] = (edt_tensor_desc){EDT_DTYPE_F32, edt_shape_4(1, 1, 2, K)};
+    desc.in[1] = (edt_tensor_desc){EDT_DTYPE_I32, edt_shape_3(1, 1, 2)};
+    desc.in[2] = real1(1);
+    cr_assert_eq(edt_op_infer(&desc, &err), EDT_OK, "%s", err.text);
+    for (int bad = 0; bad < K; bad++) {
+        float logits[2 * K] = {0}, norm = 2, loss = 0, gradient[2 * K];
+        int32_t mask[2] = {0, (bad + 1) % K};
+        logits[K + bad] = NAN;
+        void *const in[3] = {logits, mask, &norm};
+        void *const out[2] = {&loss, gradient};
+        const edt_run_ctx ctx = {0};
+        cr_assert_eq(edt_op_execute(backend, &desc, &ctx, in, out, &err), EDT_OK, "%s",
+                     err.text);
+        cr_expect(isnan(loss), "class %d: %g", bad, (double)loss);
+        cr_expect(isnan(gradient[K + bad]) && isfinite(gradient[bad]), "class %d", bad);
+    }
+    edt_backend_destroy(&backend);
+}

@@ -11,6 +11,7 @@
 #include "dataio/shapes.h"
 #include "eval/pixel_accuracy.h"
 #include "tests/support/test_dirs.h"
+#include "tests/support/test_ranks.h"
 #include "tests/support/test_training.h"
 #include "train/step.h"
 #include "train/target_maker.h"
@@ -51,8 +52,10 @@ typedef struct fixture {
     edt_loader *loader;
 } fixture;
 
-static fixture open_fixture(const char *pattern, const char *backend, edt_dtype real,
-                            int64_t batch_size, bool training, const char *overrides)
+// With `comm` a rank's step, fed by a loader of its own for the same pictures.
+static fixture open_rank(edt_comm *comm, const char *pattern, const char *backend,
+                         edt_dtype real, int64_t batch_size, bool training,
+                         const char *overrides)
 {
     edt_error err = {0};
     fixture f = {0};
@@ -67,7 +70,8 @@ static fixture open_fixture(const char *pattern, const char *backend, edt_dtype 
     cr_assert_eq(
         edt_backend_create(backend, &(edt_backend_options){.n_threads = 1}, &err, &f.backend),
         EDT_OK, "%s", err.text);
-    edt_step_options so = {.real = real, .batch_size = batch_size, .slot_format = EDT_SLOT_U8};
+    edt_step_options so = {
+        .real = real, .batch_size = batch_size, .slot_format = EDT_SLOT_U8, .comm = comm};
     cr_assert_eq(edt_schedule_init(&so.schedule, &f.hp, batch_size, 64 * 40, &err), EDT_OK,
                  "%s", err.text);
     cr_assert_eq(edt_step_create(&f.hp, f.backend, &so, &err, &f.step), EDT_OK, "%s", err.text);
@@ -88,6 +92,12 @@ static fixture open_fixture(const char *pattern, const char *backend, edt_dtype 
     };
     cr_assert_eq(edt_loader_create(&f.hp, &lo, &err, &f.loader), EDT_OK, "%s", err.text);
     return f;
+}
+
+static fixture open_fixture(const char *pattern, const char *backend, edt_dtype real,
+                            int64_t batch_size, bool training, const char *overrides)
+{
+    return open_rank(NULL, pattern, backend, real, batch_size, training, overrides);
 }
 
 static void close_fixture(fixture *f)
@@ -229,6 +239,45 @@ Test(segmentation, a_batch_in_parts_is_the_batch, .timeout = 120)
     cr_expect_float_eq(m[0].seg_loss, m[1].seg_loss, 1e-9 * m[0].seg_loss);
     cr_expect_float_eq(m[0].raw_gradient_norm, m[1].raw_gradient_norm,
                        1e-9 * m[0].raw_gradient_norm);
+}
+
+static edt_step_metrics step_without_pixels(edt_comm *comm, const char *pattern, bool empty)
+{
+    edt_error err = {0};
+    fixture f = open_rank(comm, pattern, "ref", EDT_DTYPE_F64, 1, true, "freeze_bn=true");
+    const edt_batch *batch;
+    edt_step_metrics m;
+    cr_assert_eq(edt_loader_next(f.loader, &err, &batch), EDT_OK, "%s", err.text);
+    for (int64_t i = 0; empty && i < batch->mask_h * batch->mask_w; ++i) {
+        batch->seg_mask[i] = -1;
+    }
+    cr_assert_eq(edt_step_run(f.step, batch, 0, &err, &m), EDT_OK, "%s", err.text);
+    edt_loader_release(f.loader, batch);
+    close_fixture(&f);
+    return m;
+}
+
+Test(segmentation, pixels_without_a_class_teach_nothing, .timeout = 120)
+{
+    const edt_step_metrics m = step_without_pixels(NULL, write_shards(1), true);
+    cr_expect(m.finite && m.seg_loss == 0.0, "%g", m.seg_loss);
+    cr_expect(isfinite(m.raw_gradient_norm));
+}
+
+static int rank_without_pixels(edt_comm *comm, void *arg)
+{
+    const edt_step_metrics alone = step_without_pixels(NULL, arg, false);
+    const edt_step_metrics both = step_without_pixels(comm, arg, edt_comm_rank(comm) == 0);
+    TEST_RANK_ASSERT(alone.seg_loss > 1);
+    TEST_RANK_ASSERT(fabs(alone.seg_loss - both.seg_loss) < 1e-12);
+    TEST_RANK_ASSERT(fabs(alone.raw_gradient_norm - both.raw_gradient_norm) <
+                     1e-9 * alone.raw_gradient_norm);
+    return 0;
+}
+
+Test(segmentation, the_mean_is_over_the_pixels_of_all_ranks, .timeout = 120)
+{
+    test_ranks_expect(2, rank_without_pixels, (void *)write_shards(1));
 }
 
 // With moving statistics and a rate of nothing the training graph and the predictor are one
