@@ -60,6 +60,12 @@ void edt_log_write(edt_log_level level, const char *fmt, ...)
     va_start(args, fmt);
     (void)vsnprintf(line + used, sizeof line - (size_t)used, fmt, args);
     va_end(args);
+    // Messages quote files; what those hold must not steer a terminal.
+    for (char *c = line + used; *c != '\0'; ++c) {
+        if (((unsigned char)*c < ' ' && *c != '\n' && *c != '\t') || *c == 0x7f) {
+            *c = '?';
+        }
+    }
     pthread_mutex_lock(&sink_lock);
     if (sink_function != NULL) {
         sink_function(sink_ctx, level, line);

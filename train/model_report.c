@@ -194,6 +194,17 @@ edt_status edt_report_variables(const edt_hparams *hp, bool json, edt_error *err
     return EDT_OK;
 }
 
+// A name from a file for a terminal, which nothing in it must steer.
+static void print_name(const char *name)
+{
+    int n = 0;
+    for (; name[n] != '\0'; ++n) {
+        const bool steers = (unsigned char)name[n] < ' ' || name[n] == 0x7f;
+        (void)putchar(steers ? '?' : name[n]);
+    }
+    (void)printf("%*s", n < 80 ? 80 - n : 0, "");
+}
+
 static edt_status put_tensor(edt_weights *weights, int i, edt_json_writer *w, bool json,
                              edt_error *err)
 {
@@ -220,7 +231,8 @@ static edt_status put_tensor(edt_weights *weights, int i, edt_json_writer *w, bo
         return EDT_OK;
     }
     char shape[EDT_SHAPE_TEXT_BYTES];
-    printf("%-80s %-6s %-18s", entry->key, type, edt_shape_text(&entry->shape, shape));
+    print_name(entry->key);
+    printf(" %-6s %-18s", type, edt_shape_text(&entry->shape, shape));
     if (status == EDT_OK) {
         printf(" %13.6g %13.6g %13.6g", s.min, s.mean, s.max);
     }

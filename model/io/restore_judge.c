@@ -5,7 +5,7 @@
 
 #include "model/io/restore_priv.h"
 
-enum { HINT_BYTES = 160 };
+enum { HINT_BYTES = 192 };
 
 static const char BACKBONE[] = "efficientnet-"; // how the names of all of them begin
 static const char CLASS_BIAS[] = "class_net/class-predict/bias";
@@ -96,7 +96,11 @@ static edt_status refuse_shape(const edt_restorer *r, edt_error *err)
 static edt_status refuse_missing(const edt_restorer *r, edt_error *err)
 {
     const edt_restore_report *report = r->report;
-    if (r->options->use_ema && r->options->strict && !r->any_average &&
+    bool any_stored = false; // under its name or as an average
+    for (int i = 0; i < r->n_places; ++i) {
+        any_stored = any_stored || r->places[i].i_value >= 0 || r->places[i].i_average >= 0;
+    }
+    if (r->options->use_ema && r->options->strict && !r->any_average && any_stored &&
         report->format == EDT_WEIGHTS_TF_NAMES) {
         EDT_FAIL(
             err, EDT_ERR_MISMATCH,
@@ -104,7 +108,15 @@ static edt_status refuse_missing(const edt_restorer *r, edt_error *err)
             "to use its raw weights",
             report->prefix, EDT_RESTORE_AVERAGE);
     }
-    char hint[HINT_BYTES];
+    char text[HINT_BYTES];
+    const char *hint = backbone_hint(r, text);
+    const int n_stored = edt_weights_count(r->weights);
+    if (hint[0] == '\0' && !any_stored && n_stored > 0) {
+        (void)snprintf(text, sizeof text,
+                       " the file has none of them (of its %d tensors the first is '%.100s'):",
+                       n_stored, edt_weights_get(r->weights, 0)->key);
+        hint = text;
+    }
     const char *first = "";
     for (int i = report->n_rows - 1; i >= 0; --i) {
         if (report->rows[i].outcome == EDT_RESTORE_MISSING) {
@@ -115,7 +127,7 @@ static edt_status refuse_missing(const edt_restorer *r, edt_error *err)
         err, EDT_ERR_MISMATCH,
         "%s: %d of %d variables of the model are missing, first '%s';%s is model_name the one "
         "it was trained with?",
-        report->prefix, report->n_missing, report->n_rows, first, backbone_hint(r, hint));
+        report->prefix, report->n_missing, report->n_rows, first, hint);
 }
 
 static edt_status judge(const edt_restorer *r, edt_error *err)

@@ -84,8 +84,9 @@ Test(restore, a_slot_that_does_not_fit_is_refused, .timeout = 60)
 }
 
 // A variable of 36 elements stored as `desc` in a file of its own.
-static edt_status restore_alone_step(const edt_test_tensor *tensors, int n, bool refuse_unused,
-                                     edt_error *err, float out_values[36], int64_t *out_step)
+static edt_status restore_full(const edt_test_tensor *tensors, int n,
+                               const edt_restore_options *options, edt_error *err,
+                               float out_values[36], int64_t *out_step)
 {
     edt_hparams hp;
     edt_test_model_hparams("efficientdet-lite0", 128, 128, &hp);
@@ -99,10 +100,7 @@ static edt_status restore_alone_step(const edt_test_tensor *tensors, int n, bool
     const char *prefix = edt_test_path(dir, "m");
     edt_test_bundle_write(prefix, &(edt_test_bundle_options){0}, tensors, n);
     edt_restore_report report = {0};
-    const edt_status status = edt_restore(
-        params, prefix,
-        &(edt_restore_options){.skip_mismatch = true, .refuse_unused = refuse_unused}, err,
-        &report);
+    const edt_status status = edt_restore(params, prefix, options, err, &report);
     *out_step = report.global_step;
     edt_restore_report_deinit(&report);
     edt_error ignored = {0};
@@ -122,7 +120,16 @@ static edt_status restore_alone(const edt_test_tensor *tensors, int n, bool refu
                                 edt_error *err, float out_values[36])
 {
     int64_t step;
-    return restore_alone_step(tensors, n, refuse_unused, err, out_values, &step);
+    const edt_restore_options options = {.skip_mismatch = true, .refuse_unused = refuse_unused};
+    return restore_full(tensors, n, &options, err, out_values, &step);
+}
+
+static edt_status restore_with(const edt_test_tensor *tensors, int n,
+                               const edt_restore_options *options, edt_error *err)
+{
+    float values[36];
+    int64_t step;
+    return restore_full(tensors, n, options, err, values, &step);
 }
 
 Test(restore, half_precision_and_doubles_are_converted, .timeout = 60)
@@ -199,6 +206,30 @@ Test(restore, a_file_with_another_backbone_is_told_by_its_name, .timeout = 60)
     cr_expect_null(strstr(err.text, "the file holds"), "%s", err.text);
 }
 
+// Wants everything, averages too: what is told is that nothing belongs here, not that averages
+// are missing.
+Test(restore, a_file_of_something_else_is_told_by_its_first_tensor, .timeout = 60)
+{
+    static const float values[36];
+    const edt_tensor_desc desc = {EDT_DTYPE_F32, edt_shape_1(36)};
+    const edt_test_tensor rows[] = {
+        {.name = "backbone.conv1.weight", .desc = desc, .data = values},
+        {.name = "head.weight", .desc = desc, .data = values},
+    };
+    edt_error err = {0};
+    cr_expect_eq(
+        restore_with(rows, 2, &(edt_restore_options){.use_ema = true, .strict = true}, &err),
+        EDT_ERR_MISMATCH);
+    cr_expect_not_null(
+        strstr(err.text, "of its 2 tensors the first is 'backbone.conv1.weight'"), "%s",
+        err.text);
+    const edt_test_tensor raw = {.name = variable, .desc = desc, .data = values};
+    cr_expect_eq(
+        restore_with(&raw, 1, &(edt_restore_options){.use_ema = true, .strict = true}, &err),
+        EDT_ERR_MISMATCH);
+    cr_expect_not_null(strstr(err.text, "no averaged weights"), "%s", err.text);
+}
+
 Test(restore, a_negative_step_is_none, .timeout = 60)
 {
     static const float values[36] = {7};
@@ -210,6 +241,8 @@ Test(restore, a_negative_step_is_none, .timeout = 60)
     float got[36];
     edt_error err = {0};
     int64_t told = 0;
-    cr_assert_eq(restore_alone_step(rows, 2, true, &err, got, &told), EDT_OK, "%s", err.text);
+    cr_assert_eq(
+        restore_full(rows, 2, &(edt_restore_options){.skip_mismatch = true}, &err, got, &told),
+        EDT_OK, "%s", err.text);
     cr_expect_eq(told, -1);
 }
