@@ -74,6 +74,8 @@ refuse() { # WORDS: that all programs say beside the file's name
 head -c 100000 "$h5" >"$bad"
 refuse "is cut or damaged"
 echo "<html>not found</html>" >"$bad"
+refuse "is a web page"
+echo "not found" >"$bad"
 refuse "does not begin with HDF5's mark"
 cp "$h5" "$bad"
 head -c 4000 /dev/zero | dd of="$bad" bs=1 seek=600 conv=notrunc 2>/dev/null
