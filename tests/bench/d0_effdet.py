@@ -12,7 +12,8 @@ from effdet import create_model
 mode, batch = sys.argv[1], int(sys.argv[2])
 images = torch.randn(batch, 3, 512, 512)
 if mode == "train":
-    model = create_model("tf_efficientdet_d0", bench_task="train", pretrained=False, pretrained_backbone=False)
+    model = create_model("tf_efficientdet_d0", bench_task="train", bench_labeler=True, pretrained=False,
+                         pretrained_backbone=False)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     target = {"bbox": [torch.tensor([[50.0, 60.0, 200.0, 220.0]])] * batch,
               "cls": [torch.tensor([1.0])] * batch, "img_scale": torch.ones(batch),
