@@ -52,6 +52,7 @@ grep -qE '"op": "conv2d(_bn_act)?( 1x1)?"' "$tmp/out" || fail "no convolution in
 measure 'train best|train median|train best forward|train best backward|train best update and inputs|train|train share of the ceiling|op kind' \
   "${small[@]}" --what=train --per_op
 grep -qF '"batch_size": 2' "$tmp/out" || fail "a training step's default is not batch 2"
+measure 'network memory|network median' "${small[@]}" --what=network --precision=bf16
 # The oracle has no ceiling to measure.
 measure 'network median' --what=network --device=ref --bm_runs=1 --warmup=0 --image_size=128 \
   --model_name=efficientdet-lite0
@@ -92,7 +93,7 @@ expect 2 "image_size" --image_size=1
 export CUDA_VISIBLE_DEVICES= # a machine that has a GPU shows none
 expect 1 "device cuda" --device=cuda
 expect 2 "tf32" --precision=tf32
-expect 1 "bf16" --precision=bf16 --what=network --image_size=128
+expect 1 "f16" --precision=f16 --what=network --image_size=128
 : >"$tmp/empty.tfrecord"
 expect 1 "hold no record" --what=decode --file_pattern="$tmp/empty.tfrecord"
 expect 1 "JPEG" --what=end_to_end --input_image="$bin" "${small[@]}"
