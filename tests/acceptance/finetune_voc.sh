@@ -10,8 +10,9 @@ cd "$out"
 out=$PWD
 ln -sfn "$voc/VOCdevkit" VOCdevkit
 ln -sfn "$root/configs" configs
-[ -e efficientdet-lite0 ] || cp -r "$weights/efficientdet-lite0" .
-chmod -R u+w efficientdet-lite0
+mkdir -p checkpoints/coco
+[ -e checkpoints/coco/efficientdet-lite0 ] || cp -r "$weights/efficientdet-lite0" checkpoints/coco
+chmod -R u+w checkpoints
 PATH=$build/bin:$root/tools:$PATH
 export PATH
 awk '/^```sh$/ {on = 1; next} /^```$/ {on = 0} on' "$root/docs/finetune_voc.md" >commands.sh
