@@ -1,6 +1,6 @@
 // The losses' inner loops: focal loss of background logits (all but a few hundred of a batch's
-// millions) and the Huber loss. Sums of a block stay in float registers, blocks add up in
-// double.
+// millions) and the Huber loss. The focal sum of a block stays in float registers, blocks add up
+// in double.
 #include "backend/cpu/kernels_vec.h"
 
 enum { BLOCK = 16 * VL };
@@ -63,15 +63,15 @@ void EDT_K(huber)(const edt_real *box, const float *target, float delta, float g
 {
     for (int64_t i0 = 0; i0 < n; i0 += 1024) {
         const int64_t m = n - i0 < 1024 ? n - i0 : 1024;
-        float total = 0;
+        double total = 0; // equal elements, such as of predictions of 0, all round one way
 #pragma omp simd reduction(+ : total)
         for (int64_t i = i0; i < i0 + m; i++) {
             const float e = edt_real_get(box[i]) - target[i];
             const float clipped = e < -delta ? -delta : e > delta ? delta : e;
             const float used = target[i] != 0.0f ? clipped : 0.0f;
-            total += used * (e - 0.5f * used);
+            total += (double)(used * (e - 0.5f * used));
         }
-        *sum += (double)total;
+        *sum += total;
         if (dbox != NULL) {
 #pragma omp simd
             for (int64_t i = i0; i < i0 + m; i++) {
