@@ -1,6 +1,6 @@
 // The losses' inner loops: focal loss of background logits (all but a few hundred of a batch's
-// millions) and the Huber loss. The focal sum of a block stays in float registers, blocks add up
-// in double.
+// millions) and the Huber loss. The focal sum of a block stays in float registers, blocks add
+// up in double.
 #include "backend/cpu/kernels_vec.h"
 
 enum { BLOCK = 16 * VL };
