@@ -184,6 +184,7 @@ Test(hparams, cross_field_rules)
                             {"anchor_scale=1*2", "one per level"},
                             {"mean_rgb=1*2", "1 or 3"},
                             {"jitter_min=3", "jitter_max"},
+                            {"positives_momentum=1", "positives_momentum"},
                             {"label_map={91:'x'}", "num_classes is 90"}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; ++i) {
         edt_hparams copy;
