@@ -108,6 +108,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    # Said aloud: wget would send what follows a redirection over the connection that is being closed.
+    def end_headers(self):
+        self.send_header("Connection", "close")
+        super().end_headers()
+
     def do_HEAD(self):
         self.answer(False)
 
