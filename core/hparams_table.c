@@ -65,7 +65,7 @@ static const edt_hrow rows[] = {
              "AutoAugment: v0 (the published one), v1, v2, v3, test, or randaug"),
     BOOL(grid_mask, "False", "grid-mask augmentation"),
     OPT_TEXT(sample_image, NULL, "JPEG file whose detections are shown in training summaries"),
-    INT(map_freq, "5", 1, MANY, "epochs between COCO evaluations in training"),
+    INT(map_freq, "5", 1, MANY, "epochs between COCO evaluations in training (semantics=tf2)"),
     INT(num_classes, "90", 1, 100000, "class channels per anchor: the largest label id"),
     INT(seg_num_classes, "3", 1, 100000, "segmentation classes"),
     {"heads", EDT_HROW_TEXTS, AT(heads), "['object_detection']",
@@ -157,7 +157,8 @@ static const edt_hrow rows[] = {
     BOOL(grad_checkpoint, "False", "recompute activations in the backward pass to save memory"),
     INT(verbose, "1", 0, 2, "the reference's checkpoint callback; no effect here"),
     TEXT(save_freq, "epoch", NULL,
-         "the reference's checkpoint callback: epoch or a step count"),
+         "checkpoints: a number of steps between them; epoch: --save_checkpoints_steps, with "
+         "semantics=tf2 the end of each epoch, too"),
 
     BOOL(reference_defects, "False",
          "restore the reference's defects where results depend on them"),

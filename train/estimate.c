@@ -107,10 +107,10 @@ static const char *duration(double seconds, char out[static 48])
 static int64_t count_evaluations(const edt_training *r)
 {
     const edt_train_options *o = r->options;
-    const double left =
-        r->hp->num_epochs - (double)r->state.global_step / r->schedule.steps_per_epoch;
-    const bool each_epoch = o->mode == EDT_TRAIN_MODE_TRAIN_AND_EVAL;
-    return each_epoch ? (int64_t)ceil(fmax(left, 0.0)) : o->eval_after_train ? 1 : 0;
+    return o->mode == EDT_TRAIN_MODE_TRAIN_AND_EVAL
+               ? edt_epochs_count_evaluations(&r->epochs, r->state.global_step)
+           : o->eval_after_train ? 1
+                                 : 0;
 }
 
 edt_status edt_estimate_run(edt_training *r, edt_error *err)

@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/path.h"
 #include "dataio/record_index.h"
+#include "train/epochs.h"
 
 edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err)
 {
@@ -20,13 +21,14 @@ edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err)
          "None: a loss scale goes with mixed_precision=true"},
         {strcmp(hp->grad_reduce, "global") != 0, "grad_reduce",
          "global: gradients are summed and clipped as those of one large batch"},
-        {strcmp(hp->save_freq, "epoch") != 0, "save_freq",
-         "epoch; --save_checkpoints_steps sets the period of checkpoints"},
+        {edt_epochs_parse_save_freq(hp->save_freq) < 0, "save_freq",
+         "epoch, or give the number of steps between checkpoints, 1 or more"},
         {!hp->use_keras_model, "use_keras_model", "true: there is one model builder"},
         {!hp->is_training_bn, "is_training_bn",
          "true; freeze_bn=true trains with the moving statistics"},
-        {hp->map_freq != 5, "map_freq",
-         "5; --mode=train_and_eval evaluates after each epoch, --mode=eval every checkpoint"},
+        {hp->map_freq != 5 && strcmp(hp->semantics, "tf2") != 0, "map_freq",
+         "5, which semantics=tf1 does not read (--mode=train_and_eval evaluates after each "
+         "epoch, --mode=eval every checkpoint), or set semantics=tf2"},
         {hp->seg_num_classes != 3 && !edt_hparams_has_head(hp, "segmentation"),
          "seg_num_classes", "3: heads names no segmentation"},
     };

@@ -5,7 +5,6 @@
 #include "train/training.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -102,14 +101,6 @@ static edt_status evaluate(edt_training *r, edt_error *err)
                : status;
 }
 
-// The step that ends epoch `e`; the last epoch may be a part of one.
-static int64_t epoch_end(const edt_training *r, int64_t e)
-{
-    const int64_t total = r->schedule.total_steps;
-    const int64_t end = e * r->examples_per_epoch / r->options->train_batch_size;
-    return (double)e >= r->hp->num_epochs || end > total ? total : end;
-}
-
 static edt_status is_evaluated(edt_training *r, bool *out_is, edt_error *err)
 {
     uint8_t is = 0;
@@ -160,19 +151,21 @@ static edt_status stops_early(edt_training *r, bool *out_stops, edt_error *err)
     return EDT_OK;
 }
 
-// Epochs, each followed by an evaluation (spec/train.md 2.2). A run that ended between the
+// Epochs and the evaluations after them (train/epochs.h). A run that ended between the
 // checkpoint of an epoch and its evaluation does that evaluation first.
 static edt_status train_and_eval(edt_training *r, edt_error *err)
 {
-    const int64_t n_epochs = (int64_t)ceil(r->hp->num_epochs);
-    for (int64_t e = 1; e <= n_epochs; ++e) {
-        const int64_t until = epoch_end(r, e);
-        if (until < r->state.global_step || until == epoch_end(r, e - 1)) {
+    for (int64_t e = 1; e <= r->epochs.n; ++e) {
+        const int64_t until = edt_epochs_end(&r->epochs, e);
+        const bool evaluates = edt_epochs_evaluates(&r->epochs, e);
+        if (until < r->state.global_step || until == edt_epochs_end(&r->epochs, e - 1)) {
             continue;
         }
         if (until == r->state.global_step) {
-            bool is_done = false;
-            EDT_TRY(is_evaluated(r, &is_done, err));
+            bool is_done = !evaluates;
+            if (evaluates) {
+                EDT_TRY(is_evaluated(r, &is_done, err));
+            }
             if (is_done) {
                 continue;
             }
@@ -185,8 +178,10 @@ static edt_status train_and_eval(edt_training *r, edt_error *err)
             EDT_INFO("=====> Starting training, epoch: %" PRId64 ".", e);
             EDT_TRY(edt_training_until(r, until, NULL, err));
         }
-        EDT_INFO("=====> Starting evaluation, epoch: %" PRId64 ".", e);
-        EDT_TRY(evaluate(r, err));
+        if (evaluates) {
+            EDT_INFO("=====> Starting evaluation, epoch: %" PRId64 ".", e);
+            EDT_TRY(evaluate(r, err));
+        }
     }
     return EDT_OK;
 }
@@ -421,6 +416,8 @@ static edt_status run_training(edt_training *r, edt_error *err)
         EDT_TRY(open_device(r, err));
     }
     EDT_TRY(make_schedule(r, err));
+    EDT_TRY(edt_epochs_init(&r->epochs, r->hp, &r->schedule, r->examples_per_epoch,
+                            o->train_batch_size, o->save_checkpoints_steps, err));
     so.schedule = r->schedule;
     so.comm = r->comm;
     edt_rank_setup_step(r->hp, o->device, r->comm, &so);

@@ -281,7 +281,7 @@ static edt_status finish_step(edt_training *r, int64_t until, bool saves,
     const int64_t step = r->state.global_step;
     const bool logs = step % o->log_steps == 0 || step == until;
     bool ignored;
-    saves = saves && step % o->save_checkpoints_steps == 0;
+    saves = saves && edt_epochs_saves(&r->epochs, step);
     if (logs || saves || edt_profile_waits(r)) {
         EDT_TRY(collect(r, batch, err, &ignored));
     }

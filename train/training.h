@@ -4,6 +4,7 @@
 #define EDT_TRAIN_TRAINING_H
 
 #include "dataio/loader.h"
+#include "train/epochs.h"
 #include "train/eval_loop.h"
 #include "train/event_summaries.h"
 #include "train/metrics.h"
@@ -37,6 +38,7 @@ typedef struct edt_training {
     int64_t sampled_step;     // that drew it last
     edt_eval_loop *eval;
     edt_schedule schedule;
+    edt_epochs epochs; // when it evaluates and saves
     edt_train_state state;
     int64_t saved_step; // of the newest checkpoint, -1: none
     int64_t n_empty;    // batches in a row without a usable sample (on_bad_sample=skip)

@@ -196,6 +196,36 @@ Test(eval_loop, a_run_that_gets_no_better_ends_early)
     expect_run(overrides[0], &o, EDT_ERR_USAGE);
 }
 
+// With semantics=tf2 every map_freq-th epoch and the last one; early stopping counts
+// evaluations, not epochs, also over a start anew.
+Test(eval_loop, every_second_epoch_is_evaluated_and_counted)
+{
+    edt_train_options o = options(EDT_TRAIN_MODE_TRAIN_AND_EVAL);
+    o.eval_samples = 3;
+    static const char fixed[] = "semantics=tf2,map_freq=2,learning_rate=0,lr_warmup_init=0,"
+                                "freeze_bn=true,early_stop_evals=1,save_freq=2,num_epochs=";
+    char overrides[256], line[2048];
+    (void)snprintf(overrides, sizeof overrides, "%s3", fixed);
+    expect_run(overrides, &o, 0); // after the second epoch, and the last: one that is no better
+    eval_line(0, line, sizeof line);
+    cr_expect(strncmp(line, "{\"step\": 6, ", 12) == 0, "%s", line);
+    eval_line(1, line, sizeof line);
+    cr_expect(strncmp(line, "{\"step\": 9, ", 12) == 0, "%s", line);
+    cr_expect(edt_test_exists(edt_test_path(model_dir, "model.ckpt-4.index")));
+    cr_expect(edt_test_exists(edt_test_path(model_dir, "model.ckpt-8.index")));
+    (void)snprintf(overrides, sizeof overrides, "%s9", fixed);
+    expect_run(overrides, &o, 0); // stopped already
+    eval_line(2, line, sizeof line);
+    cr_expect_str_eq(line, "");
+    (void)snprintf(overrides, sizeof overrides, "%s9,early_stop_evals=2", fixed);
+    expect_run(overrides, &o, 0);
+    eval_line(2, line, sizeof line);
+    cr_expect(strncmp(line, "{\"step\": 12, ", 13) == 0, "%s", line);
+    eval_line(3, line, sizeof line);
+    cr_expect_str_eq(line, "");
+    cr_expect_not(edt_test_exists(edt_test_path(model_dir, "model.ckpt-15.index")));
+}
+
 // One and a half epochs end in an evaluation; one that a kill took away is made up for.
 Test(eval_loop, a_part_of_an_epoch_and_a_lost_evaluation_are_evaluated)
 {

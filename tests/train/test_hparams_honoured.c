@@ -132,7 +132,7 @@ static const row rows[] = {
     ACTS("positives_momentum", "0.9"),
     QUIET("grad_checkpoint", "true", "less memory for more time; the numbers stay"),
     QUIET("verbose", "0", "no line of the log per checkpoint"),
-    ACTS("save_freq", "10"),
+    QUIET("save_freq", "2", "when checkpoints are written; see test_epochs"),
     ACTS_WITH("iou_loss_type=diou,image_size=72x100", "reference_defects", "true"),
     ACTS("slot_format", "f32"),
     ACTS("shuffle", "none"),
