@@ -184,7 +184,7 @@ fail:
 // Pictures are counted as a single rank would count them: those of all ranks.
 static edt_status run_loader(edt_predictor *predictor, edt_loader *loader, int64_t n_wanted,
                              int world_size, edt_found *found, edt_coco_stream **stream,
-                             edt_error *err)
+                             edt_loss_notes *losses, edt_error *err)
 {
     edt_progress progress;
     edt_progress_begin(&progress, &(edt_progress_spec){
@@ -206,6 +206,13 @@ static edt_status run_loader(edt_predictor *predictor, edt_loader *loader, int64
         // The last batch may leave nothing for this rank.
         if (batch->n_valid > 0) {
             status = edt_predictor_run(predictor, batch, err, &rows, &n_valid);
+        }
+        if (status == EDT_OK && edt_predictor_has_losses(predictor)) {
+            edt_loss_values values = {0};
+            status =
+                batch->n_valid > 0 ? edt_predictor_losses(predictor, err, &values) : EDT_OK;
+            status = status == EDT_OK ? edt_loss_notes_add(losses, batch->n_valid, &values, err)
+                                      : status;
         }
         const size_t begin = found->n_bytes;
         if (status == EDT_OK) {
@@ -274,6 +281,7 @@ edt_status edt_evaluate(const edt_hparams *hp, edt_predictor *predictor, int64_t
 {
     edt_evaluation e = {0};
     edt_found found = {0};
+    edt_loss_notes losses = {0};
     edt_comm_parts parts = {0};
     edt_loader *loader = NULL;
     edt_status status = EDT_OK;
@@ -306,13 +314,20 @@ edt_status edt_evaluate(const edt_hparams *hp, edt_predictor *predictor, int64_t
         .world_size = world_size,
         .format = EDT_SLOT_F32,
         .keep_groundtruth = from_records,
+        .n_anchors = edt_predictor_model(predictor)->n_anchors,
+        .targets = edt_predictor_has_losses(predictor) ? options->targets : NULL,
+        .targets_ctx = options->targets_ctx,
     };
     EDT_TRY_GOTO(edt_loader_create(hp, &lo, err, &loader));
     int64_t wanted = edt_loader_get_stats(loader).n_samples;
     if (options->eval_samples > 0 && options->eval_samples < wanted) {
         wanted = options->eval_samples;
     }
-    EDT_TRY_GOTO(run_loader(predictor, loader, wanted, world_size, &found, &stream, err));
+    EDT_TRY_GOTO(
+        run_loader(predictor, loader, wanted, world_size, &found, &stream, &losses, err));
+    if (edt_predictor_has_losses(predictor)) {
+        EDT_TRY_GOTO(edt_loss_notes_average(&losses, options->comm, wanted, err, &e.losses));
+    }
     EDT_TRY_GOTO(
         edt_comm_gather(options->comm, false, found.bytes, found.n_bytes, err, &parts));
     if (rank == 0) {
@@ -327,6 +342,7 @@ edt_status edt_evaluate(const edt_hparams *hp, edt_predictor *predictor, int64_t
     edt_coco_stream_destroy(stream);
     edt_loader_destroy(loader);
     edt_found_deinit(&found);
+    edt_loss_notes_deinit(&losses);
     edt_comm_parts_deinit(&parts);
     *out_evaluation = e;
     return EDT_OK;
@@ -334,6 +350,7 @@ fail:
     edt_coco_stream_destroy(stream);
     edt_loader_destroy(loader);
     edt_found_deinit(&found);
+    edt_loss_notes_deinit(&losses);
     edt_comm_parts_deinit(&parts);
     edt_evaluation_deinit(&e);
     return status;

@@ -22,6 +22,9 @@ typedef struct edt_evaluation_options {
     int n_threads;        // loader workers; 0: all cores
     // Ranks that share the pictures and call edt_evaluate together; NULL: one.
     edt_comm *comm;
+    // For a predictor with losses: what turns boxes into targets, on n_threads threads.
+    edt_target_fn *targets;
+    void *targets_ctx;
 } edt_evaluation_options;
 
 // The rule of every evaluation (main.py's): the best 5000 candidates, where the configuration
@@ -35,6 +38,7 @@ typedef struct edt_evaluation {
     edt_coco_dt *detections;
     edt_coco_gt *gt;
     edt_coco_result *result;
+    edt_loss_values losses; // 0 of a predictor without
     int64_t n_images;
     double seconds;
 } edt_evaluation;

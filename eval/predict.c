@@ -27,6 +27,7 @@ struct edt_predictor {
     edt_value_id segmentation_value;          // EDT_NO_VALUE: no such head
     float *segmentation;                      // its host copy
     bool fetched;                             // they are of the last run
+    edt_loss_reader *losses;                  // NULL: none are computed
     edt_device_post *device_post;             // NULL: post-processing runs on the host
     int64_t max_detections;
     edt_detection *detections;
@@ -61,6 +62,8 @@ static edt_status create(const edt_hparams *hp, edt_backend *backend, edt_params
         .batch_size = options->batch_size,
         .u8_input = options->slot_format == EDT_SLOT_U8,
         .wide_outputs = true,
+        .losses = options->losses,
+        .no_mask_loss = true,
     };
     EDT_TRY_GOTO(edt_model_create(hp, &mo, err, &p->model));
     if (params == NULL) {
@@ -111,6 +114,10 @@ static edt_status create(const edt_hparams *hp, edt_backend *backend, edt_params
     if (p->model->has_detection) {
         EDT_TRY_GOTO(create_posts(p, hp, err));
     }
+    if (options->losses && p->model->has_detection) {
+        EDT_TRY_GOTO(edt_loss_reader_create(hp, p->model, p->exec, options->batch_size, err,
+                                            &p->losses));
+    }
     *out_predictor = p;
     return EDT_OK;
 fail:
@@ -142,6 +149,7 @@ void edt_predictor_destroy(edt_predictor *p)
     }
     edt_mem_free(p->posts);
     edt_device_post_destroy(p->device_post);
+    edt_loss_reader_destroy(p->losses);
     for (int i = 0; i < MAX_LEVELS; ++i) {
         edt_mem_free(p->cls[i]);
         edt_mem_free(p->box[i]);
@@ -197,12 +205,28 @@ edt_status edt_predictor_run_network(edt_predictor *p, const edt_batch *batch, e
         EDT_TRY(edt_exec_set_input(p->exec, p->valid_hw, batch->valid_hw,
                                    (size_t)n * 2 * sizeof *batch->valid_hw, err));
     }
+    if (p->losses != NULL) {
+        EDT_TRY(edt_loss_reader_bind(p->losses, batch, err));
+    }
     const edt_run_ctx ctx = {.params_version = p->params->version};
     p->fetched = false;
     edt_trace_begin("network");
     const edt_status status = edt_exec_replay(p->exec, &ctx, err);
     edt_trace_end();
     return status;
+}
+
+bool edt_predictor_has_losses(const edt_predictor *p)
+{
+    return p->losses != NULL;
+}
+
+edt_status edt_predictor_losses(edt_predictor *p, edt_error *err, edt_loss_values *out_values)
+{
+    if (p->losses == NULL) {
+        EDT_FAIL(err, EDT_ERR_INTERNAL, "losses of a predictor that computes none");
+    }
+    return edt_loss_reader_get(p->losses, err, out_values);
 }
 
 bool edt_predictor_detects_on_device(const edt_predictor *p)

@@ -5,6 +5,7 @@
 
 #include "core/hparams.h"
 #include "dataio/batch.h"
+#include "eval/loss_values.h"
 #include "model/efficientdet.h"
 #include "model/exec.h"
 #include "model/params.h"
@@ -19,6 +20,7 @@ typedef struct edt_predictor_options {
     bool use_ema;   // read parameters from the EMA arena
     edt_dtype real; // of activations; EDT_DTYPE_NONE: f32. Outputs are f32 always
     int n_threads;  // post-processing; 0: all cores
+    bool losses;    // the losses of detection, too: batches must have targets
 } edt_predictor_options;
 
 // Without detection among the heads there are no detections: n_valid is 0 for all rows.
@@ -46,13 +48,18 @@ edt_status edt_predictor_run_network(edt_predictor *predictor, const edt_batch *
 edt_status edt_predictor_run(edt_predictor *predictor, const edt_batch *batch, edt_error *err,
                              const edt_detection **out_detections, const int64_t **out_n_valid);
 
+// The losses of the last batch, of a predictor with losses; see edt_loss_reader_get.
+edt_status edt_predictor_losses(edt_predictor *predictor, edt_error *err,
+                                edt_loss_values *out_values);
+bool edt_predictor_has_losses(const edt_predictor *predictor);
+
 // Host copies of the network's outputs for one row after edt_predictor_run, per level: another
 // post-processing of the same pictures. Arrays of at least 16 pointers. Fetches them from the
 // device where post-processing did not.
 edt_status edt_predictor_outputs(edt_predictor *predictor, int64_t row, edt_error *err,
                                  const float **out_cls, const float **out_box);
-// As above the logits [mask_h,mask_w,mask_classes] of the segmentation head. EDT_ERR_UNSUPPORTED
-// without one.
+// As above the logits [mask_h,mask_w,mask_classes] of the segmentation head.
+// EDT_ERR_UNSUPPORTED without one.
 edt_status edt_predictor_segmentation(edt_predictor *predictor, int64_t row, edt_error *err,
                                       const float **out_logits);
 // EDT_ERR_UNSUPPORTED, saying what `needs` boxes, where detection is not among the heads.

@@ -246,7 +246,7 @@ static edt_status build(const edt_hparams *hp, const edt_model_options *options,
         if (model->has_detection) {
             build_losses(&losses, cls, box);
         }
-        if (model->has_segmentation) {
+        if (model->has_segmentation && !options->no_mask_loss) {
             build_segmentation_loss(&losses, segmentation);
         }
         EDT_TRY(edt_graph_status(graph, err));

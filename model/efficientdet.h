@@ -19,6 +19,7 @@ typedef struct edt_model_options {
                         // [N,H,W,3]
     bool drop_connect;  // training: backbone stochastic depth and heads' survival_prob
     bool losses;        // add losses (both modes; evaluation loss has no gradients)
+    bool no_mask_loss;  // with losses: none of the segmentation head
     bool keep_features; // outputs "reduction_1..5", "extra_P6..", "cell<c>_P<l>" too
     bool accumulate;    // losses and gradients add up over micro-steps; the caller zeroes them
     bool wide_outputs;  // "cls_<l>" and "box_<l>" are cast to the wide type
@@ -34,8 +35,9 @@ typedef struct edt_model_options {
 //   and R > 0) "cls_targets"  i32 [N,T], T anchors over all levels; "box_targets" wide [N,T,4];
 //   "norm" wide [1] "anchors"      wide [T,4] (only with iou_loss_type) "loss_scale"   f32 [2]
 //   (only with loss_scaled): backend/op.h, OPTIMIZER
-//   with a segmentation head "seg_mask" i32 [N,h,w], the classes of the pixels of its output, those
-//   outside 0..K-1 without a say, and "seg_norm" wide [1], what the sum over pixels is divided by
+//   with a segmentation head "seg_mask" i32 [N,h,w], the classes of the pixels of its output,
+//   those outside 0..K-1 without a say, and "seg_norm" wide [1], what the sum over pixels is
+//   divided by
 // Logits are real (see wide_outputs), losses wide.
 // Outputs: "cls_<l>" [N,h,w,A*K], "box_<l>" [N,h,w,A*4]; with losses "cls_loss_<l>",
 // "box_loss_<l>" [1] (and "iou_loss" [1]); and with a segmentation head "segmentation"
@@ -49,8 +51,8 @@ typedef struct edt_model {
     int64_t anchors_per_cell;                // A
     int64_t n_anchors;                       // T; 0 without detection
     int64_t num_classes;                     // K
-    bool has_detection, has_segmentation; // hparam heads
-    int64_t mask_h, mask_w, mask_classes; // of the segmentation head's output, else 0
+    bool has_detection, has_segmentation;    // hparam heads
+    int64_t mask_h, mask_w, mask_classes;    // of the segmentation head's output, else 0
     int n_drop_rows;
 } edt_model;
 

@@ -18,12 +18,14 @@
 #include "model/io/checkpoint.h"
 #include "model/io/restore.h"
 #include "train/archive.h"
+#include "train/eval_losses.h"
 #include "train/rank_setup.h"
 
 struct edt_eval_loop {
     edt_hparams hp; // with the evaluation's settings
     const edt_train_options *options;
     edt_predictor *predictor;
+    edt_eval_losses *losses;
     edt_arena arena;
     int n_threads;
     edt_summaries *summaries; // borrowed
@@ -54,11 +56,14 @@ edt_status edt_eval_loop_create(const edt_hparams *hp, const edt_train_options *
         .post_mode = EDT_POST_PER_CLASS,
         .use_ema = params != NULL && params->memory[EDT_PARAMS_EMA] != NULL,
         .n_threads = l->n_threads,
+        .losses = true,
     };
     EDT_TRY_GOTO(params != NULL ? edt_predictor_create(&l->hp, params, &po, err, &l->predictor)
                                 : edt_predictor_create_standalone(&l->hp, backend, &po, err,
                                                                   &l->predictor));
     EDT_TRY_GOTO(edt_predictor_need_detection(l->predictor, "evaluation", err));
+    EDT_TRY_GOTO(edt_eval_losses_create(&l->hp, l->predictor, po.use_ema, l->n_threads, err,
+                                        &l->losses));
     *out_loop = l;
     return EDT_OK;
 fail:
@@ -71,6 +76,7 @@ void edt_eval_loop_destroy(edt_eval_loop *l)
     if (l == NULL) {
         return;
     }
+    edt_eval_losses_destroy(l->losses);
     edt_predictor_destroy(l->predictor);
     edt_hparams_deinit(&l->hp);
     edt_arena_deinit(&l->arena);
@@ -85,7 +91,7 @@ void edt_eval_loop_set_summaries(edt_eval_loop *l, edt_summaries *summaries)
 static edt_status write_metrics(edt_eval_loop *l, edt_metrics *metrics, int64_t step,
                                 const edt_evaluation *e, edt_error *err)
 {
-    edt_metric rows[EDT_COCO_N_STATS + 2];
+    edt_metric rows[EDT_COCO_N_STATS + 2 + EDT_EVAL_LOSSES_MAX_ROWS];
     int n = 0;
     if (e->result == NULL) {
         rows[n++] = (edt_metric){edt_coco_stat_names[0], -1}; // test-dev has no ground truth
@@ -95,6 +101,11 @@ static edt_status write_metrics(edt_eval_loop *l, edt_metrics *metrics, int64_t 
     }
     rows[n++] = (edt_metric){"eval_images", (double)e->n_images};
     rows[n++] = (edt_metric){"eval_seconds", e->seconds};
+    if (e->result != NULL) {
+        int n_losses;
+        EDT_TRY(edt_eval_losses_rows(l->losses, e, err, rows + n, &n_losses));
+        n += n_losses;
+    }
     if (l->summaries != NULL) {
         edt_summaries_eval(l->summaries, step, rows, n, e->result);
     }
@@ -126,7 +137,7 @@ edt_status edt_eval_loop_once(edt_eval_loop *l, int64_t step, const char *prefix
                               edt_metrics *metrics, edt_error *err)
 {
     const edt_train_options *o = l->options;
-    const edt_evaluation_options eo = {
+    edt_evaluation_options eo = {
         .val_file_pattern = o->val_file_pattern,
         .val_json_file = o->val_json_file,
         .testdev_dir = o->testdev_dir,
@@ -134,6 +145,7 @@ edt_status edt_eval_loop_once(edt_eval_loop *l, int64_t step, const char *prefix
         .n_threads = l->n_threads,
         .comm = o->comm,
     };
+    edt_eval_losses_enter(l->losses, &eo);
     edt_evaluation e;
     EDT_TRY(edt_evaluate(&l->hp, l->predictor, o->eval_batch_size, &eo, err, &e));
     if (!is_writer(l)) {

@@ -59,7 +59,8 @@ static int find_tag(const char *name)
 
 static const char *directory(edt_summaries *s, edt_summary_kind kind)
 {
-    static const char *const tf2_names[] = {"train", "coco", "train_images", "test_images"};
+    static const char *const tf2_names[] = {"train", "coco", "train_images", "test_images",
+                                            "validation"};
     const char *model_dir = s->options.model_dir;
     const char *eval_name = s->options.eval_name;
     if (kind == EDT_SUMMARY_EVAL && (!s->tf2 || s->options.waits)) {
@@ -208,9 +209,13 @@ static void write_settings(edt_summaries *s)
 // epochs.
 static int64_t step_of_kind(const edt_summaries *s, edt_summary_kind kind, int64_t step)
 {
-    const bool in_epochs = kind == EDT_SUMMARY_EVAL && s->tf2 && !s->options.waits &&
-                           s->options.steps_per_epoch > 0.0;
-    return in_epochs ? (int64_t)llround((double)step / s->options.steps_per_epoch) : step;
+    const bool in_epochs = (kind == EDT_SUMMARY_EVAL || kind == EDT_SUMMARY_VALIDATION) &&
+                           s->tf2 && !s->options.waits && s->options.steps_per_epoch > 0.0;
+    if (!in_epochs) {
+        return step;
+    }
+    const int64_t n_epochs = (int64_t)llround((double)step / s->options.steps_per_epoch);
+    return kind == EDT_SUMMARY_EVAL ? n_epochs : n_epochs - 1; // Keras counts from 0
 }
 
 edt_event_file *edt_summaries_file(edt_summaries *s, edt_summary_kind kind)
@@ -299,6 +304,30 @@ static void write_classes(edt_event_file *file, int64_t step, const edt_coco_res
     edt_strbuf_deinit(&tag);
 }
 
+// The name of a loss of an evaluation without "val_"; NULL: it is none.
+static const char *loss_name(const edt_metric *row)
+{
+    return strncmp(row->name, "val_", 4) == 0 ? row->name + 4 : NULL;
+}
+
+// As Keras has them: scalars per epoch beside those of training.
+static void write_validation(edt_summaries *s, int64_t step, const edt_metric *rows, int n_rows)
+{
+    edt_event_scalar scalars[MAX_ROWS];
+    int n = 0;
+    for (int i = 0; i < n_rows && n < MAX_ROWS; ++i) {
+        const char *name = loss_name(&rows[i]);
+        const int tag = name != NULL ? find_tag(name) : -1;
+        if (tag >= 0) {
+            scalars[n++] = (edt_event_scalar){tags[tag].tf2_epoch, rows[i].value};
+        }
+    }
+    if (n > 0) {
+        edt_event_file_scalars(edt_summaries_file(s, EDT_SUMMARY_VALIDATION),
+                               step_of_kind(s, EDT_SUMMARY_VALIDATION, step), scalars, n);
+    }
+}
+
 void edt_summaries_eval(edt_summaries *s, int64_t step, const edt_metric *rows, int n_rows,
                         const edt_coco_result *result)
 {
@@ -306,10 +335,18 @@ void edt_summaries_eval(edt_summaries *s, int64_t step, const edt_metric *rows, 
     edt_event_scalar scalars[MAX_ROWS];
     int n = 0;
     const int64_t at = step_of_kind(s, EDT_SUMMARY_EVAL, step);
+    const bool apart = s->tf2 && !s->options.waits;
     for (int i = 0; i < n_rows && n < MAX_ROWS; ++i) {
-        scalars[n++] = (edt_event_scalar){rows[i].name, rows[i].value};
+        const char *loss = loss_name(&rows[i]);
+        if (loss == NULL || !apart) {
+            scalars[n++] =
+                (edt_event_scalar){loss != NULL ? loss : rows[i].name, rows[i].value};
+        }
     }
     edt_event_file_scalars(file, at, scalars, n);
+    if (apart) {
+        write_validation(s, step, rows, n_rows);
+    }
     if (result != NULL) {
         write_classes(file, at, result);
     }

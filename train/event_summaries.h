@@ -12,13 +12,15 @@
 #include "train/metrics.h"
 
 // Event files by what is written there. With semantics=tf1 all but evaluations lie in
-// model_dir, evaluations in eval/ or eval_<name>/; with tf2 in train/, coco/, train_images/ and
-// test_images/, as the two programs of the reference have them.
+// model_dir, evaluations in eval/ or eval_<name>/; with tf2 in train/, coco/, train_images/,
+// test_images/ and validation/, as the two programs of the reference have them.
 typedef enum edt_summary_kind {
     EDT_SUMMARY_TRAIN,
     EDT_SUMMARY_EVAL,
-    EDT_SUMMARY_BATCH,  // training pictures
-    EDT_SUMMARY_SAMPLE, // detections on sample_image
+    EDT_SUMMARY_BATCH,      // training pictures
+    EDT_SUMMARY_SAMPLE,     // detections on sample_image
+    EDT_SUMMARY_VALIDATION, // losses of evaluations; with semantics=tf1 they are in those of
+                            // EVAL
     EDT_SUMMARY_N_KINDS
 } edt_summary_kind;
 
@@ -47,7 +49,8 @@ edt_event_file *edt_summaries_file(edt_summaries *summaries, edt_summary_kind ki
 // The values of one line of metrics.jsonl. Nothing is allocated from the second call on.
 void edt_summaries_train(edt_summaries *summaries, int64_t step, const edt_metric *rows,
                          int n_rows);
-// The same of an evaluation, and AP_/<class> for each class of `result` (may be NULL).
+// The same of an evaluation, losses (val_<name>) as its program of the reference calls them,
+// and AP_/<class> for each class of `result` (may be NULL).
 void edt_summaries_eval(edt_summaries *summaries, int64_t step, const edt_metric *rows,
                         int n_rows, const edt_coco_result *result);
 

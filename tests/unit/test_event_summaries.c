@@ -10,7 +10,7 @@
 #include "tests/support/test_records.h"
 #include "train/event_summaries.h"
 
-static const char *root;
+static char root[300];
 static edt_hparams hp;
 
 static const edt_metric rows[] = {
@@ -23,7 +23,7 @@ static edt_summaries *create(const char *overrides, edt_summaries_options option
 {
     edt_error err = {0};
     edt_summaries *s = NULL;
-    root = edt_test_temp_dir();
+    (void)snprintf(root, sizeof root, "%s", edt_test_temp_dir());
     options.model_dir = root;
     cr_assert_eq(edt_hparams_init(&hp, &err), EDT_OK);
     cr_assert_eq(edt_hparams_override(&hp, overrides, &err), EDT_OK, "%s", err.text);
@@ -99,7 +99,7 @@ Test(event_summaries, tf1_has_the_tags_of_main_py_in_one_directory, .timeout = 3
         "train_epochs",       "trainloss/loss", "loss",
         "trainloss/cls_loss", "lrn_rate",       "gradient_norm",
         "global_step/sec",    "config.yaml",    "_hparams_/session_start_info"};
-    static const char *const eval[] = {"AP", "AP_/cat", "AP_/d?g"};
+    static const char *const eval[] = {"AP", "AP_/cat", "AP_/d?g", "loss", "cls_loss"};
     edt_summaries *s = create("semantics=tf1", fresh);
     cr_expect_not(edt_test_exists(edt_test_path(root, "eval")),
                   "nothing before the first event");
@@ -108,9 +108,10 @@ Test(event_summaries, tf1_has_the_tags_of_main_py_in_one_directory, .timeout = 3
     cr_expect(edt_summaries_file(s, EDT_SUMMARY_BATCH) ==
               edt_summaries_file(s, EDT_SUMMARY_TRAIN));
     edt_coco_result *result = evaluate();
-    edt_summaries_eval(s, 15, &(edt_metric){"AP", 0.5}, 1, result);
+    const edt_metric evaluated[] = {{"AP", 0.5}, {"val_loss", 2}, {"val_cls_loss", 1}};
+    edt_summaries_eval(s, 15, evaluated, 3, result);
     edt_coco_result_destroy(result);
-    expect_tags(edt_test_path(root, "eval"), 3, eval);
+    expect_tags(edt_test_path(root, "eval"), 5, eval);
     cr_expect_not(has_tag(root, "AP"));
     finish(s);
 }
@@ -124,8 +125,10 @@ Test(event_summaries, tf2_has_the_tags_of_keras_in_directories_of_their_own, .ti
     cr_expect_not(has_tag(edt_test_path(root, "train"), "epoch_loss"));
     edt_summaries_train(s, 11, rows, N_ROWS); // behind the end of the first epoch
     expect_tags(edt_test_path(root, "train"), 4, train);
-    edt_summaries_eval(s, 10, &(edt_metric){"AP", 0.5}, 1, NULL);
+    edt_summaries_eval(s, 10, (edt_metric[]){{"AP", 0.5}, {"val_loss", 2}}, 2, NULL);
     cr_expect(has_tag(edt_test_path(root, "coco"), "AP"));
+    cr_expect_not(has_tag(edt_test_path(root, "coco"), "val_loss"));
+    cr_expect(has_tag(edt_test_path(root, "validation"), "epoch_loss"));
     edt_event_image image = {.tag = "Test image", .h = 1, .w = 1};
     edt_event_file_image(edt_summaries_file(s, EDT_SUMMARY_SAMPLE), 3, &image);
     edt_event_file_image(edt_summaries_file(s, EDT_SUMMARY_BATCH), 3, &image);
