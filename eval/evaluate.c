@@ -72,13 +72,28 @@ static edt_status add_truth(record_truth *t, const edt_found_image *image, edt_e
     return EDT_OK;
 }
 
-// Categories are the classes seen, named by the label map where it knows them.
-static edt_status truth_to_gt(const edt_hparams *hp, const record_truth *t, edt_error *err,
-                              edt_coco_gt **out_gt)
+// The label map's name of a class, else the one that the shards hold (`loader` may be NULL),
+// else NULL.
+static const char *name_class(const edt_hparams *hp, const edt_loader *loader, int64_t id,
+                              edt_arena *arena)
 {
+    const char *name = edt_labels_find(&hp->label_map, id);
+    if (name != NULL || loader == NULL) {
+        return name;
+    }
+    const edt_text text = edt_loader_label_name(loader, id);
+    return text.n_bytes > 0 ? edt_arena_strndup(arena, text.data, text.n_bytes) : NULL;
+}
+
+// Categories are the classes seen.
+static edt_status truth_to_gt(const edt_hparams *hp, const edt_loader *loader,
+                              const record_truth *t, edt_error *err, edt_coco_gt **out_gt)
+{
+    edt_arena names; // until the ground truth has copies
     edt_coco_category *categories = NULL;
     int64_t n = 0, cap = 0;
     edt_status status = EDT_OK;
+    edt_arena_init(&names, EDT_MEM_EVAL, 0);
     for (int64_t i = 0; i < t->n_objects && status == EDT_OK; ++i) {
         bool seen = false;
         for (int64_t j = 0; j < n && !seen; ++j) {
@@ -89,7 +104,7 @@ static edt_status truth_to_gt(const edt_hparams *hp, const record_truth *t, edt_
             if (status == EDT_OK) {
                 categories[n++] = (edt_coco_category){
                     .id = t->objects[i].category_id,
-                    .name = edt_labels_find(&hp->label_map, t->objects[i].category_id),
+                    .name = name_class(hp, loader, t->objects[i].category_id, &names),
                 };
             }
         }
@@ -99,6 +114,7 @@ static edt_status truth_to_gt(const edt_hparams *hp, const record_truth *t, edt_
                                     t->n_objects, err, out_gt);
     }
     edt_mem_free(categories);
+    edt_arena_deinit(&names);
     return status;
 }
 
@@ -238,9 +254,10 @@ static edt_status run_loader(edt_predictor *predictor, edt_loader *loader, int64
 
 // Detections and, without a JSON, ground truth of what all ranks found; metrics from both.
 // `stream`: what has been matched already, or NULL.
-static edt_status finish(const edt_hparams *hp, const edt_comm_parts *parts, int world_size,
-                         int64_t n_wanted, bool from_records, int n_threads,
-                         edt_coco_stream *stream, edt_error *err, edt_evaluation *e)
+static edt_status finish(const edt_hparams *hp, const edt_loader *loader,
+                         const edt_comm_parts *parts, int world_size, int64_t n_wanted,
+                         bool from_records, int n_threads, edt_coco_stream *stream,
+                         edt_error *err, edt_evaluation *e)
 {
     record_truth truth = {0};
     edt_status status = EDT_OK;
@@ -248,7 +265,7 @@ static edt_status finish(const edt_hparams *hp, const edt_comm_parts *parts, int
     EDT_TRY_GOTO(read_notes(parts, world_size, n_wanted, e->detections,
                             from_records ? &truth : NULL, err, &e->n_images));
     if (from_records) {
-        EDT_TRY_GOTO(truth_to_gt(hp, &truth, err, &e->gt));
+        EDT_TRY_GOTO(truth_to_gt(hp, loader, &truth, err, &e->gt));
     }
     if (stream != NULL) {
         EDT_TRY_GOTO(edt_coco_stream_finish(stream, err, &e->result));
@@ -331,8 +348,8 @@ edt_status edt_evaluate(const edt_hparams *hp, edt_predictor *predictor, int64_t
     EDT_TRY_GOTO(
         edt_comm_gather(options->comm, false, found.bytes, found.n_bytes, err, &parts));
     if (rank == 0) {
-        EDT_TRY_GOTO(finish(hp, &parts, world_size, wanted, from_records, options->n_threads,
-                            stream, err, &e));
+        EDT_TRY_GOTO(finish(hp, loader, &parts, world_size, wanted, from_records,
+                            options->n_threads, stream, err, &e));
     }
     if (rank == 0 && is_test_dev) {
         EDT_TRY_GOTO(write_test_dev(&e, options->testdev_dir, err));
@@ -370,7 +387,7 @@ edt_status edt_evaluate_batch(const edt_hparams *hp, edt_predictor *predictor,
     EDT_TRY_GOTO(
         edt_found_write(&found, batch, rows, edt_predictor_max_detections(predictor), err));
     EDT_TRY_GOTO(edt_comm_gather(NULL, false, found.bytes, found.n_bytes, err, &parts));
-    EDT_TRY_GOTO(finish(hp, &parts, 1, batch->n_valid, true, 0, NULL, err, &e));
+    EDT_TRY_GOTO(finish(hp, NULL, &parts, 1, batch->n_valid, true, 0, NULL, err, &e));
     *out_evaluation = e;
 fail:
     edt_found_deinit(&found);

@@ -4,10 +4,13 @@
 
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "core/file.h"
 #include "core/strbuf.h"
+#include "dataio/labels.h"
 #include "tests/support/coco_random.h"
+#include "tests/support/test_batches.h"
 #include "tests/support/test_dirs.h"
 #include "tests/support/test_training.h"
 
@@ -60,11 +63,62 @@ static void check(const edt_hparams *hp, edt_predictor *predictor, const char *p
     edt_evaluation_deinit(&e);
 }
 
+static edt_predictor *create_predictor(const edt_hparams *hp, edt_backend **out_backend)
+{
+    edt_predictor *predictor;
+    const edt_predictor_options options = {.batch_size = BATCH,
+                                           .slot_format = EDT_SLOT_F32,
+                                           .post_mode = EDT_POST_PER_CLASS,
+                                           .n_threads = 1};
+    cr_assert_eq(
+        edt_backend_create("cpu", &(edt_backend_options){.n_threads = 1}, &err, out_backend),
+        EDT_OK, "%s", err.text);
+    cr_assert_eq(edt_predictor_create_standalone(hp, *out_backend, &options, &err, &predictor),
+                 EDT_OK, "%s", err.text);
+    cr_assert_eq(edt_params_init_random(edt_predictor_params(predictor), 5, &err), EDT_OK);
+    return predictor;
+}
+
+// Converted shards know what their classes are called; a label map has the last word.
+static void check_names(const char *label_map, const char *want)
+{
+    edt_hparams hp;
+    edt_backend *backend;
+    edt_evaluation e;
+    char overrides[128];
+    (void)snprintf(overrides, sizeof overrides, "num_classes=90%s", label_map);
+    edt_test_train_hparams(overrides, &hp);
+    cr_assert_eq(edt_labels_resolve(&hp, &err), EDT_OK, "%s", err.text);
+    edt_predictor *predictor = create_predictor(&hp, &backend);
+    const edt_evaluation_options options = {.val_file_pattern = edt_test_coco_pattern(),
+                                            .n_threads = 1};
+    cr_assert_eq(edt_evaluate(&hp, predictor, BATCH, &options, &err, &e), EDT_OK, "%s",
+                 err.text);
+    int64_t n, n_named = 0;
+    bool found = false;
+    const edt_coco_category *categories = edt_coco_result_categories(e.result, &n);
+    for (int64_t i = 0; i < n; ++i) {
+        n_named += categories[i].name != NULL && categories[i].name[0] != '\0';
+        found = found || (categories[i].id == 1 && strcmp(categories[i].name, want) == 0);
+    }
+    cr_expect(found, "%s: class 1 is not called %s", label_map, want);
+    cr_expect(n > 1 && n_named == n, "%d of %d classes have a name", (int)n_named, (int)n);
+    edt_evaluation_deinit(&e);
+    edt_predictor_destroy(predictor);
+    edt_backend_destroy(&backend);
+    edt_hparams_deinit(&hp);
+}
+
+Test(evaluate, classes_have_the_names_that_the_shards_hold, .timeout = 120)
+{
+    check_names("", "person");
+    check_names(",label_map=waymo", "vehicle");
+}
+
 Test(evaluate, batches_matched_in_the_background_give_the_same_numbers, .timeout = 120)
 {
     edt_hparams hp;
     edt_backend *backend;
-    edt_predictor *predictor;
     char root[256], first[300], second[300], json[300], both[700];
     (void)snprintf(root, sizeof root, "%s", edt_test_temp_dir());
     (void)snprintf(first, sizeof first, "%s/a.tfrecord", root);
@@ -75,16 +129,7 @@ Test(evaluate, batches_matched_in_the_background_give_the_same_numbers, .timeout
     edt_test_write_drawn_shard(second, N_PICTURES, -1);
     write_json(json);
     edt_test_train_hparams("", &hp);
-    cr_assert_eq(
-        edt_backend_create("cpu", &(edt_backend_options){.n_threads = 1}, &err, &backend),
-        EDT_OK, "%s", err.text);
-    const edt_predictor_options options = {.batch_size = BATCH,
-                                           .slot_format = EDT_SLOT_F32,
-                                           .post_mode = EDT_POST_PER_CLASS,
-                                           .n_threads = 1};
-    cr_assert_eq(edt_predictor_create_standalone(&hp, backend, &options, &err, &predictor),
-                 EDT_OK, "%s", err.text);
-    cr_assert_eq(edt_params_init_random(edt_predictor_params(predictor), 5, &err), EDT_OK);
+    edt_predictor *predictor = create_predictor(&hp, &backend);
     check(&hp, predictor, first, json, N_PICTURES);
     // Every picture twice: its second batch cannot be matched alone.
     check(&hp, predictor, both, json, 2 * N_PICTURES);
