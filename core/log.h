@@ -1,4 +1,5 @@
-// Log lines on stderr: "I 12:34:56 message". One process-wide level; thread-safe, one write per line.
+// Log lines on stderr: "I 12:34:56 message". One process-wide level; thread-safe, one write per
+// line.
 #ifndef EDT_CORE_LOG_H
 #define EDT_CORE_LOG_H
 
@@ -19,7 +20,8 @@ edt_log_level edt_log_get_level(void);
 // "debug", "info", "warning", "error" or "quiet"; EDT_ERR_USAGE for anything else.
 edt_status edt_log_level_parse(const char *text, edt_error *err, edt_log_level *out_level);
 
-// Redirects the lines (tests). NULL restores stderr. `line` has no trailing newline.
+// Redirects the lines (tests); the sink is called by any thread, by one at a time. NULL
+// restores stderr. `line` has no trailing newline.
 typedef void edt_log_sink(void *ctx, edt_log_level level, const char *line);
 void edt_log_set_sink(edt_log_sink *sink, void *ctx);
 

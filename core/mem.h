@@ -36,9 +36,11 @@ typedef struct edt_mem_stats {
     int64_t n_live;     // blocks now allocated
     int64_t live_bytes; // bytes now allocated (as asked for)
     int64_t peak_bytes;
-    int64_t n_total;    // allocations so far
+    int64_t n_total; // allocations so far
 } edt_mem_stats;
 
+// Of the whole process, from any thread; while others allocate, the numbers of a reading may be
+// of slightly different moments.
 const char *edt_mem_kind_name(edt_mem_kind kind);
 edt_mem_stats edt_mem_get_stats(edt_mem_kind kind);
 // Sum over kinds (peak: of the sum).

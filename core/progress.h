@@ -1,6 +1,7 @@
 // One progress line on stderr: done, total, rate, time left and free words. A terminal's line
 // is redrawn in place; anything else (log files, CI) gets a plain line now and then. Silent
-// when the log level is error or quiet. One owner, not thread-safe.
+// when the log level is error or quiet. One owner, not thread-safe; lines of two owners would
+// redraw each other on a terminal, so show one at a time.
 #ifndef EDT_CORE_PROGRESS_H
 #define EDT_CORE_PROGRESS_H
 

@@ -11,8 +11,8 @@ edt_status edt_trace_start(const char *path, edt_error *err);
 // Switches recording off and writes the file. EDT_OK without a start.
 edt_status edt_trace_stop(edt_error *err);
 
-// Pairs on one thread, properly nested. `name` is a literal: it must live until the stop.
-// Events that find no memory are left out.
+// Pairs on one thread, properly nested; from any number of threads at once. `name` is a
+// literal: it must live until the stop. Events that find no memory are left out.
 void edt_trace_begin(const char *name);
 void edt_trace_end(void);
 

@@ -197,11 +197,20 @@ fail:
     return status;
 }
 
+static edt_status check_cancel(const edt_evaluation_options *options, edt_error *err)
+{
+    if (options->cancel != NULL && atomic_load(options->cancel)) {
+        EDT_FAIL(err, EDT_ERR_CANCELLED, "cancelled");
+    }
+    return edt_interrupt_check(err);
+}
+
 // Pictures are counted as a single rank would count them: those of all ranks.
 static edt_status run_loader(edt_predictor *predictor, edt_loader *loader, int64_t n_wanted,
-                             int world_size, edt_found *found, edt_coco_stream **stream,
-                             edt_loss_notes *losses, edt_error *err)
+                             const edt_evaluation_options *options, edt_found *found,
+                             edt_coco_stream **stream, edt_loss_notes *losses, edt_error *err)
 {
+    const int world_size = edt_comm_world_size(options->comm);
     edt_progress progress;
     edt_progress_begin(&progress, &(edt_progress_spec){
                                       .what = "evaluate", .unit = "images", .total = n_wanted});
@@ -241,14 +250,18 @@ static edt_status run_loader(edt_predictor *predictor, edt_loader *loader, int64
         n_images += world_size == 1 ? batch->n_valid : batch->batch_size * world_size;
         edt_loader_release(loader, batch);
         if (status == EDT_OK) {
-            status = edt_interrupt_check(err);
+            status = check_cancel(options, err);
         }
         if (status != EDT_OK) {
             break;
         }
-        edt_progress_update(&progress, n_images < n_wanted ? n_images : n_wanted, "%s", "");
+        if (!options->quiet) {
+            edt_progress_update(&progress, n_images < n_wanted ? n_images : n_wanted, "%s", "");
+        }
     }
-    edt_progress_end(&progress);
+    if (!options->quiet) {
+        edt_progress_end(&progress);
+    }
     return status;
 }
 
@@ -340,8 +353,7 @@ edt_status edt_evaluate(const edt_hparams *hp, edt_predictor *predictor, int64_t
     if (options->eval_samples > 0 && options->eval_samples < wanted) {
         wanted = options->eval_samples;
     }
-    EDT_TRY_GOTO(
-        run_loader(predictor, loader, wanted, world_size, &found, &stream, &losses, err));
+    EDT_TRY_GOTO(run_loader(predictor, loader, wanted, options, &found, &stream, &losses, err));
     if (edt_predictor_has_losses(predictor)) {
         EDT_TRY_GOTO(edt_loss_notes_average(&losses, options->comm, wanted, err, &e.losses));
     }

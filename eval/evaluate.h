@@ -4,6 +4,8 @@
 #ifndef EDT_EVAL_EVALUATE_H
 #define EDT_EVAL_EVALUATE_H
 
+#include <stdatomic.h>
+
 #include "core/hparams.h"
 #include "dist/comm.h"
 #include "eval/coco_eval.h"
@@ -25,6 +27,9 @@ typedef struct edt_evaluation_options {
     // For a predictor with losses: what turns boxes into targets, on n_threads threads.
     edt_target_fn *targets;
     void *targets_ctx;
+    bool quiet;                // no line of progress
+    const atomic_bool *cancel; // another thread sets it: ends with EDT_ERR_CANCELLED after the
+                               // batch at hand. NULL: Ctrl-C and SIGTERM alone do that
 } edt_evaluation_options;
 
 // The rule of every evaluation (main.py's): the best 5000 candidates, where the configuration

@@ -188,6 +188,22 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
          .help =
              "mode eval: give up after so many seconds without a new checkpoint; 0: evaluate "
              "once, -1: wait for ever"},
+        {.name = "eval_device",
+         .type = EDT_CLI_TEXT,
+         .default_text = "",
+         .target = &o->eval_device,
+         .choices = "|cpu|ref|cuda",
+         .help =
+             "mode train_and_eval: evaluate on this backend beside the next epoch (cuda: on "
+             "the GPU behind those of training); '': on training's own, which waits"},
+        {.name = "eval_threads",
+         .type = EDT_CLI_INT,
+         .default_text = "0",
+         .target = &o->eval_threads,
+         .lo = 0,
+         .hi = 4096,
+         .help =
+             "threads of an evaluation beside training; 0: those that --num_threads leaves"},
         {.name = "tf_random_seed",
          .type = EDT_CLI_INT,
          .default_text = "0",

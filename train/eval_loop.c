@@ -133,8 +133,8 @@ static edt_status make_text(edt_eval_loop *l, const edt_evaluation *e, edt_error
     return EDT_OK;
 }
 
-edt_status edt_eval_loop_once(edt_eval_loop *l, int64_t step, const char *prefix,
-                              edt_metrics *metrics, edt_error *err)
+edt_status edt_eval_loop_compute(edt_eval_loop *l, const atomic_bool *cancel, edt_error *err,
+                                 edt_evaluation *out_evaluation)
 {
     const edt_train_options *o = l->options;
     edt_evaluation_options eo = {
@@ -144,41 +144,61 @@ edt_status edt_eval_loop_once(edt_eval_loop *l, int64_t step, const char *prefix
         .eval_samples = o->eval_samples,
         .n_threads = l->n_threads,
         .comm = o->comm,
+        .quiet = cancel != NULL, // one line of progress at a time
+        .cancel = cancel,
     };
     edt_eval_losses_enter(l->losses, &eo);
-    edt_evaluation e;
-    EDT_TRY(edt_evaluate(&l->hp, l->predictor, o->eval_batch_size, &eo, err, &e));
+    return edt_evaluate(&l->hp, l->predictor, o->eval_batch_size, &eo, err, out_evaluation);
+}
+
+edt_status edt_eval_loop_publish(edt_eval_loop *l, int64_t step, const char *prefix,
+                                 edt_metrics *metrics, edt_evaluation *e, edt_error *err)
+{
+    const edt_train_options *o = l->options;
     if (!is_writer(l)) {
-        edt_evaluation_deinit(&e);
+        edt_evaluation_deinit(e);
         return EDT_OK;
     }
     EDT_INFO("evaluated %" PRId64 " images in %.1f s (%.1f images/s), step %" PRId64,
-             e.n_images, e.seconds, (double)e.n_images / e.seconds, step);
-    if (e.result != NULL) {
-        edt_coco_print_summary(e.result, stdout);
+             e->n_images, e->seconds, (double)e->n_images / e->seconds, step);
+    if (e->result != NULL) {
+        edt_coco_print_summary(e->result, stdout);
         (void)fflush(stdout);
     } else {
-        EDT_INFO("%" PRId64 " detections in %s/%s", edt_coco_dt_count(e.detections),
+        EDT_INFO("%" PRId64 " detections in %s/%s", edt_coco_dt_count(e->detections),
                  o->testdev_dir, EDT_EVALUATE_TEST_DEV_FILE);
     }
     edt_status status = EDT_OK;
     if (metrics != NULL) {
-        status = write_metrics(l, metrics, step, &e, err);
+        status = write_metrics(l, metrics, step, e, err);
     }
     const char *text = NULL;
-    const bool archives = prefix != NULL && e.result != NULL;
+    const bool archives = prefix != NULL && e->result != NULL;
     if (status == EDT_OK && archives) {
-        status = make_text(l, &e, err, &text);
+        status = make_text(l, e, err, &text);
     }
     if (status == EDT_OK && archives) {
-        status = edt_archive_best(o->model_dir, prefix, edt_coco_result_stats(e.result)[0],
+        status = edt_archive_best(o->model_dir, prefix, edt_coco_result_stats(e->result)[0],
                                   text, err);
     }
-    edt_evaluation_deinit(&e);
+    edt_evaluation_deinit(e);
     return status;
 }
 
-static edt_status load(edt_eval_loop *l, const char *prefix, edt_error *err)
+edt_status edt_eval_loop_once(edt_eval_loop *l, int64_t step, const char *prefix,
+                              edt_metrics *metrics, edt_error *err)
+{
+    edt_evaluation e;
+    EDT_TRY(edt_eval_loop_compute(l, NULL, err, &e));
+    return edt_eval_loop_publish(l, step, prefix, metrics, &e, err);
+}
+
+edt_params *edt_eval_loop_params(edt_eval_loop *l)
+{
+    return edt_predictor_params(l->predictor);
+}
+
+edt_status edt_eval_loop_load(edt_eval_loop *l, const char *prefix, edt_error *err)
 {
     edt_restore_report report = {0};
     const edt_restore_options options = {
@@ -260,7 +280,7 @@ static edt_status evaluate_checkpoint(edt_eval_loop *l, const char *prefix, bool
                                       edt_metrics *metrics, edt_error *err, bool *out_done)
 {
     *out_done = false;
-    edt_status status = load(l, prefix, err);
+    edt_status status = edt_eval_loop_load(l, prefix, err);
     if (status == EDT_OK) {
         const int64_t step = edt_checkpoint_step(prefix);
         EDT_INFO("evaluating %s", prefix);

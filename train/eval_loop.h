@@ -30,6 +30,22 @@ void edt_eval_loop_set_summaries(edt_eval_loop *loop, edt_summaries *summaries);
 edt_status edt_eval_loop_once(edt_eval_loop *loop, int64_t step, const char *prefix,
                               edt_metrics *metrics, edt_error *err);
 
+// The two halves of the above, for an evaluation beside training (eval_beside.h). The first one
+// touches nothing but the loop's predictor, its backend and the files to evaluate, and may run
+// on a thread of its own, where `cancel` ends it; the second one prints and writes, and takes
+// the evaluation.
+edt_status edt_eval_loop_compute(edt_eval_loop *loop, const atomic_bool *cancel, edt_error *err,
+                                 edt_evaluation *out_evaluation);
+edt_status edt_eval_loop_publish(edt_eval_loop *loop, int64_t step, const char *prefix,
+                                 edt_metrics *metrics, edt_evaluation *evaluation,
+                                 edt_error *err);
+
+// Stand-alone: puts the averages of checkpoint `prefix`, or its values where there are none,
+// into the loop's own parameters.
+edt_status edt_eval_loop_load(edt_eval_loop *loop, const char *prefix, edt_error *err);
+// What is evaluated; to be written between evaluations only.
+edt_params *edt_eval_loop_params(edt_eval_loop *loop);
+
 // Mode eval: loads and evaluates the latest checkpoint of model_dir, then waits for newer ones
 // as the flags say, until `total_steps` is reached or a checkpoint's name carries no step.
 edt_status edt_eval_loop_run(edt_eval_loop *loop, int64_t total_steps, edt_error *err);

@@ -125,13 +125,21 @@ static void print_fit(const edt_hparams *hp, const edt_step_plan *plan,
 }
 
 edt_status edt_preflight_print_plan(const edt_hparams *hp, const edt_step_options *options,
-                                    const char *device, edt_error *err)
+                                    const char *device, const char *eval_device,
+                                    int64_t eval_bytes, edt_error *err)
 {
     edt_step_plan plan, other;
     edt_hparams other_hp = *hp; // borrows its texts
     other_hp.grad_checkpoint = !hp->grad_checkpoint;
     EDT_TRY(edt_step_make_plan(hp, options, err, &plan));
     EDT_TRY(edt_step_make_plan(&other_hp, options, err, &other));
+    // Two devices have two memories.
+    const bool on_gpu = strcmp(device, "cuda") == 0;
+    const bool evaluates = eval_bytes > 0;
+    if (evaluates && !on_gpu && strcmp(eval_device, "cuda") != 0) {
+        plan.total_bytes += eval_bytes;
+        other.total_bytes += eval_bytes;
+    }
     const int64_t memory_bytes =
         (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
     printf("%s, %" PRId64 "x%" PRId64 " pixels, batch %" PRId64, hp->name, hp->image_size.h,
@@ -160,8 +168,13 @@ edt_status edt_preflight_print_plan(const edt_hparams *hp, const edt_step_option
     print_row(hp->grad_checkpoint ? "with grad_checkpoint=false" : "with grad_checkpoint=true",
               other.graph.activation_bytes);
     print_row("activations without reuse", plan.graph.naive_bytes);
+    if (evaluates) {
+        char what[64];
+        (void)snprintf(what, sizeof what, "evaluation beside, on %s", eval_device);
+        print_row(what, eval_bytes);
+    }
     print_row("total", plan.total_bytes);
-    if (strcmp(device, "cuda") == 0) {
+    if (on_gpu) {
         return EDT_OK;
     }
     print_fit(hp, &plan, &other, options->batch_size, memory_bytes);

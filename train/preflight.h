@@ -14,9 +14,11 @@ edt_status edt_preflight_count_records(const char *file_pattern, edt_error *err,
                                        int64_t *out_n);
 
 // train --plan: bytes per part, on stdout, and the largest batch that fits in this machine's
-// memory, where that is the device's. Needs no device.
+// memory, where that is the device's. Needs no device. `eval_bytes` are those of an evaluation
+// beside training on `eval_device`, 0: none.
 edt_status edt_preflight_print_plan(const edt_hparams *hp, const edt_step_options *options,
-                                    const char *device, edt_error *err);
+                                    const char *device, const char *eval_device,
+                                    int64_t eval_bytes, edt_error *err);
 
 // Log lines at the start: data set, steps, learning rate as scaled by the batch.
 // `options` are of one rank, batch_size of all.

@@ -9,16 +9,29 @@
 #include "core/log.h"
 #include "core/thread.h"
 
+// A launcher that binds each rank to its own processors has divided them already.
+static bool shares_processors(const edt_comm *comm)
+{
+    return (long)edt_thread_cpu_count() * edt_comm_local_size(comm) >
+           sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+int edt_rank_setup_free_threads(const edt_comm *comm, int n_threads)
+{
+    const int n_mine = edt_thread_cpu_count();
+    const int n_ranks = shares_processors(comm) ? edt_comm_local_size(comm) : 1;
+    const int n_taken = n_threads > 0 ? n_threads * n_ranks : n_mine;
+    return n_taken < n_mine ? n_mine - n_taken : 0;
+}
+
 int edt_rank_setup_threads(const edt_comm *comm, int64_t wanted)
 {
     const int n_local = edt_comm_local_size(comm);
     if (wanted > 0 || n_local == 1) {
         return (int)wanted;
     }
-    // A launcher that binds each rank to its own processors has divided them already.
     const int n_mine = edt_thread_cpu_count();
-    const long n_online = sysconf(_SC_NPROCESSORS_ONLN);
-    const int n = (long)n_mine * n_local > n_online ? n_mine / n_local : n_mine;
+    const int n = shares_processors(comm) ? n_mine / n_local : n_mine;
     return n < 1 ? 1 : n;
 }
 

@@ -11,6 +11,10 @@
 // Threads of this rank: `wanted`, or, for 0, its share of the processors that it may run on.
 int edt_rank_setup_threads(const edt_comm *comm, int64_t wanted);
 
+// Processors that the threads of this machine's ranks, `n_threads` each (0: all), leave free
+// for this one; 0 where they leave none.
+int edt_rank_setup_free_threads(const edt_comm *comm, int n_threads);
+
 // The backend of this rank. Ranks of one machine take its GPUs in turn; wanted->device is not
 // looked at.
 edt_status edt_rank_setup_backend(const char *device, edt_comm *comm,
@@ -27,8 +31,8 @@ edt_status edt_rank_setup_batch(int world_size, int64_t train_batch_size, edt_er
                                 int64_t *out_rows);
 
 // Precision, loss scale and batch norm of a step (docs/dist.md, docs/train.md). mixed_precision
-// means bf16 on a GPU or the cpu backend, f16 with dynamic loss scaling where hparam loss_scale is
-// set (which the cpu backend refuses), and, with a warning, nothing on ref.
+// means bf16 on a GPU or the cpu backend, f16 with dynamic loss scaling where hparam loss_scale
+// is set (which the cpu backend refuses), and, with a warning, nothing on ref.
 void edt_rank_setup_step(const edt_hparams *hp, const char *device, const edt_comm *comm,
                          edt_step_options *inout_options);
 

@@ -37,7 +37,8 @@ void edt_train_slot_names(const edt_hparams *hp, const char *out_names[static 2]
 
 edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp,
                                 edt_params *params, const bool *frozen,
-                                const edt_train_state *state, edt_error *err)
+                                const edt_train_state *state, const char *spared,
+                                edt_error *err)
 {
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_ARENA, 0);
@@ -91,7 +92,8 @@ edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp,
     };
     edt_train_slot_names(hp, options.slot_names);
     EDT_TRY_GOTO(edt_checkpoint_save(params, prefix, &options, err));
-    EDT_TRY_GOTO(edt_checkpoint_enter(model_dir, name, EDT_CHECKPOINT_KEEP, err));
+    EDT_TRY_GOTO(
+        edt_checkpoint_enter_sparing(model_dir, name, EDT_CHECKPOINT_KEEP, spared, err));
 fail:
     edt_arena_deinit(&arena);
     return status;

@@ -24,11 +24,12 @@ typedef struct edt_train_state {
     float moving_normalizer;         // positives_momentum > 0; 0: new
 } edt_train_state;
 
-// Writes model_dir/model.ckpt-<global_step> and makes it the latest, keeping the newest five.
-// frozen[n_params] have no slots.
+// Writes model_dir/model.ckpt-<global_step> and makes it the latest, keeping the newest five
+// and `spared` ("model.ckpt-100", NULL: none). frozen[n_params] have no slots.
 edt_status edt_train_state_save(const char *model_dir, const edt_hparams *hp,
                                 edt_params *params, const bool *frozen,
-                                const edt_train_state *state, edt_error *err);
+                                const edt_train_state *state, const char *spared,
+                                edt_error *err);
 
 // Loads the latest checkpoint of model_dir: the one its state file names or, without a state
 // file, the newest one there, with a warning. EDT_END when there is none; EDT_ERR_NOT_FOUND

@@ -19,6 +19,7 @@
 #include "train/rank_setup.h"
 #include "train/rank_state.h"
 #include "train/run_events.h"
+#include "train/train_and_eval.h"
 
 enum { PREFETCH_BATCHES = 3 };
 
@@ -78,112 +79,6 @@ static edt_status open_loader(edt_training *r, bool training, edt_error *err)
     EDT_TRY(edt_loader_create(r->hp, &lo, err, &r->loader));
     return edt_train_state_set_data(&r->state, edt_loader_fingerprint(r->loader),
                                     o->train_file_pattern, err);
-}
-
-static edt_status evaluate(edt_training *r, edt_error *err)
-{
-    if (r->eval == NULL) {
-        EDT_TRY(edt_eval_loop_create(r->hp, r->options, r->backend, edt_step_params(r->step),
-                                     err, &r->eval));
-        edt_eval_loop_set_summaries(r->eval, r->summaries);
-    }
-    EDT_TRY(edt_training_settle(r, err));
-    EDT_TRY(edt_run_events_sample(r, err));
-    const char *prefix = edt_arena_printf(&r->arena, "%s/model.ckpt-%" PRId64,
-                                          r->options->model_dir, r->state.global_step);
-    const edt_status status =
-        edt_eval_loop_once(r->eval, r->state.global_step, prefix, r->metrics, err);
-    return status == EDT_ERR_CANCELLED
-               ? edt_error_add_context(err, status,
-                                       "evaluation of step %" PRId64
-                                       " (the same command begins with it)",
-                                       r->state.global_step)
-               : status;
-}
-
-static edt_status is_evaluated(edt_training *r, bool *out_is, edt_error *err)
-{
-    uint8_t is = 0;
-    const char *path = edt_path_join(&r->arena, r->options->model_dir, "metrics.jsonl");
-    if (path == NULL) {
-        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a file name");
-    }
-    if (edt_training_writes(r)) {
-        bool has;
-        EDT_TRY(edt_metrics_has(path, r->state.global_step, edt_coco_stat_names[0], err, &has));
-        is = has ? 1 : 0;
-    }
-    EDT_TRY(edt_comm_broadcast(r->comm, 0, &is, sizeof is, err));
-    *out_is = is != 0;
-    return EDT_OK;
-}
-
-// Whether the last early_stop_evals evaluations did not pass the best one before them. The
-// lines of metrics.jsonl are what is counted, so that a resumed run stops where this one would
-// have.
-static edt_status stops_early(edt_training *r, bool *out_stops, edt_error *err)
-{
-    uint8_t stops = 0;
-    *out_stops = false;
-    if (r->hp->early_stop_evals == 0) {
-        return EDT_OK;
-    }
-    if (edt_training_writes(r)) {
-        edt_metrics_best best;
-        const char *path = edt_path_join(&r->arena, r->options->model_dir, "metrics.jsonl");
-        if (path == NULL) {
-            EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a file name");
-        }
-        EDT_TRY(edt_metrics_find_best(path, edt_coco_stat_names[0], err, &best));
-        stops = best.n_since >= r->hp->early_stop_evals;
-        if (stops != 0) {
-            EDT_INFO("stopped early at step %" PRId64 ": the last %" PRId64
-                     " evaluations did not pass the AP %.5f of step %" PRId64
-                     " (early_stop_evals=%" PRId64
-                     "); archive/ holds that checkpoint. A greater early_stop_evals, or 0, "
-                     "goes on from here",
-                     r->state.global_step, best.n_since, best.value, best.step,
-                     r->hp->early_stop_evals);
-        }
-    }
-    EDT_TRY(edt_comm_broadcast(r->comm, 0, &stops, sizeof stops, err));
-    *out_stops = stops != 0;
-    return EDT_OK;
-}
-
-// Epochs and the evaluations after them (train/epochs.h). A run that ended between the
-// checkpoint of an epoch and its evaluation does that evaluation first.
-static edt_status train_and_eval(edt_training *r, edt_error *err)
-{
-    for (int64_t e = 1; e <= r->epochs.n; ++e) {
-        const int64_t until = edt_epochs_end(&r->epochs, e);
-        const bool evaluates = edt_epochs_evaluates(&r->epochs, e);
-        if (until < r->state.global_step || until == edt_epochs_end(&r->epochs, e - 1)) {
-            continue;
-        }
-        if (until == r->state.global_step) {
-            bool is_done = !evaluates;
-            if (evaluates) {
-                EDT_TRY(is_evaluated(r, &is_done, err));
-            }
-            if (is_done) {
-                continue;
-            }
-        } else {
-            bool stops;
-            EDT_TRY(stops_early(r, &stops, err));
-            if (stops) {
-                return EDT_OK;
-            }
-            EDT_INFO("=====> Starting training, epoch: %" PRId64 ".", e);
-            EDT_TRY(edt_training_until(r, until, NULL, err));
-        }
-        if (evaluates) {
-            EDT_INFO("=====> Starting evaluation, epoch: %" PRId64 ".", e);
-            EDT_TRY(evaluate(r, err));
-        }
-    }
-    return EDT_OK;
 }
 
 // The pixels of the batch that a segmentation head gets right.
@@ -297,6 +192,25 @@ edt_status edt_train_check_options(const edt_train_options *o, edt_error *err)
         EDT_FAIL(err, EDT_ERR_USAGE,
                  "--estimate is about training; --mode=eval tells its own time");
     }
+    const bool beside = edt_eval_beside_wanted(o);
+    if (beside && o->mode != EDT_TRAIN_MODE_TRAIN_AND_EVAL) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "--eval_device=%s evaluates beside the training of --mode=train_and_eval; "
+                 "--mode=%s has no training beside its evaluation, leave it out",
+                 o->eval_device, o->mode == EDT_TRAIN_MODE_EVAL ? "eval" : "train");
+    }
+    if (beside && o->estimate) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "--estimate measures one thing after the other and cannot tell what runs side "
+                 "by side; leave out --eval_device");
+    }
+    if (!beside && o->eval_threads > 0) {
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "--eval_threads=%" PRId64
+                 " is about evaluation beside training: give --eval_device, too, or leave it "
+                 "out",
+                 o->eval_threads);
+    }
     if (o->profile && o->trace_path != NULL && o->trace_path[0] != '\0') {
         EDT_FAIL(err, EDT_ERR_USAGE,
                  "--profile (some steps) and --trace_filename (the whole run) cannot record "
@@ -368,6 +282,9 @@ static void tell_new_total(const edt_training *r)
 static edt_status open_device(edt_training *r, edt_error *err)
 {
     EDT_TRY(open_backend(r, err));
+    if (edt_eval_beside_wanted(r->options) && edt_comm_rank(r->options->comm) == 0) {
+        EDT_TRY(edt_eval_beside_create(r->hp, r->options, err, &r->beside));
+    }
     return edt_rank_setup_comm(r->hp, r->backend, r->options->comm, err, &r->comm);
 }
 
@@ -385,7 +302,21 @@ static edt_status open_files(edt_training *r, edt_error *err)
     const char *path = edt_path_join(&r->arena, o->model_dir,
                                      o->overfit_one_batch ? "overfit.jsonl" : "metrics.jsonl");
     EDT_TRY(edt_metrics_open(path, r->state.global_step, err, &r->metrics));
-    return edt_run_events_open(r, err);
+    EDT_TRY(edt_run_events_open(r, err));
+    if (r->beside != NULL) {
+        edt_eval_beside_set_summaries(r->beside, r->summaries);
+    }
+    return EDT_OK;
+}
+
+static edt_status print_plan(const edt_training *r, const edt_step_options *so, edt_error *err)
+{
+    const edt_train_options *o = r->options;
+    int64_t beside_bytes = 0;
+    if (edt_eval_beside_wanted(o)) {
+        EDT_TRY(edt_eval_beside_plan(r->hp, o->eval_batch_size, err, &beside_bytes));
+    }
+    return edt_preflight_print_plan(r->hp, so, o->device, o->eval_device, beside_bytes, err);
 }
 
 static edt_status run_training(edt_training *r, edt_error *err)
@@ -422,8 +353,7 @@ static edt_status run_training(edt_training *r, edt_error *err)
     so.comm = r->comm;
     edt_rank_setup_step(r->hp, o->device, r->comm, &so);
     if (o->plan) {
-        return edt_training_writes(r) ? edt_preflight_print_plan(r->hp, &so, o->device, err)
-                                      : EDT_OK;
+        return edt_training_writes(r) ? print_plan(r, &so, err) : EDT_OK;
     }
     if (!o->estimate) {
         EDT_TRY(edt_path_mkdirs(o->model_dir, err));
@@ -451,10 +381,10 @@ static edt_status run_training(edt_training *r, edt_error *err)
                  r->state.global_step, r->schedule.total_steps);
     }
     if (o->mode == EDT_TRAIN_MODE_TRAIN_AND_EVAL) {
-        return train_and_eval(r, err);
+        return edt_train_and_eval_run(r, err);
     }
     EDT_TRY(edt_training_until(r, r->schedule.total_steps, NULL, err));
-    return o->eval_after_train ? evaluate(r, err) : EDT_OK;
+    return o->eval_after_train ? edt_train_and_eval_evaluate(r, err) : EDT_OK;
 }
 
 static edt_status run_eval(edt_training *r, edt_error *err)
@@ -495,6 +425,7 @@ edt_status edt_train_run(const edt_hparams *hp, const edt_train_options *options
         edt_step_drop_capture(r.step);
         edt_comm_abort(r.comm, err->text);
     }
+    edt_eval_beside_destroy(r.beside);
     edt_eval_loop_destroy(r.eval);
     edt_run_events_close(&r, status == EDT_OK);
     edt_step_destroy(r.step); // may still copy from the loader's slots

@@ -32,6 +32,11 @@ typedef struct edt_train_options {
     bool eval_after_train;
     double min_eval_interval;
     double eval_timeout; // seconds without a new checkpoint; < 0: for ever
+    // Mode train_and_eval: evaluations beside training on this backend (train/eval_beside.h);
+    // NULL or
+    // "": on training's own, which waits.
+    const char *eval_device;
+    int64_t eval_threads; // of that; 0: what num_threads leaves
 
     const char *device;  // "cpu", "ref", "cuda"
     int64_t num_threads; // 0: all cores

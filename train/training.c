@@ -58,7 +58,8 @@ static edt_status save(edt_training *r, edt_error *err)
     r->state.moving_normalizer = edt_step_get_moving_normalizer(r->step);
     if (edt_training_writes(r)) {
         EDT_TRY(edt_train_state_save(r->options->model_dir, r->hp, edt_step_params(r->step),
-                                     edt_step_frozen(r->step), &r->state, err));
+                                     edt_step_frozen(r->step), &r->state,
+                                     edt_eval_beside_checkpoint(r->beside), err));
         if (r->hp->verbose > 0) {
             EDT_INFO("step %" PRId64 ": checkpoint written", r->state.global_step);
         }
@@ -272,6 +273,16 @@ static edt_status take_step(edt_training *r, const edt_batch *fixed_batch, edt_e
     return EDT_OK;
 }
 
+// Publishes an evaluation beside the steps that has come to its end. One that an interrupt
+// ended is left alone: its checkpoint is still spared when the one of this step is written.
+static edt_status collect_evaluation(edt_training *r, edt_error *err)
+{
+    return edt_eval_beside_is_under_way(r->beside) && edt_eval_beside_wait(r->beside, 0.0) &&
+                   !edt_interrupt_requested()
+               ? edt_eval_beside_collect(r->beside, r->metrics, err)
+               : EDT_OK;
+}
+
 // What happens after a step besides the step: values read, a line of metrics, a checkpoint. A
 // device is asked for its values as seldom as that.
 static edt_status finish_step(edt_training *r, int64_t until, bool saves,
@@ -290,6 +301,7 @@ static edt_status finish_step(edt_training *r, int64_t until, bool saves,
         EDT_TRY(write_metrics(r, &r->last, w, seen, err));
     }
     EDT_TRY(edt_run_events_step(r, err));
+    EDT_TRY(collect_evaluation(r, err));
     return saves ? save(r, err) : EDT_OK;
 }
 

@@ -5,6 +5,7 @@
 
 #include "dataio/loader.h"
 #include "train/epochs.h"
+#include "train/eval_beside.h"
 #include "train/eval_loop.h"
 #include "train/event_summaries.h"
 #include "train/metrics.h"
@@ -36,7 +37,8 @@ typedef struct edt_training {
     edt_summaries *summaries; // rank 0's, NULL in a probe
     edt_sample_image *sample; // NULL: none
     int64_t sampled_step;     // that drew it last
-    edt_eval_loop *eval;
+    edt_eval_loop *eval;      // on the training's backend
+    edt_eval_beside *beside;  // rank 0's, where evaluations are beside training
     edt_schedule schedule;
     edt_epochs epochs; // when it evaluates and saves
     edt_train_state state;

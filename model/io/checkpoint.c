@@ -161,8 +161,8 @@ static void remove_checkpoint(const char *dir, const char *name, edt_arena *aren
     }
 }
 
-static edt_status enter(const char *dir, const char *name, int keep, edt_arena *arena,
-                        edt_error *err)
+static edt_status enter(const char *dir, const char *name, int keep, const char *spared,
+                        edt_arena *arena, edt_error *err)
 {
     edt_checkpoint_state old = {0};
     const edt_status status = edt_checkpoint_state_read(dir, arena, err, &old);
@@ -170,7 +170,8 @@ static edt_status enter(const char *dir, const char *name, int keep, edt_arena *
         return status;
     }
     const char **kept = edt_arena_calloc(arena, (size_t)old.n + 1, sizeof *kept);
-    if (kept == NULL) {
+    const char **dropped = edt_arena_calloc(arena, (size_t)old.n + 1, sizeof *dropped);
+    if (kept == NULL || dropped == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "%s: out of memory", dir);
     }
     int n = 0;
@@ -186,24 +187,38 @@ static edt_status enter(const char *dir, const char *name, int keep, edt_arena *
         }
     }
     kept[n++] = name;
-    const int n_drop = keep > 0 && n > keep ? n - keep : 0;
-    const edt_checkpoint_state state = {.latest = name, .n = n - n_drop, .all = kept + n_drop};
+    const int n_old = keep > 0 && n > keep ? n - keep : 0;
+    int n_kept = 0, n_dropped = 0;
+    for (int i = 0; i < n; ++i) {
+        if (i >= n_old || (spared != NULL && strcmp(kept[i], spared) == 0)) {
+            kept[n_kept++] = kept[i];
+        } else {
+            dropped[n_dropped++] = kept[i];
+        }
+    }
+    const edt_checkpoint_state state = {.latest = name, .n = n_kept, .all = kept};
     EDT_TRY(edt_checkpoint_state_write(dir, &state, err));
-    for (int i = 0; i < n_drop; ++i) {
-        if (strchr(kept[i], '/') == NULL) {
-            remove_checkpoint(dir, kept[i], arena);
+    for (int i = 0; i < n_dropped; ++i) {
+        if (strchr(dropped[i], '/') == NULL) {
+            remove_checkpoint(dir, dropped[i], arena);
         }
     }
     return EDT_OK;
 }
 
-edt_status edt_checkpoint_enter(const char *dir, const char *name, int keep, edt_error *err)
+edt_status edt_checkpoint_enter_sparing(const char *dir, const char *name, int keep,
+                                        const char *spared, edt_error *err)
 {
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_TEXT, 0);
-    const edt_status status = enter(dir, name, keep, &arena, err);
+    const edt_status status = enter(dir, name, keep, spared, &arena, err);
     edt_arena_deinit(&arena);
     return status;
+}
+
+edt_status edt_checkpoint_enter(const char *dir, const char *name, int keep, edt_error *err)
+{
+    return edt_checkpoint_enter_sparing(dir, name, keep, NULL, err);
 }
 
 int64_t edt_checkpoint_step(const char *prefix)

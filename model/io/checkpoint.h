@@ -41,6 +41,10 @@ edt_status edt_checkpoint_resolve(const char *path, edt_arena *arena, edt_error 
 // removes the files of all but the newest `keep` (0: keeps all). Files outside `dir` are never
 // removed.
 edt_status edt_checkpoint_enter(const char *dir, const char *name, int keep, edt_error *err);
+// The same, but checkpoint `spared` ("model.ckpt-100", NULL: none) stays whatever its age, as
+// one that is still in use.
+edt_status edt_checkpoint_enter_sparing(const char *dir, const char *name, int keep,
+                                        const char *spared, edt_error *err);
 
 // 700 for ".../model.ckpt-700"; -1 when the name does not end in '-' and digits.
 int64_t edt_checkpoint_step(const char *prefix);

@@ -106,6 +106,29 @@ Test(checkpoint, resolves_directories_prefixes_and_file_names)
     cr_assert_eq(edt_checkpoint_step("123"), -1);
 }
 
+Test(checkpoint, one_in_use_is_kept_until_it_is_not)
+{
+    const char *dir = edt_arena_strdup(&arena, edt_test_temp_dir());
+    edt_error err = {0};
+    for (int step = 1; step <= 9; ++step) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "model.ckpt-%d", step);
+        touch(edt_test_path(dir, "%s.index", name));
+        cr_assert_eq(edt_checkpoint_enter_sparing(dir, name, EDT_CHECKPOINT_KEEP,
+                                                  step <= 8 ? "model.ckpt-2" : NULL, &err),
+                     EDT_OK, "%s", err.text);
+        edt_checkpoint_state state = {0};
+        cr_assert_eq(edt_checkpoint_state_read(dir, &arena, &err, &state), EDT_OK);
+        cr_expect_eq(state.n, step < 6 ? step : step == 6 || step == 9 ? 5 : 6);
+        cr_expect_str_eq(state.latest, name);
+        cr_expect_eq(edt_test_exists(edt_test_path(dir, "model.ckpt-2.index")),
+                     step >= 2 && step <= 8);
+    }
+    cr_expect_not(edt_test_exists(edt_test_path(dir, "model.ckpt-4.index")));
+    cr_expect(edt_test_exists(edt_test_path(dir, "model.ckpt-5.index")));
+    edt_test_remove_tree(dir);
+}
+
 Test(checkpoint, keeps_the_newest_and_removes_all_files_of_older_ones)
 {
     const char *dir = edt_arena_strdup(&arena, edt_test_temp_dir());

@@ -60,7 +60,7 @@ static const char *trained_dir(void)
     bool *frozen = edt_arena_calloc(&arena, (size_t)params->n_params, sizeof *frozen);
     const char *dir = edt_arena_strdup(&arena, edt_test_temp_dir());
     cr_assert_eq(edt_train_state_save(dir, &trained, params, frozen,
-                                      &(edt_train_state){.global_step = 8}, &err),
+                                      &(edt_train_state){.global_step = 8}, NULL, &err),
                  EDT_OK, "%s", err.text);
     edt_params_destroy(params);
     edt_backend_destroy(&backend);

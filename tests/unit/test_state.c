@@ -93,8 +93,8 @@ static void round_trip(const char *overrides, const char *slot_name, bool second
                                    .cursor = {.epoch = 3, .position = 17},
                                    .n_skipped = 4,
                                    .data_fingerprint = {1, 2, [31] = 3}};
-    cr_assert_eq(edt_train_state_save(dir, &f.hp, f.params, frozen, &saved, &err), EDT_OK, "%s",
-                 err.text);
+    cr_assert_eq(edt_train_state_save(dir, &f.hp, f.params, frozen, &saved, NULL, &err), EDT_OK,
+                 "%s", err.text);
     edt_mem_free(frozen);
     fixture g = open_fixture("efficientdet-lite0", overrides);
     edt_train_state state;
@@ -158,8 +158,8 @@ static edt_status resume_as(const char *saved, const char *resumed, edt_error *e
     }
     cr_assert_eq(edt_params_init_random(f.params, 11, err), EDT_OK);
     const edt_train_state state = {.global_step = 42};
-    cr_assert_eq(edt_train_state_save(dir, &f.hp, f.params, frozen, &state, err), EDT_OK, "%s",
-                 err->text);
+    cr_assert_eq(edt_train_state_save(dir, &f.hp, f.params, frozen, &state, NULL, err), EDT_OK,
+                 "%s", err->text);
     edt_train_state back;
     const edt_status status = edt_train_state_resume(dir, &g.hp, g.params, 1, err, &back);
     edt_mem_free(frozen);
