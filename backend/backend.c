@@ -58,6 +58,28 @@ edt_status edt_backend_measure_peak(edt_backend *backend, edt_error *err,
     return backend->table->measure_peak(backend, err, out_peak);
 }
 
+int edt_backend_sharers(const edt_backend *backend)
+{
+    return backend != NULL && backend->table->share != NULL && backend->n_threads > 1
+               ? backend->n_threads
+               : 1;
+}
+
+void edt_backend_share(edt_backend *backend, int max_threads, int64_t n,
+                       edt_backend_share_fn *fn, void *ctx)
+{
+    int threads = edt_backend_sharers(backend);
+    threads = max_threads > 0 && max_threads < threads ? max_threads : threads;
+    threads = n < threads ? (int)n : threads;
+    if (threads > 1) {
+        backend->table->share(backend, threads, n, fn, ctx);
+        return;
+    }
+    for (int64_t i = 0; i < n; ++i) {
+        fn(ctx, 0, i);
+    }
+}
+
 void edt_backend_describe(const edt_backend *backend, char *out_text, size_t n_bytes)
 {
     if (backend->table->describe != NULL) {

@@ -79,6 +79,9 @@ typedef struct edt_backend_peak {
     double gbytes_per_s; // memory: a[i] = b[i] + s * c[i] (cuda: s is 1) over arrays far larger than any cache
 } edt_backend_peak;
 
+// One piece of the host's own work; 0 <= worker < threads, one piece at a time per index.
+typedef void edt_backend_share_fn(void *ctx, int worker, int64_t i);
+
 typedef struct edt_backend_table {
     const char *name; // "ref", "cpu", "cuda"
 
@@ -117,6 +120,11 @@ typedef struct edt_backend_table {
                                edt_backend_peak *out_peak);
     // Optional (NULL): one line for people, with the libraries' versions and the instruction set.
     void (*describe)(const edt_backend *backend, char *out_text, size_t n_bytes);
+
+    // Optional (NULL): fn(ctx, worker, i) for i in [0, n) on the backend's own host threads, at
+    // most max_threads of them; see edt_backend_share.
+    void (*share)(edt_backend *backend, int max_threads, int64_t n, edt_backend_share_fn *fn,
+                  void *ctx);
 
     // NULL: the backend is synchronous, its memory is the host's.
     const edt_stream_table *streams;
@@ -171,6 +179,14 @@ edt_status edt_backend_cuda_count_devices(edt_error *err, int *out_n_devices);
 // none (ref).
 edt_status edt_backend_measure_peak(edt_backend *backend, edt_error *err,
                                     edt_backend_peak *out_peak);
+// The host's work between runs, on the threads that just ran the network: others would find the
+// cores taken by these, which wait for the next op. Calls fn for all i in [0, n), on up to
+// max_threads threads (0: the backend's number), in any order; returns when all are done. On the
+// caller's thread alone where the backend has no threads to lend, or is NULL.
+void edt_backend_share(edt_backend *backend, int max_threads, int64_t n,
+                       edt_backend_share_fn *fn, void *ctx);
+// How many threads that may be, at least 1.
+int edt_backend_sharers(const edt_backend *backend);
 // "oneDNN 2.6.3, avx512 kernels, 2 threads"; the backend's name where it says nothing.
 void edt_backend_describe(const edt_backend *backend, char *out_text, size_t n_bytes);
 // NULL is fine; clears the pointer.

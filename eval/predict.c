@@ -11,6 +11,13 @@
 
 enum { MAX_LEVELS = 16 };
 
+// Post-processing on one thread; an error waits here until all threads are done.
+typedef struct post_worker {
+    edt_post *post;
+    edt_status status;
+    edt_error error;
+} post_worker;
+
 struct edt_predictor {
     edt_predictor_options options;
     edt_model *model;
@@ -18,17 +25,20 @@ struct edt_predictor {
     bool owns_params;
     edt_exec *exec;
     edt_anchors *anchors;
-    int n_posts;
-    edt_post **posts; // one per thread
+    int n_workers;
+    post_worker *workers; // one per thread
     edt_value_id image, valid_hw;
     int n_levels;
     edt_value_id cls_value[MAX_LEVELS], box_value[MAX_LEVELS];
-    float *cls[MAX_LEVELS], *box[MAX_LEVELS]; // host copies of the outputs
-    edt_value_id segmentation_value;          // EDT_NO_VALUE: no such head
-    float *segmentation;                      // its host copy
-    bool fetched;                             // they are of the last run
-    edt_loss_reader *losses;                  // NULL: none are computed
-    edt_device_post *device_post;             // NULL: post-processing runs on the host
+    bool in_place; // the device's memory is the host's: nothing is copied
+    const float *cls[MAX_LEVELS], *box[MAX_LEVELS]; // outputs on the host
+    edt_value_id segmentation_value;                // EDT_NO_VALUE: no such head
+    const float *segmentation;                      // on the host
+    void *copies[2 * MAX_LEVELS + 1];               // where they are copies: their memory
+    int n_copies;
+    bool fetched;                 // they are of the last run
+    edt_loss_reader *losses;      // NULL: none are computed
+    edt_device_post *device_post; // NULL: post-processing runs on the host
     int64_t max_detections;
     edt_detection *detections;
     int64_t *n_valid;
@@ -37,12 +47,31 @@ struct edt_predictor {
 static edt_status create_posts(edt_predictor *p, const edt_hparams *hp, edt_error *err)
 {
     EDT_TRY(edt_anchors_create(hp, err, &p->anchors));
-    for (int i = 0; i < p->n_posts; ++i) {
-        EDT_TRY(edt_post_create(hp, p->anchors, p->options.post_mode, err, &p->posts[i]));
+    for (int i = 0; i < p->n_workers; ++i) {
+        EDT_TRY(
+            edt_post_create(hp, p->anchors, p->options.post_mode, err, &p->workers[i].post));
     }
-    return edt_device_post_create(p->exec, p->model->graph, p->params->backend, p->posts[0],
-                                  p->anchors, p->n_levels, p->cls_value, p->box_value, err,
-                                  &p->device_post);
+    return edt_device_post_create(p->exec, p->model->graph, p->params->backend,
+                                  p->workers[0].post, p->anchors, p->n_levels, p->cls_value,
+                                  p->box_value, err, &p->device_post);
+}
+
+// Where the host finds an output after a run.
+static edt_status place_output(edt_predictor *p, edt_value_id value, edt_error *err,
+                               const float **out_values)
+{
+    if (p->in_place) {
+        *out_values = edt_exec_pointer(p->exec, value);
+        return EDT_OK;
+    }
+    void *copy =
+        edt_mem_alloc(EDT_MEM_EVAL, edt_tensor_bytes(&p->model->graph->values[value].desc));
+    if (copy == NULL) {
+        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the network's outputs");
+    }
+    p->copies[p->n_copies++] = copy;
+    *out_values = copy;
+    return EDT_OK;
 }
 
 static edt_status create(const edt_hparams *hp, edt_backend *backend, edt_params *params,
@@ -72,6 +101,7 @@ static edt_status create(const edt_hparams *hp, edt_backend *backend, edt_params
     }
     EDT_TRY_GOTO(edt_exec_create(p->model->graph, p->params, err, &p->exec));
     edt_exec_use_ema(p->exec, options->use_ema);
+    p->in_place = backend->table->streams == NULL;
     const edt_graph *g = p->model->graph;
     p->image = edt_graph_find_input(g, mo.u8_input ? "image_u8" : "image");
     p->valid_hw = edt_graph_find_input(g, "valid_hw");
@@ -83,31 +113,20 @@ static edt_status create(const edt_hparams *hp, edt_backend *backend, edt_params
         p->cls_value[i] = edt_graph_find_output(g, name);
         (void)snprintf(name, sizeof name, "box_%d", p->model->min_level + i);
         p->box_value[i] = edt_graph_find_output(g, name);
-        p->cls[i] =
-            edt_mem_alloc(EDT_MEM_EVAL, edt_tensor_bytes(&g->values[p->cls_value[i]].desc));
-        p->box[i] =
-            edt_mem_alloc(EDT_MEM_EVAL, edt_tensor_bytes(&g->values[p->box_value[i]].desc));
-        if (p->cls[i] == NULL || p->box[i] == NULL) {
-            status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for the network's outputs");
-            goto fail;
-        }
+        EDT_TRY_GOTO(place_output(p, p->cls_value[i], err, &p->cls[i]));
+        EDT_TRY_GOTO(place_output(p, p->box_value[i], err, &p->box[i]));
     }
     p->segmentation_value = edt_graph_find_output(g, "segmentation");
     if (p->model->has_segmentation) {
-        p->segmentation = edt_mem_alloc(
-            EDT_MEM_EVAL, edt_tensor_bytes(&g->values[p->segmentation_value].desc));
-        if (p->segmentation == NULL) {
-            status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for the network's outputs");
-            goto fail;
-        }
+        EDT_TRY_GOTO(place_output(p, p->segmentation_value, err, &p->segmentation));
     }
     const int cores = options->n_threads > 0 ? options->n_threads : edt_thread_cpu_count();
-    p->n_posts = options->batch_size < cores ? (int)options->batch_size : cores;
-    p->posts = edt_mem_calloc(EDT_MEM_EVAL, (size_t)p->n_posts, sizeof *p->posts);
+    p->n_workers = options->batch_size < cores ? (int)options->batch_size : cores;
+    p->workers = edt_mem_calloc(EDT_MEM_EVAL, (size_t)p->n_workers, sizeof *p->workers);
     p->detections = edt_mem_calloc(
         EDT_MEM_EVAL, (size_t)(options->batch_size * p->max_detections), sizeof *p->detections);
     p->n_valid = edt_mem_calloc(EDT_MEM_EVAL, (size_t)options->batch_size, sizeof *p->n_valid);
-    if (p->posts == NULL || p->detections == NULL || p->n_valid == NULL) {
+    if (p->workers == NULL || p->detections == NULL || p->n_valid == NULL) {
         status = edt_error_set(err, EDT_ERR_NOMEM, "no memory for detections");
         goto fail;
     }
@@ -144,17 +163,15 @@ void edt_predictor_destroy(edt_predictor *p)
     if (p == NULL) {
         return;
     }
-    for (int i = 0; p->posts != NULL && i < p->n_posts; ++i) {
-        edt_post_destroy(p->posts[i]);
+    for (int i = 0; p->workers != NULL && i < p->n_workers; ++i) {
+        edt_post_destroy(p->workers[i].post);
     }
-    edt_mem_free(p->posts);
+    edt_mem_free(p->workers);
     edt_device_post_destroy(p->device_post);
     edt_loss_reader_destroy(p->losses);
-    for (int i = 0; i < MAX_LEVELS; ++i) {
-        edt_mem_free(p->cls[i]);
-        edt_mem_free(p->box[i]);
+    for (int i = 0; i < p->n_copies; ++i) {
+        edt_mem_free(p->copies[i]);
     }
-    edt_mem_free(p->segmentation);
     edt_mem_free(p->detections);
     edt_mem_free(p->n_valid);
     edt_anchors_destroy(p->anchors);
@@ -198,9 +215,12 @@ edt_status edt_predictor_run_network(edt_predictor *p, const edt_batch *batch, e
                  p->model->image_w);
     }
     const size_t pixel_bytes = batch->format == EDT_SLOT_U8 ? 1 : sizeof(float);
-    EDT_TRY(edt_exec_set_input(p->exec, p->image, batch->images,
-                               (size_t)(n * batch->height * batch->width * 3) * pixel_bytes,
-                               err));
+    const bool is_placed = p->in_place && (uintptr_t)batch->images % EDT_MEM_ALIGN == 0;
+    if (!is_placed) {
+        EDT_TRY(edt_exec_set_input(p->exec, p->image, batch->images,
+                                   (size_t)(n * batch->height * batch->width * 3) * pixel_bytes,
+                                   err));
+    }
     if (batch->format == EDT_SLOT_U8) {
         EDT_TRY(edt_exec_set_input(p->exec, p->valid_hw, batch->valid_hw,
                                    (size_t)n * 2 * sizeof *batch->valid_hw, err));
@@ -211,7 +231,13 @@ edt_status edt_predictor_run_network(edt_predictor *p, const edt_batch *batch, e
     const edt_run_ctx ctx = {.params_version = p->params->version};
     p->fetched = false;
     edt_trace_begin("network");
+    if (is_placed) {
+        edt_exec_place(p->exec, p->image, batch->images);
+    }
     const edt_status status = edt_exec_replay(p->exec, &ctx, err);
+    if (is_placed) {
+        edt_exec_place(p->exec, p->image, NULL); // the batch may go away
+    }
     edt_trace_end();
     return status;
 }
@@ -234,19 +260,25 @@ bool edt_predictor_detects_on_device(const edt_predictor *p)
     return p->device_post != NULL;
 }
 
-// Copies the outputs of the last run to the host, once.
+static edt_status fetch_output(edt_predictor *p, edt_value_id value, void *copy, edt_error *err)
+{
+    return edt_exec_get(p->exec, value, copy,
+                        edt_tensor_bytes(&p->model->graph->values[value].desc), err);
+}
+
+// Copies the outputs of the last run to the host, once, where they are not there.
 static edt_status fetch_outputs(edt_predictor *p, edt_error *err)
 {
-    const edt_graph *g = p->model->graph;
-    for (int i = 0; !p->fetched && i < p->n_levels; ++i) {
-        EDT_TRY(edt_exec_get(p->exec, p->cls_value[i], p->cls[i],
-                             edt_tensor_bytes(&g->values[p->cls_value[i]].desc), err));
-        EDT_TRY(edt_exec_get(p->exec, p->box_value[i], p->box[i],
-                             edt_tensor_bytes(&g->values[p->box_value[i]].desc), err));
+    if (p->fetched || p->in_place) {
+        return EDT_OK;
     }
-    if (!p->fetched && p->segmentation != NULL) {
-        EDT_TRY(edt_exec_get(p->exec, p->segmentation_value, p->segmentation,
-                             edt_tensor_bytes(&g->values[p->segmentation_value].desc), err));
+    int i_copy = 0;
+    for (int i = 0; i < p->n_levels; ++i) {
+        EDT_TRY(fetch_output(p, p->cls_value[i], p->copies[i_copy++], err));
+        EDT_TRY(fetch_output(p, p->box_value[i], p->copies[i_copy++], err));
+    }
+    if (p->segmentation != NULL) {
+        EDT_TRY(fetch_output(p, p->segmentation_value, p->copies[i_copy], err));
     }
     p->fetched = true;
     return EDT_OK;
@@ -295,20 +327,63 @@ edt_status edt_predictor_outputs(edt_predictor *p, int64_t row, edt_error *err,
     return EDT_OK;
 }
 
+static edt_status post_row(edt_predictor *p, edt_post *post, edt_backend *backend,
+                           const edt_batch *batch, int64_t row, edt_error *err)
+{
+    const float *cls[MAX_LEVELS], *box[MAX_LEVELS];
+    outputs_of_row(p, row, cls, box);
+    return edt_post_run_shared(post, backend, cls, box, batch->image_scales[row],
+                               p->detections + row * p->max_detections, &p->n_valid[row], err);
+}
+
 typedef struct post_job {
     edt_predictor *p;
     const edt_batch *batch;
 } post_job;
 
 // One picture of the batch on one thread.
-static edt_status post_one(void *ctx, int worker, int64_t row, edt_error *err)
+static void post_one(void *ctx, int worker, int64_t row)
 {
     const post_job *job = ctx;
-    edt_predictor *p = job->p;
-    const float *cls[MAX_LEVELS], *box[MAX_LEVELS];
-    outputs_of_row(p, row, cls, box);
-    return edt_post_run(p->posts[worker], cls, box, job->batch->image_scales[row],
-                        p->detections + row * p->max_detections, &p->n_valid[row], err);
+    post_worker *w = &job->p->workers[worker];
+    if (w->status == EDT_OK) {
+        w->status = post_row(job->p, w->post, NULL, job->batch, row, &w->error);
+    }
+}
+
+static edt_status post_one_for(void *ctx, int worker, int64_t row, edt_error *err)
+{
+    (void)err;
+    post_one(ctx, worker, row);
+    return EDT_OK;
+}
+
+// A picture alone is shared by all threads, of several each thread takes one.
+static edt_status post_rows(edt_predictor *p, const edt_batch *batch, edt_error *err)
+{
+    edt_backend *backend = p->options.n_threads == 1 ? NULL : p->params->backend;
+    if (batch->n_valid == 1 || p->n_workers == 1) {
+        for (int64_t row = 0; row < batch->n_valid; ++row) {
+            EDT_TRY(post_row(p, p->workers[0].post, backend, batch, row, err));
+        }
+        return EDT_OK;
+    }
+    for (int i = 0; i < p->n_workers; ++i) {
+        p->workers[i].status = EDT_OK;
+    }
+    post_job job = {.p = p, .batch = batch};
+    if (edt_backend_sharers(backend) > 1) {
+        edt_backend_share(backend, p->n_workers, batch->n_valid, post_one, &job);
+    } else {
+        EDT_TRY(edt_parallel_for(p->n_workers, batch->n_valid, post_one_for, &job, err));
+    }
+    for (int i = 0; i < p->n_workers; ++i) {
+        if (p->workers[i].status != EDT_OK) {
+            *err = p->workers[i].error;
+            return p->workers[i].status;
+        }
+    }
+    return EDT_OK;
 }
 
 edt_status edt_predictor_run(edt_predictor *p, const edt_batch *batch, edt_error *err,
@@ -326,10 +401,8 @@ edt_status edt_predictor_run(edt_predictor *p, const edt_batch *batch, edt_error
     }
     if (!done) {
         EDT_TRY(fetch_outputs(p, err));
-        post_job job = {.p = p, .batch = batch};
         edt_trace_begin("postprocess");
-        const edt_status status =
-            edt_parallel_for(p->n_posts, batch->n_valid, post_one, &job, err);
+        const edt_status status = post_rows(p, batch, err);
         edt_trace_end();
         EDT_TRY(status);
     }

@@ -40,7 +40,8 @@ edt_exec *edt_predictor_exec(edt_predictor *predictor);
 const edt_model *edt_predictor_model(const edt_predictor *predictor);
 int64_t edt_predictor_max_detections(const edt_predictor *predictor);
 
-// The network alone: binds the batch's images and runs (benchmark --what=network).
+// The network alone: binds the batch's images and runs (benchmark --what=network). Images with
+// EDT_MEM_ALIGN are read where they are if the backend's memory is the host's.
 edt_status edt_predictor_run_network(edt_predictor *predictor, const edt_batch *batch,
                                      edt_error *err);
 // Network and post-processing of rows [0, n_valid). *out_detections: [B][max_detections], owned
@@ -53,9 +54,9 @@ edt_status edt_predictor_losses(edt_predictor *predictor, edt_error *err,
                                 edt_loss_values *out_values);
 bool edt_predictor_has_losses(const edt_predictor *predictor);
 
-// Host copies of the network's outputs for one row after edt_predictor_run, per level: another
-// post-processing of the same pictures. Arrays of at least 16 pointers. Fetches them from the
-// device where post-processing did not.
+// The network's outputs for one row after edt_predictor_run, on the host until the next run, per
+// level: another post-processing of the same pictures. Arrays of at least 16 pointers. Fetches
+// them from the device where post-processing did not.
 edt_status edt_predictor_outputs(edt_predictor *predictor, int64_t row, edt_error *err,
                                  const float **out_cls, const float **out_box);
 // As above the logits [mask_h,mask_w,mask_classes] of the segmentation head.

@@ -3,6 +3,11 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <string.h>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 static inline float min_f32(float a, float b)
 {
@@ -14,23 +19,83 @@ static inline float max_f32(float a, float b)
     return a > b ? a : b;
 }
 
-// Corners in any order; a box without area overlaps nothing.
-static float iou_v5(const float a[4], const float b[4])
+// A box with its corners in order.
+typedef struct corners {
+    float y0, x0, y1, x1, area;
+} corners;
+
+static corners corners_of(const float box[4])
 {
-    const float ay0 = min_f32(a[0], a[2]), ay1 = max_f32(a[0], a[2]);
-    const float ax0 = min_f32(a[1], a[3]), ax1 = max_f32(a[1], a[3]);
-    const float by0 = min_f32(b[0], b[2]), by1 = max_f32(b[0], b[2]);
-    const float bx0 = min_f32(b[1], b[3]), bx1 = max_f32(b[1], b[3]);
-    const float area_a = (ay1 - ay0) * (ax1 - ax0);
-    const float area_b = (by1 - by0) * (bx1 - bx0);
-    if (area_a <= 0 || area_b <= 0) {
-        return 0.0F;
-    }
-    const float h = max_f32(min_f32(ay1, by1) - max_f32(ay0, by0), 0.0F);
-    const float w = max_f32(min_f32(ax1, bx1) - max_f32(ax0, bx0), 0.0F);
-    const float inter = h * w;
-    return inter / (area_a + area_b - inter);
+    corners c = {
+        .y0 = min_f32(box[0], box[2]),
+        .x0 = min_f32(box[1], box[3]),
+        .y1 = max_f32(box[0], box[2]),
+        .x1 = max_f32(box[1], box[3]),
+    };
+    c.area = (c.y1 - c.y0) * (c.x1 - c.x0);
+    return c;
 }
+
+// Selected boxes in columns of LANES, so that one candidate meets LANES of them at a time. The
+// places after the last box are empty boxes, which overlap nothing.
+enum { LANES = 8, COLUMNS = 5 };
+_Static_assert(EDT_NMS_BOXES_FLOATS(1) >= LANES * COLUMNS, "room for one block");
+
+static void add_selected(float *boxes, int64_t i, const corners *c)
+{
+    float *block = boxes + i / LANES * (LANES * COLUMNS);
+    const int64_t lane = i % LANES;
+    if (lane == 0) {
+        memset(block, 0, LANES * COLUMNS * sizeof *block);
+    }
+    block[lane] = c->y0;
+    block[LANES + lane] = c->x0;
+    block[2 * LANES + lane] = c->y1;
+    block[3 * LANES + lane] = c->x1;
+    block[4 * LANES + lane] = c->area;
+}
+
+#ifdef __SSE2__
+// minps and maxps give their second operand where the comparison is false, as min_f32 and
+// max_f32 do: NaN and signed zeros come out alike.
+static void overlaps_4(const corners *a, const float *block, float *out_iou)
+{
+    const __m128 zero = _mm_setzero_ps();
+    const __m128 y0 = _mm_max_ps(_mm_set1_ps(a->y0), _mm_loadu_ps(block));
+    const __m128 x0 = _mm_max_ps(_mm_set1_ps(a->x0), _mm_loadu_ps(block + LANES));
+    const __m128 y1 = _mm_min_ps(_mm_set1_ps(a->y1), _mm_loadu_ps(block + 2 * LANES));
+    const __m128 x1 = _mm_min_ps(_mm_set1_ps(a->x1), _mm_loadu_ps(block + 3 * LANES));
+    const __m128 area = _mm_loadu_ps(block + 4 * LANES);
+    const __m128 h = _mm_max_ps(_mm_sub_ps(y1, y0), zero);
+    const __m128 w = _mm_max_ps(_mm_sub_ps(x1, x0), zero);
+    const __m128 inter = _mm_mul_ps(h, w);
+    const __m128 sum = _mm_sub_ps(_mm_add_ps(_mm_set1_ps(a->area), area), inter);
+    const __m128 empty = _mm_cmple_ps(area, zero);
+    _mm_storeu_ps(out_iou, _mm_andnot_ps(empty, _mm_div_ps(inter, sum)));
+}
+
+// The overlaps of a box with area; a selected one without overlaps nothing.
+static void overlaps(const corners *a, const float *block, float *out_iou)
+{
+    for (int k = 0; k < LANES; k += 4) {
+        overlaps_4(a, block + k, out_iou + k);
+    }
+}
+#else
+// The overlaps of a box with area; a selected one without overlaps nothing.
+static void overlaps(const corners *a, const float *block, float *out_iou)
+{
+    for (int k = 0; k < LANES; ++k) {
+        const float y0 = max_f32(a->y0, block[k]);
+        const float x0 = max_f32(a->x0, block[LANES + k]);
+        const float y1 = min_f32(a->y1, block[2 * LANES + k]);
+        const float x1 = min_f32(a->x1, block[3 * LANES + k]);
+        const float area = block[4 * LANES + k];
+        const float inter = max_f32(y1 - y0, 0.0F) * max_f32(x1 - x0, 0.0F);
+        out_iou[k] = area <= 0 ? 0.0F : inter / (a->area + area - inter);
+    }
+}
+#endif
 
 static inline bool before(const edt_nms_item *a, const edt_nms_item *b)
 {
@@ -57,12 +122,55 @@ static void sift_down(edt_nms_item *heap, int64_t n, int64_t i)
     heap[i] = item;
 }
 
+// One candidate against the boxes selected since it was last looked at, the latest first.
+typedef struct meeting {
+    float iou_thresh, score_thresh;
+    bool soft;
+    float scale;     // of the squared overlap in the exponent
+    bool skips_none; // or else no overlap leaves a score as it is
+} meeting;
+
+// False where the candidate is dropped.
+static bool meet(const meeting *m, const corners *box, const float *selected,
+                 int64_t n_selected, edt_nms_item *item)
+{
+    float iou[LANES] = {0};
+    for (int64_t j = n_selected - 1; j >= item->begin;) {
+        const int64_t block = j / LANES, first = block * LANES;
+        if (!(box->area <= 0)) {
+            overlaps(box, selected + block * (LANES * COLUMNS), iou);
+        }
+        const int64_t from = first > item->begin ? first : item->begin;
+        for (; j >= from; --j) {
+            const float o = iou[j - first];
+            if (!m->soft) {
+                if (o > m->iou_thresh) {
+                    return false;
+                }
+            } else if (o != 0.0F || m->skips_none) {
+                item->score *= expf(m->scale * o * o);
+                if (item->score <= m->score_thresh) {
+                    return true;
+                }
+            }
+        }
+    }
+    return true;
+}
+
 int64_t edt_nms_v5(const float *boxes, const float *scores, int64_t n,
-                   const edt_nms_options *options, edt_nms_item *scratch, int32_t *out_index,
-                   float *out_score)
+                   const edt_nms_options *options, edt_nms_item *scratch, float *scratch_boxes,
+                   int32_t *out_index, float *out_score)
 {
     const bool soft = options->sigma > 0;
     const float scale = soft ? -0.5F / options->sigma : 0.0F;
+    const meeting m = {
+        .iou_thresh = options->iou_thresh,
+        .score_thresh = options->score_thresh,
+        .soft = soft,
+        .scale = scale,
+        .skips_none = !isfinite(scale),
+    };
     edt_nms_item *heap = scratch;
     int64_t n_heap = 0;
     for (int64_t i = 0; i < n; ++i) {
@@ -77,27 +185,16 @@ int64_t edt_nms_v5(const float *boxes, const float *scores, int64_t n,
     while (n_selected < options->max_output && n_heap > 0) {
         edt_nms_item top = heap[0];
         const float score = top.score;
-        bool dropped = false;
-        for (int64_t j = n_selected - 1; j >= top.begin; --j) {
-            const float iou =
-                iou_v5(boxes + 4 * (int64_t)top.index, boxes + 4 * (int64_t)out_index[j]);
-            if (soft) {
-                top.score *= expf(scale * iou * iou);
-            } else if (iou > options->iou_thresh) {
-                dropped = true;
-                break;
-            }
-            if (top.score <= options->score_thresh) {
-                break;
-            }
-        }
+        const corners box = corners_of(boxes + 4 * (int64_t)top.index);
+        bool is_out = !meet(&m, &box, scratch_boxes, n_selected, &top);
         top.begin = (int32_t)n_selected;
-        if (!dropped && top.score == score) {
+        if (!is_out && top.score == score) {
+            add_selected(scratch_boxes, n_selected, &box);
             out_index[n_selected] = top.index;
             out_score[n_selected++] = score;
-            dropped = true; // out of the heap
+            is_out = true;
         }
-        if (!dropped && top.score > options->score_thresh) {
+        if (!is_out && top.score > options->score_thresh) {
             heap[0] = top;
         } else {
             heap[0] = heap[--n_heap];

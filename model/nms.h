@@ -19,11 +19,13 @@ typedef struct edt_nms_options {
     int64_t max_output; // boxes selected at most
 } edt_nms_options;
 
+// Floats of scratch_boxes for n boxes.
+#define EDT_NMS_BOXES_FLOATS(n) (5 * ((int64_t)(n) + 8))
 // `scratch` has n items. Writes indices into boxes and scores (decayed by soft suppression) in
 // order of selection; returns how many.
 int64_t edt_nms_v5(const float *boxes, const float *scores, int64_t n,
-                   const edt_nms_options *options, edt_nms_item *scratch, int32_t *out_index,
-                   float *out_score);
+                   const edt_nms_options *options, edt_nms_item *scratch, float *scratch_boxes,
+                   int32_t *out_index, float *out_score);
 
 typedef enum edt_nms_numpy_method {
     EDT_NMS_NUMPY_HARD,

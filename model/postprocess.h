@@ -2,7 +2,7 @@
 #ifndef EDT_MODEL_POSTPROCESS_H
 #define EDT_MODEL_POSTPROCESS_H
 
-#include "backend/op.h"
+#include "backend/backend.h"
 #include "core/hparams.h"
 #include "model/anchors.h"
 
@@ -38,6 +38,12 @@ bool edt_post_describe(const edt_post *post, edt_detect_attrs *out_attrs);
 edt_status edt_post_run(edt_post *post, const float *const *cls, const float *const *box,
                         float image_scale, edt_detection *out_detections, int64_t *out_n_valid,
                         edt_error *err);
+// The same rows with the work shared by the backend's threads (edt_backend_share; NULL: this
+// thread alone). Not from inside of shared work.
+edt_status edt_post_run_shared(edt_post *post, edt_backend *backend, const float *const *cls,
+                               const float *const *box, float image_scale,
+                               edt_detection *out_detections, int64_t *out_n_valid,
+                               edt_error *err);
 
 // Candidates of the last run in the order that suppression saw, before it: for inspection. With
 // max_nms_inputs logits descending, ties by anchor and class; else anchors in order. Boxes are

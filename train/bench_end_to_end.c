@@ -1,12 +1,11 @@
 // JPEG bytes to boxes: decode, resize, network and post-processing, as evaluation does them, on
 // picture files or the pictures of shards.
-#include "augment/resize.h"
 #include "core/clock.h"
 #include "core/parallel.h"
 #include "core/path.h"
 #include "core/signal.h"
 #include "dataio/example.h"
-#include "dataio/image_decode.h"
+#include "dataio/preprocess.h"
 #include "dataio/record_index.h"
 #include "eval/evaluate.h"
 #include "eval/predict.h"
@@ -15,10 +14,10 @@
 enum { MAX_PICTURES = 1024 }; // in memory at once
 
 // Stages of one run; DECODE and RESIZE are summed over threads.
-enum { DECODE, RESIZE, NETWORK, POST, TOTAL, N_STAGES };
+enum { DECODE, RESIZE, NETWORK, POST, TOTAL, BEYOND, N_STAGES };
 static const char *const stage_names[N_STAGES] = {
     "end_to_end decode", "end_to_end resize", "end_to_end network",
-    "end_to_end boxes",  "end_to_end total",
+    "end_to_end boxes",  "end_to_end total",  "end_to_end beyond the network",
 };
 
 typedef struct pipeline {
@@ -30,9 +29,8 @@ typedef struct pipeline {
     edt_span *pictures;
     int64_t first; // picture of the batch's row 0
     edt_hparams hp;
-    edt_normalize normalize;
-    edt_image_decoder **decoders; // by worker
-    edt_resizer **resizers;
+    edt_preprocess_config config;
+    edt_preprocessor **preprocessors; // by worker
     double *decode_seconds, *resize_seconds;
     edt_batch batch;
     edt_predictor *predictor;
@@ -118,20 +116,17 @@ static edt_status set_up(pipeline *p, edt_error *err)
     EDT_TRY(open_pictures(p, err));
     EDT_TRY(edt_hparams_copy(b->hp, err, &p->hp));
     edt_evaluation_settings(&p->hp);
-    EDT_TRY(edt_normalize_init(&p->hp, err, &p->normalize));
+    EDT_TRY(edt_preprocess_configure(&p->hp, false, EDT_SLOT_F32, err, &p->config));
     EDT_TRY(edt_bench_make_batch(&p->hp, b->batch_size, EDT_SLOT_F32, false, &p->arena, err,
                                  &p->batch));
-    p->decoders = edt_arena_calloc(&p->arena, n_workers, sizeof(edt_image_decoder *));
-    p->resizers = edt_arena_calloc(&p->arena, n_workers, sizeof(edt_resizer *));
+    p->preprocessors = edt_arena_calloc(&p->arena, n_workers, sizeof(edt_preprocessor *));
     p->decode_seconds = edt_arena_calloc(&p->arena, n_workers, sizeof(double));
     p->resize_seconds = edt_arena_calloc(&p->arena, n_workers, sizeof(double));
-    if (p->decoders == NULL || p->resizers == NULL || p->decode_seconds == NULL ||
-        p->resize_seconds == NULL) {
+    if (p->preprocessors == NULL || p->decode_seconds == NULL || p->resize_seconds == NULL) {
         return no_memory(err);
     }
     for (size_t i = 0; i < n_workers; ++i) {
-        EDT_TRY(edt_image_decoder_create(NULL, err, &p->decoders[i]));
-        EDT_TRY(edt_resizer_create(err, &p->resizers[i]));
+        EDT_TRY(edt_preprocessor_create(&p->config, (int)i, err, &p->preprocessors[i]));
     }
     const edt_predictor_options po = {
         .batch_size = b->batch_size,
@@ -147,10 +142,8 @@ static edt_status set_up(pipeline *p, edt_error *err)
 static void tear_down(pipeline *p)
 {
     edt_predictor_destroy(p->predictor);
-    for (int i = 0; p->decoders != NULL && p->resizers != NULL && i < p->bench->n_threads;
-         ++i) {
-        edt_image_decoder_destroy(p->decoders[i]);
-        edt_resizer_destroy(p->resizers[i]);
+    for (int i = 0; p->preprocessors != NULL && i < p->bench->n_threads; ++i) {
+        edt_preprocessor_destroy(p->preprocessors[i]);
     }
     for (int64_t i = 0; p->files != NULL && i < p->n_pictures; ++i) {
         edt_mapped_file_close(&p->files[i]);
@@ -164,22 +157,14 @@ static edt_status prepare_row(void *ctx, int worker, int64_t row, edt_error *err
 {
     pipeline *p = ctx;
     const int64_t i = (p->first + row) % p->n_pictures;
-    edt_image image;
-    edt_scale_params scale;
-    int64_t h, w;
     const double start = edt_clock_now_s();
-    EDT_TRY_CTX(edt_image_open(p->decoders[worker], p->pictures[i], err, &h, &w), err,
-                "picture %lld", (long long)i);
-    EDT_TRY_CTX(edt_image_decode(p->decoders[worker], 0, err, &image), err, "picture %lld",
-                (long long)i);
-    const double decoded = edt_clock_now_s();
-    EDT_TRY(edt_scale_params_eval(h, w, p->batch.height, p->batch.width, err, &scale));
-    float *canvas = (float *)p->batch.images + row * p->batch.height * p->batch.width * 3;
-    EDT_TRY(
-        edt_resize_f32(p->resizers[worker], &image, &scale, false, &p->normalize, err, canvas));
-    p->batch.image_scales[row] = scale.image_scale;
-    p->decode_seconds[worker] += decoded - start;
-    p->resize_seconds[worker] += edt_clock_now_s() - decoded;
+    const edt_sample_row to = edt_sample_row_of(&p->batch, row);
+    EDT_TRY_CTX(
+        edt_preprocess_picture(p->preprocessors[worker], p->pictures[i], &to, err, NULL), err,
+        "picture %lld", (long long)i);
+    const double resize = edt_preprocess_last(p->preprocessors[worker])->resize_seconds;
+    p->resize_seconds[worker] += resize;
+    p->decode_seconds[worker] += edt_clock_now_s() - start - resize;
     return EDT_OK;
 }
 
@@ -215,6 +200,7 @@ static edt_status run_batch(pipeline *p, edt_error *err, double out_seconds[stat
     out_seconds[NETWORK] = network;
     out_seconds[POST] = end - prepared - network;
     out_seconds[TOTAL] = end - start;
+    out_seconds[BEYOND] = end - start - network;
     p->first += p->batch.batch_size;
     return EDT_OK;
 }
@@ -226,6 +212,8 @@ static edt_status report(const edt_bench *b, const edt_bench_samples *stages, ed
         EDT_TRY(edt_bench_put(b, stage_names[i], per_image * edt_bench_median(&stages[i]),
                               "ms/image", err));
     }
+    EDT_TRY(edt_bench_put(b, "end_to_end beyond the network, best",
+                          per_image * edt_bench_smallest(&stages[BEYOND]), "ms/image", err));
     EDT_TRY(edt_bench_put(b, "end_to_end best", per_image * edt_bench_smallest(&stages[TOTAL]),
                           "ms/image", err));
     EDT_TRY(edt_bench_put(b, "end_to_end",

@@ -225,6 +225,16 @@ static edt_status cpu_synchronize(edt_backend *backend, edt_error *err)
     return EDT_OK;
 }
 
+static void cpu_share(edt_backend *backend, int max_threads, int64_t n,
+                      edt_backend_share_fn *fn, void *ctx)
+{
+    (void)backend;
+#pragma omp parallel for num_threads(max_threads) schedule(dynamic, 1)
+    for (int64_t i = 0; i < n; ++i) {
+        fn(ctx, omp_get_thread_num(), i);
+    }
+}
+
 static void cpu_destroy(edt_backend *backend)
 {
     if (backend != NULL) {
@@ -248,6 +258,7 @@ static const edt_backend_table cpu_table = {
     .destroy = cpu_destroy,
     .measure_peak = edt_cpu_measure_peak,
     .describe = edt_cpu_describe,
+    .share = cpu_share,
 };
 
 static int available_cores(void)

@@ -1,5 +1,6 @@
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "model/postprocess.h"
@@ -114,4 +115,64 @@ Test(postprocess, nothing_detected_is_all_padding_and_flip_mirrors, .timeout = 1
     rows[0] = (edt_detection){.ymin = 1, .xmin = 10, .ymax = 2, .xmax = 30};
     edt_detections_flip(rows, 1, 2.0F, 64);
     cr_assert(rows[0].xmin == 98 && rows[0].xmax == 118 && rows[0].ymin == 1);
+}
+
+Test(postprocess, shared_work_gives_the_same_bytes, .timeout = 30)
+{
+    enum { SIDE = 256, CLASSES = 20, MAX = 100 };
+    edt_error err = {0};
+    edt_hparams hp = edt_test_anchor_hparams(SIDE, SIDE, 7, 3);
+    hp.num_classes = CLASSES;
+    edt_anchors *anchors = NULL;
+    edt_backend *backend = NULL;
+    cr_assert_eq(edt_anchors_create(&hp, &err, &anchors), EDT_OK);
+    cr_assert_eq(edt_backend_cpu_create(3, &err, &backend), EDT_OK);
+    const size_t n = (size_t)anchors->n;
+    float *logits = malloc(n * CLASSES * sizeof(float)), *codes = malloc(n * 4 * sizeof(float));
+    uint32_t state = 3;
+    for (size_t i = 0; i < n * (CLASSES + 4); ++i) {
+        state = state * 1664525U + 1013904223U;
+        const float u = (float)(state >> 8) * 0x1p-24F;
+        if (i < n * CLASSES) {
+            logits[i] = 10 * u * u - 7;
+        } else {
+            codes[i - n * CLASSES] = u - 0.5F;
+        }
+    }
+    const float *cls[5], *box[5];
+    for (int l = 3; l <= 7; ++l) {
+        cls[l - 3] = logits + anchors->level_offset[l] * CLASSES;
+        box[l - 3] = codes + anchors->level_offset[l] * 4;
+    }
+    static const struct {
+        edt_post_mode mode;
+        int64_t max_nms_inputs;
+        bool pyfunc;
+    } all[] = {{EDT_POST_PER_CLASS, 3000, false},
+               {EDT_POST_PER_CLASS, 0, false},
+               {EDT_POST_PER_CLASS, 500, true},
+               {EDT_POST_GLOBAL, 0, false},
+               {EDT_POST_COMBINED, 0, false}};
+    for (size_t k = 0; k < sizeof all / sizeof all[0]; ++k) {
+        hp.nms_configs.max_nms_inputs = all[k].max_nms_inputs;
+        hp.nms_configs.pyfunc = all[k].pyfunc;
+        hp.nms_configs.method = all[k].mode == EDT_POST_COMBINED ? "hard" : "gaussian";
+        edt_post *post = NULL;
+        edt_detection alone[MAX], shared[MAX];
+        int64_t n_alone = 0, n_shared = 0;
+        cr_assert_eq(edt_post_create(&hp, anchors, all[k].mode, &err, &post), EDT_OK, "%s",
+                     err.text);
+        cr_assert_eq(edt_post_run(post, cls, box, 1.5F, alone, &n_alone, &err), EDT_OK);
+        cr_assert_eq(
+            edt_post_run_shared(post, backend, cls, box, 1.5F, shared, &n_shared, &err),
+            EDT_OK);
+        cr_expect_gt(n_alone, 0);
+        cr_expect_eq(n_alone, n_shared);
+        cr_expect_arr_eq(alone, shared, sizeof alone, "%zu", k);
+        edt_post_destroy(post);
+    }
+    free(logits);
+    free(codes);
+    edt_anchors_destroy(anchors);
+    edt_backend_destroy(&backend);
 }
