@@ -1,14 +1,17 @@
 // Dense convolutions: forward (plain, or with batch norm folded into weights and bias,
 // activation and residual), data gradient and weight gradient. 1x1 windows are own matrix
-// products; oneDNN does the others, in f32 whatever the type of the activations.
+// products, and so are forward windows of few channels; oneDNN does the others, in f32 whatever
+// the type of the activations.
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 
 #include "backend/cpu/cpu_dnnl.h"
+#include "backend/cpu/cpu_windows.h"
 
 typedef struct state {
     edt_cpu_dnnl_conv *dnnl; // NULL: own matrix product
+    bool windows;            // whose rows are gathered (cpu_windows.h)
     void *packed;            // for it
     uint64_t packed_version;
     const void *packed_from[6];
@@ -19,9 +22,14 @@ typedef struct state {
 } state;
 
 // The own product over threads: by rows, or by columns where rows are few.
-static void run_gemm(const edt_cpu_run *run, const edt_cpu_gemm *gemm, int64_t rows,
+static void run_gemm(const edt_kernel *kernel, const edt_cpu_run *run, const edt_cpu_gemm *gemm,
                      const edt_real *residual)
 {
+    if (((const state *)kernel->state)->windows) {
+        edt_cpu_windows_run(&kernel->desc, run, gemm, residual);
+        return;
+    }
+    const int64_t rows = edt_cpu_rows_of(&kernel->desc.in[0]).rows;
     const edt_real *x = run->in[0];
     edt_real *y = run->out[0];
     const int n_threads = edt_cpu_threads(run->backend, rows * gemm->k * gemm->n / 16);
@@ -62,14 +70,20 @@ static void widen_bias(const edt_kernel *kernel, const edt_cpu_run *run)
     }
 }
 
-// CONV2D and CONV2D_DATA with a 1x1 window.
-static edt_status run_pointwise(edt_kernel *kernel, const edt_cpu_run *run)
+// Rows of HWIO weights as a matrix.
+static int64_t window_size(const edt_shape *w)
+{
+    return w->dim[0] * w->dim[1] * w->dim[2];
+}
+
+// CONV2D and CONV2D_DATA as own products.
+static edt_status run_product(edt_kernel *kernel, const edt_cpu_run *run)
 {
     state *s = kernel->state;
     const bool data = kernel->desc.kind == EDT_OP_CONV2D_DATA;
     const edt_shape *ws = &kernel->desc.in[1].shape;
     const edt_cpu_gemm gemm = {
-        .k = ws->dim[data ? 3 : 2],
+        .k = data ? ws->dim[3] : window_size(ws),
         .n = ws->dim[data ? 2 : 3],
         .packed = s->packed,
         .bias = plain_bias(kernel, run),
@@ -82,7 +96,7 @@ static edt_status run_pointwise(edt_kernel *kernel, const edt_cpu_run *run)
             ->gemm_pack(run->in[1], data, gemm.k, gemm.n, s->packed);
         widen_bias(kernel, run);
     }
-    run_gemm(run, &gemm, edt_cpu_rows_of(&kernel->desc.in[0]).rows, NULL);
+    run_gemm(kernel, run, &gemm, NULL);
     return EDT_OK;
 }
 
@@ -219,7 +233,7 @@ static edt_status run_bn_act(edt_kernel *kernel, const edt_cpu_run *run)
             } else {
                 simd->narrow(s->folded, s->low, edt_shape_count(ws));
             }
-            simd->gemm_pack(w, false, ws->dim[2], ws->dim[3], s->packed);
+            simd->gemm_pack(w, false, window_size(ws), ws->dim[3], s->packed);
         } else {
             EDT_TRY(pack_dnnl(kernel, run, s->folded));
         }
@@ -229,13 +243,13 @@ static edt_status run_bn_act(edt_kernel *kernel, const edt_cpu_run *run)
         return run_dnnl(kernel, run, s->bias, desc->attrs.bn.act, residual);
     }
     const edt_cpu_gemm gemm = {
-        .k = ws->dim[2],
+        .k = window_size(ws),
         .n = ws->dim[3],
         .packed = s->packed,
         .bias = s->bias,
         .act = desc->attrs.bn.act,
     };
-    run_gemm(run, &gemm, edt_cpu_rows_of(&desc->in[0]).rows, residual);
+    run_gemm(kernel, run, &gemm, residual);
     return EDT_OK;
 }
 
@@ -396,8 +410,9 @@ static edt_status allocate(const edt_kernel *kernel, edt_error *err, state *s)
     if (s->dnnl == NULL && !weight) {
         // Room for either side padded to whole vectors.
         const edt_shape *ws = &desc->in[1].shape;
-        s->packed = edt_mem_alloc(
-            EDT_MEM_WORKSPACE, (size_t)((ws->dim[2] + 16) * (ws->dim[3] + 16)) * sizeof(float));
+        s->packed =
+            edt_mem_alloc(EDT_MEM_WORKSPACE,
+                          (size_t)((window_size(ws) + 16) * (ws->dim[3] + 16)) * sizeof(float));
     }
     if ((fused && (s->folded == NULL || s->bias == NULL)) ||
         (s->dnnl == NULL && !weight && s->packed == NULL)) {
@@ -419,6 +434,8 @@ static void plan_workspace(const edt_cpu_backend *backend, edt_kernel *kernel, c
                 room_bytes(&desc->in[0]) + room_bytes(weight ? &desc->in[1] : &desc->out[0]);
         }
         n_bytes += weight ? edt_tensor_bytes(&desc->out[0]) : 0;
+    } else if (s->windows) {
+        n_bytes = edt_cpu_windows_bytes(backend, desc);
     } else if (weight) {
         const size_t k = (size_t)desc->in[0].shape.dim[3];
         const size_t n = (size_t)desc->in[1].shape.dim[3];
@@ -444,7 +461,8 @@ edt_status EDT_R(edt_cpu_prepare_conv)(edt_cpu_backend *backend, edt_kernel *ker
     state *s = kernel->state;
     const edt_conv_attrs *conv = &desc->attrs.conv;
     const bool pointwise = conv->kh == 1 && conv->kw == 1 && conv->sh == 1 && conv->sw == 1;
-    if (!pointwise) {
+    s->windows = !pointwise && edt_cpu_windows_suit(desc);
+    if (!pointwise && !s->windows) {
         size_t workspace_bytes = 0;
         EDT_TRY(edt_cpu_dnnl_conv_create(backend, desc, err, &s->dnnl, &workspace_bytes));
         s->dnnl_workspace = edt_cpu_align(workspace_bytes);
@@ -454,7 +472,7 @@ edt_status EDT_R(edt_cpu_prepare_conv)(edt_cpu_backend *backend, edt_kernel *ker
     switch (desc->kind) {
     case EDT_OP_CONV2D_WEIGHT: kernel->run = run_weight; break;
     case EDT_OP_CONV2D_BN_ACT: kernel->run = run_bn_act; break;
-    default: kernel->run = pointwise ? run_pointwise : run_plain; break;
+    default: kernel->run = s->dnnl == NULL ? run_product : run_plain; break;
     }
     return EDT_OK;
 }

@@ -85,6 +85,9 @@ enum { EDT_CPU_SOFTMAX_ROWS = 256 }; // of one call
     /* exact one way, nearest with ties to even the other */                                   \
     X(widen, (const edt_real *x, float *y, int64_t n))                                         \
     X(narrow, (const float *x, edt_real *y, int64_t n))                                        \
+    /* to[r * to_step + i] = x[r * x_step + i] for i < n */                                    \
+    X(copy_runs, (const edt_real *x, int64_t x_step, edt_real *to, int64_t to_step,            \
+                  int64_t runs, int64_t n))                                                    \
     /* rows of C channels; s[C] */                                                             \
     X(scale_rows,                                                                              \
       (const edt_real *x, const edt_real *s, edt_real *y, int64_t rows, int64_t c))            \

@@ -51,6 +51,21 @@ void EDT_K(mul)(const edt_real *x, float s, edt_real *y, int64_t n)
     EDT_FOR_STRIPS(i, n, r_store_n(y + i, r_load_n(x + i, M) * scale, M));
 }
 
+// Runs of a few elements, for which a call of memcpy takes longer than the copying.
+void EDT_K(copy_runs)(const edt_real *x, int64_t x_step, edt_real *to, int64_t to_step,
+                      int64_t runs, int64_t n)
+{
+    for (int64_t r = 0; r < runs; r++, x += x_step, to += to_step) {
+#if defined(__AVX512F__)
+        EDT_FOR_STRIPS(i, n, r_store_n(to + i, r_load_n(x + i, M), M));
+#else
+        for (int64_t i = 0; i < n; i++) {
+            to[i] = x[i];
+        }
+#endif
+    }
+}
+
 void EDT_K(scale_rows)(const edt_real *x, const edt_real *s, edt_real *y, int64_t rows,
                        int64_t c)
 {

@@ -1,0 +1,26 @@
+// Convolutions of few input channels as matrix products: windows are gathered into rows, a few
+// at a time, so that they stay in the cache. Libraries' direct convolutions want channels by
+// the vector, which pictures do not have.
+#ifndef EDT_BACKEND_CPU_CPU_WINDOWS_H
+#define EDT_BACKEND_CPU_CPU_WINDOWS_H
+
+#include "backend/cpu/cpu_priv.h"
+
+// Whether CONV2D or CONV2D_BN_ACT had better be done so.
+static inline bool edt_cpu_windows_suit(const edt_op_desc *desc)
+{
+    enum { FEW_CHANNELS = 4 };
+    return (desc->kind == EDT_OP_CONV2D || desc->kind == EDT_OP_CONV2D_BN_ACT) &&
+           desc->in[0].shape.dim[3] <= FEW_CHANNELS;
+}
+
+// Workspace of a run, once per type of activations.
+#define edt_cpu_windows_bytes EDT_R(edt_cpu_windows_bytes)
+#define edt_cpu_windows_run EDT_R(edt_cpu_windows_run)
+size_t edt_cpu_windows_bytes(const edt_cpu_backend *backend, const edt_op_desc *desc);
+// out[0] = product of all windows of in[0] and what `gemm` has packed (HWIO as a matrix), with
+// gemm's epilogue. residual may be NULL.
+void edt_cpu_windows_run(const edt_op_desc *desc, const edt_cpu_run *run,
+                         const edt_cpu_gemm *gemm, const edt_real *residual);
+
+#endif
