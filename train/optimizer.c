@@ -16,6 +16,7 @@ struct edt_optimizer {
     void *stats;     // device, EDT_OPTIMIZER_STATS of the parameters' type
     void *scale;     // device, the caller's; NULL: no loss scaling
     void *workspace;
+    void *gradients; // the caller's; NULL: those of params
     bool has_slot1, has_ema, tf2;
     double max_decay;
 };
@@ -200,12 +201,26 @@ edt_run_ctx edt_optimizer_context(const edt_optimizer *o, double learning_rate, 
     };
 }
 
+const edt_param_segment *edt_optimizer_segments(const edt_optimizer *o)
+{
+    return o->segments;
+}
+
+void edt_optimizer_use_gradients(edt_optimizer *o, void *device)
+{
+    o->gradients = device;
+}
+
 edt_status edt_optimizer_queue(edt_optimizer *o, const edt_run_ctx *ctx, edt_error *err)
 {
     edt_params *p = o->params;
     void *in[6] = {
-        p->memory[EDT_PARAMS_VALUES], p->memory[EDT_PARAMS_GRADS], p->memory[EDT_PARAMS_SLOT0],
-        p->memory[EDT_PARAMS_SLOT1],  p->memory[EDT_PARAMS_EMA],   o->scale,
+        p->memory[EDT_PARAMS_VALUES],
+        o->gradients != NULL ? o->gradients : p->memory[EDT_PARAMS_GRADS],
+        p->memory[EDT_PARAMS_SLOT0],
+        p->memory[EDT_PARAMS_SLOT1],
+        p->memory[EDT_PARAMS_EMA],
+        o->scale,
     };
     void *out[1] = {o->stats};
     return p->backend->table->run(p->backend, o->kernel, ctx, in, out, o->workspace, err);

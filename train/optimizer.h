@@ -39,6 +39,10 @@ edt_run_ctx edt_optimizer_context(const edt_optimizer *optimizer, double learnin
                                   int64_t step);
 edt_status edt_optimizer_queue(edt_optimizer *optimizer, const edt_run_ctx *ctx,
                                edt_error *err);
+// The segments of the op, one per parameter; the optimizer's.
+const edt_param_segment *edt_optimizer_segments(const edt_optimizer *optimizer);
+// Takes gradients from `device` (borrowed, a whole arena) and not from `params`.
+void edt_optimizer_use_gradients(edt_optimizer *optimizer, void *device);
 // Reads the statistics as the device has them now.
 edt_status edt_optimizer_read_stats(const edt_optimizer *optimizer, edt_error *err,
                                     double *out_stats);

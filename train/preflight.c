@@ -10,6 +10,7 @@
 #include "core/path.h"
 #include "dataio/record_index.h"
 #include "train/epochs.h"
+#include "train/replicas.h"
 
 edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err)
 {
@@ -19,8 +20,8 @@ edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err)
     } rows[] = {
         {hp->loss_scale != 0.0 && !hp->mixed_precision, "loss_scale",
          "None: a loss scale goes with mixed_precision=true"},
-        {strcmp(hp->grad_reduce, "global") != 0, "grad_reduce",
-         "global: gradients are summed and clipped as those of one large batch"},
+        {strcmp(hp->grad_reduce, "global") != 0 && hp->loss_scale != 0.0, "grad_reduce",
+         "global: loss scaling needs to see the gradient of all ranks"},
         {edt_epochs_parse_save_freq(hp->save_freq) < 0, "save_freq",
          "epoch, or give the number of steps between checkpoints, 1 or more"},
         {!hp->use_keras_model, "use_keras_model", "true: there is one model builder"},
@@ -206,6 +207,12 @@ void edt_preflight_log_start(const edt_hparams *hp, const edt_step_options *opti
         EDT_INFO("%d ranks (%s), %" PRId64 " of the batch on each, batch norm: sync_bn=%s",
                  edt_comm_world_size(options->comm), edt_comm_kind(options->comm),
                  options->batch_size, hp->sync_bn);
+    }
+    if (edt_replicas_are_wanted(hp, options->comm)) {
+        EDT_INFO("grad_reduce=%s: each rank normalises its loss and clips its gradient, then "
+                 "they are %s; results depend on the number of ranks",
+                 hp->grad_reduce,
+                 strcmp(hp->grad_reduce, "tpu") == 0 ? "averaged" : "added up");
     }
     if (examples_per_epoch != n_records) {
         EDT_WARN("--num_examples_per_epoch=%" PRId64 " but the shards hold %" PRId64

@@ -134,8 +134,8 @@ void edt_rank_sum_destroy(edt_rank_sum *s)
 
 edt_status edt_rank_sum_begin(edt_rank_sum *s, bool first, bool last, edt_error *err)
 {
-    s->next_bucket = last ? 0 : s->buckets.n_buckets;
-    if (!first) {
+    s->next_bucket = last && !s->spec.own_gradients ? 0 : s->buckets.n_buckets;
+    if (!first || s->spec.own_gradients) {
         return EDT_OK;
     }
     EDT_TRY(edt_comm_all_reduce(s->spec.comm, s->spec.norm, s->spec.n_norm,

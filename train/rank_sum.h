@@ -20,6 +20,7 @@ typedef struct edt_rank_sum_spec {
     int64_t n_norm;
     void *losses;
     int64_t n_losses;
+    bool own_gradients; // normalisers and gradients stay those of this rank (train/replicas.h)
 } edt_rank_sum_spec;
 
 // Takes the executor's hook. EDT_ERR_UNSUPPORTED when the communicator cannot reach the

@@ -91,7 +91,7 @@ static edt_status check_batch(const edt_step *s, const edt_batch *b, edt_error *
 // Next to nothing: beside any number of pixels it is lost in rounding.
 static const float no_pixels = 1e-20F;
 
-// Pixels that have a class; not 0 on the first rank, so that their sum over ranks divides.
+// Pixels that have a class; not 0 where it divides, on the first rank for the sum over ranks.
 static float count_pixels(const edt_step *s, const edt_batch *b)
 {
     const int64_t n = b->batch_size * b->mask_h * b->mask_w;
@@ -99,16 +99,34 @@ static float count_pixels(const edt_step *s, const edt_batch *b)
     for (int64_t i = 0; i < n; ++i) {
         n_pixels += b->seg_mask[i] >= 0 && b->seg_mask[i] < s->model->mask_classes;
     }
+    if (s->replicas != NULL) {
+        const float divisor = (float)edt_replicas_loss_divisor(s->replicas);
+        return divisor * (n_pixels == 0 ? no_pixels : (float)n_pixels);
+    }
     return n_pixels == 0 && edt_comm_rank(s->options.comm) == 0 ? no_pixels : (float)n_pixels;
 }
 
-// This rank's part of the normaliser; the parts of all ranks add up to it (spec/train.md 4.1).
-// With a moving normaliser `*positives` is summed over ranks.
+static edt_status sum_on_host(edt_step *s, double *value, edt_error *err)
+{
+    edt_comm *host = edt_comm_host(s->options.comm);
+    EDT_TRY(edt_comm_all_reduce(host, value, 1, EDT_DTYPE_F64, err));
+    return edt_comm_join(host, err);
+}
+
+// This rank's part of the normaliser; the parts of all ranks add up to it (spec/train.md 4.1),
+// or, with replicas, its own. With them and with a moving normaliser `*positives` is summed
+// over ranks.
 static edt_status derive_norm(edt_step *s, edt_error *err, double *positives)
 {
     const bool first = edt_comm_rank(s->options.comm) == 0;
     const double momentum = s->hp->positives_momentum;
     s->kept_normalizer = s->moving_normalizer;
+    if (s->replicas != NULL) {
+        const double own = *positives;
+        EDT_TRY(sum_on_host(s, positives, err));
+        s->norm = edt_replicas_normalizer(s->replicas, own, *positives, &s->moving_normalizer);
+        return EDT_OK;
+    }
     if (momentum < 0.0) {
         // The mean over ranks of their own positives + 1, times the ranks, whose gradients are
         // summed and not averaged.
@@ -119,9 +137,7 @@ static edt_status derive_norm(edt_step *s, edt_error *err, double *positives)
         s->norm = (float)(first ? *positives + 1.0 : *positives);
         return EDT_OK;
     }
-    edt_comm *host = edt_comm_host(s->options.comm);
-    EDT_TRY(edt_comm_all_reduce(host, positives, 1, EDT_DTYPE_F64, err));
-    EDT_TRY(edt_comm_join(host, err));
+    EDT_TRY(sum_on_host(s, positives, err));
     s->moving_normalizer -=
         (s->moving_normalizer - (float)(*positives + 1.0)) * (1.0F - (float)momentum);
     s->norm = first ? s->moving_normalizer : 0.0F;
@@ -202,7 +218,10 @@ edt_status edt_step_run_graph(edt_step *s, const edt_run_ctx *ctx, edt_error *er
         }
         EDT_TRY(edt_exec_queue(s->exec, ctx, err));
     }
-    return s->sum != NULL ? edt_rank_sum_end(s->sum, err) : EDT_OK;
+    if (s->sum != NULL) {
+        EDT_TRY(edt_rank_sum_end(s->sum, err));
+    }
+    return s->replicas != NULL ? edt_replicas_queue(s->replicas, ctx, err) : EDT_OK;
 }
 
 static edt_status step_at_once(edt_step *s, const edt_run_ctx *ctx, const void *const *arrays,

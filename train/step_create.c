@@ -67,6 +67,31 @@ static edt_status bind_anchors(edt_step *s, edt_error *err)
     return status;
 }
 
+static edt_status create_optimizer(edt_step *s, edt_error *err)
+{
+    edt_step_record *r = &s->record;
+    const bool has_replicas = edt_replicas_are_wanted(s->hp, s->options.comm);
+    edt_hparams hp = *s->hp; // borrows its texts
+    if (has_replicas) {
+        // Each rank has done so already.
+        hp.clip_gradients_norm = 0.0;
+        hp.weight_decay = 0.0;
+    }
+    EDT_TRY(edt_optimizer_create_on(
+        s->params, &hp, s->frozen, edt_step_record_cell(r, r->stats_cell),
+        r->scaled ? edt_step_record_cell(r, r->scale_cell) : NULL, err, &s->optimizer));
+    if (has_replicas) {
+        EDT_TRY(edt_replicas_create(
+            s->params, s->hp, s->options.comm, edt_optimizer_segments(s->optimizer),
+            edt_step_record_cell(r, r->replica_cell), err, &s->replicas));
+        edt_optimizer_use_gradients(s->optimizer, edt_replicas_gradients(s->replicas));
+        r->has_replicas = true;
+        r->sum_divisor = edt_replicas_sum_divisor(s->replicas);
+        r->l2_factor = edt_replicas_loss_divisor(s->replicas);
+    }
+    return EDT_OK;
+}
+
 // Gives losses, normaliser and loss scale their cells.
 static edt_status create_record(edt_step *s, edt_error *err)
 {
@@ -108,9 +133,7 @@ static edt_status create_record(edt_step *s, edt_error *err)
         EDT_TRY(edt_loss_scale_set(s->backend, edt_step_record_cell(r, r->scale_cell), initial,
                                    err));
     }
-    EDT_TRY(edt_optimizer_create_on(
-        s->params, s->hp, s->frozen, edt_step_record_cell(r, r->stats_cell),
-        r->scaled ? edt_step_record_cell(r, r->scale_cell) : NULL, err, &s->optimizer));
+    EDT_TRY(create_optimizer(s, err));
     EDT_TRY(edt_exec_create(g, s->params, err, &s->exec));
     for (int i = 0; i < n; ++i) {
         edt_exec_place(s->exec, losses[i], edt_step_record_cell(r, i));
@@ -166,6 +189,7 @@ static edt_status create_sum(edt_step *s, edt_error *err)
         .n_norm = 2,
         .losses = edt_step_record_cell(r, 0),
         .n_losses = r->norm_cell * (int64_t)(EDT_STEP_CELL_BYTES / edt_dtype_bytes(r->wide)),
+        .own_gradients = s->replicas != NULL,
     };
     return edt_rank_sum_create(&spec, err, &s->sum);
 }
@@ -230,6 +254,7 @@ void edt_step_destroy(edt_step *s)
     edt_prefetch_destroy(s->prefetch);
     edt_rank_sum_destroy(s->sum);
     edt_exec_destroy(s->exec);
+    edt_replicas_destroy(s->replicas);
     edt_optimizer_destroy(s->optimizer);
     edt_step_guard_deinit(&s->guard);
     edt_step_record_deinit(&s->record);

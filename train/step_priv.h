@@ -7,6 +7,7 @@
 #include "train/optimizer.h"
 #include "train/prefetch.h"
 #include "train/rank_sum.h"
+#include "train/replicas.h"
 #include "train/step.h"
 
 // Losses, normaliser, statistics and loss scale lie side by side on the device, each in a cell
@@ -14,7 +15,7 @@
 enum {
     EDT_STEP_MAX_LEVELS = 16,
     EDT_STEP_CELL_BYTES = 64,
-    EDT_STEP_MAX_CELLS = 2 * EDT_STEP_MAX_LEVELS + 5,
+    EDT_STEP_MAX_CELLS = 2 * EDT_STEP_MAX_LEVELS + 6,
     EDT_STEP_RING = 8, // steps whose values may be on their way
     EDT_STEP_MAX_OUT = 8,
     EDT_STEP_MAX_INPUTS = 8,
@@ -37,8 +38,11 @@ typedef struct edt_step_record {
     edt_dtype wide;
     int n_cls, n_box, n_iou, n_seg; // cells of losses, in this order from cell 0 on
     int norm_cell, stats_cell, scale_cell, n_cells;
+    int replica_cell; // statistics of this rank's gradient; only with replicas
     bool scaled;
     double box_loss_weight, iou_loss_weight, positives_momentum;
+    bool has_replicas;             // train/replicas.h
+    double sum_divisor, l2_factor; // of losses summed over ranks; of a rank's L2 term
     char *device;
     edt_step_pending pending[EDT_STEP_RING]; // step i in i mod EDT_STEP_RING
     int64_t n_submitted, n_folded;
@@ -110,7 +114,8 @@ struct edt_step {
     edt_params *params;
     edt_exec *exec;
     edt_optimizer *optimizer;
-    edt_rank_sum *sum; // several ranks
+    edt_rank_sum *sum;      // several ranks
+    edt_replicas *replicas; // several ranks and grad_reduce other than global
     bool *frozen;
     void *staging;                            // f64 graphs: converted inputs
     float norm, seg_norm;                     // this rank's parts; side by side in one cell

@@ -23,7 +23,9 @@ edt_status edt_step_record_init(edt_step_record *r, edt_backend *backend, int64_
     r->norm_cell = r->n_cls + r->n_box + r->n_iou + r->n_seg;
     r->stats_cell = r->norm_cell + 1;
     r->scale_cell = r->norm_cell + 2;
-    r->n_cells = r->norm_cell + 3;
+    r->replica_cell = r->norm_cell + 3;
+    r->n_cells = r->norm_cell + 4;
+    r->sum_divisor = 1.0;
     clear_report(r);
     void *block = NULL;
     EDT_TRY(table->alloc(backend, EDT_MEM_MISC, record_bytes(r), err, &block));
@@ -99,12 +101,12 @@ static double sum_cells(const edt_step_record *r, const edt_step_pending *p, int
 static void decode_losses(const edt_step_record *r, const edt_step_pending *p,
                           edt_step_metrics *m)
 {
-    m->cls_loss = sum_cells(r, p, 0, r->n_cls);
-    m->box_loss = sum_cells(r, p, r->n_cls, r->n_box);
-    m->box_iou_loss = sum_cells(r, p, r->n_cls + r->n_box, r->n_iou);
+    m->cls_loss = sum_cells(r, p, 0, r->n_cls) / r->sum_divisor;
+    m->box_loss = sum_cells(r, p, r->n_cls, r->n_box) / r->sum_divisor;
+    m->box_iou_loss = sum_cells(r, p, r->n_cls + r->n_box, r->n_iou) / r->sum_divisor;
     m->det_loss =
         m->cls_loss + r->box_loss_weight * m->box_loss + r->iou_loss_weight * m->box_iou_loss;
-    m->seg_loss = sum_cells(r, p, r->n_cls + r->n_box + r->n_iou, r->n_seg);
+    m->seg_loss = sum_cells(r, p, r->n_cls + r->n_box + r->n_iou, r->n_seg) / r->sum_divisor;
 }
 
 double edt_step_record_loss(const edt_step_record *r, const edt_step_pending *p)
@@ -118,16 +120,19 @@ static edt_step_metrics decode(const edt_step_record *r, const edt_step_pending 
 {
     edt_step_metrics m = {.learning_rate = p->learning_rate, .num_positives = p->num_positives};
     decode_losses(r, p, &m);
-    // A moving normaliser tells nothing of this step; its positives were summed on the host.
+    // A moving normaliser tells nothing of this step, nor does one of several: positives were
+    // summed on the host.
     const int world = edt_comm_world_size(r->comm);
-    if (r->n_cls > 0 && world > 1 && r->positives_momentum <= 0.0) {
+    if (r->n_cls > 0 && world > 1 && r->positives_momentum <= 0.0 && !r->has_replicas) {
         m.num_positives = value_at(p, r->wide, r->norm_cell, 0) -
                           (r->positives_momentum < 0.0 ? (double)world : 1.0);
     }
     m.finite = isfinite(m.det_loss + m.seg_loss);
     if (p->updated) {
-        m.reg_l2_loss = value_at(p, r->wide, r->stats_cell, EDT_OPTIMIZER_STAT_L2);
-        m.raw_gradient_norm = value_at(p, r->wide, r->stats_cell, EDT_OPTIMIZER_STAT_RAW_NORM);
+        const int raw_cell = r->has_replicas ? r->replica_cell : r->stats_cell;
+        m.reg_l2_loss = value_at(p, r->wide, raw_cell, EDT_OPTIMIZER_STAT_L2) *
+                        (r->has_replicas ? r->l2_factor : 1.0);
+        m.raw_gradient_norm = value_at(p, r->wide, raw_cell, EDT_OPTIMIZER_STAT_RAW_NORM);
         m.gradient_norm = value_at(p, r->wide, r->stats_cell, EDT_OPTIMIZER_STAT_NORM);
         m.finite =
             m.finite && value_at(p, r->wide, r->stats_cell, EDT_OPTIMIZER_STAT_FINITE) != 0.0;

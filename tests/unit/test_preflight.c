@@ -17,8 +17,10 @@ static edt_status check(const char *override, edt_error *err)
 Test(preflight, settings_without_effect_are_refused_by_name, .timeout = 10)
 {
     static const char *const refused[] = {
-        "loss_scale=1024",      "grad_reduce=tpu", "save_freq=0",       "use_keras_model=false",
-        "is_training_bn=false", "map_freq=1",      "seg_num_classes=4",
+        "loss_scale=1024",      "grad_reduce=tpu,mixed_precision=true,loss_scale=8",
+        "save_freq=0",          "use_keras_model=false",
+        "is_training_bn=false", "map_freq=1",
+        "seg_num_classes=4",
     };
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; ++i) {
         edt_error err = {0};
@@ -38,6 +40,7 @@ Test(preflight, defaults_and_settings_with_effect_pass, .timeout = 10)
         "grad_checkpoint=true",
         "semantics=tf2,map_freq=1,save_freq=100",
         "save_freq=100",
+        "grad_reduce=tpu",
         "heads=['segmentation'],seg_num_classes=7",
         "mixed_precision=true,loss_scale=1024"};
     for (size_t i = 0; i < sizeof passed / sizeof passed[0]; ++i) {
