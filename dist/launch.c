@@ -19,9 +19,10 @@
 #include "core/log.h"
 #include "core/mem.h"
 #include "dist/rank.h"
+#include "dist/rank_output.h"
 #include "dist/shm_area.h"
 
-enum { N_LAST_LINES = 5, LINE_BYTES = 512, N_OWN_VARIABLES = 4 };
+enum { N_OWN_VARIABLES = 4 };
 // After the first failure: the others are told, then asked, then killed.
 static const double ASK_AFTER_S = 5.0, KILL_AFTER_S = 30.0;
 
@@ -33,10 +34,7 @@ typedef struct child {
     bool has_ended;
     int wait_status;
     int output; // our end of its pipe, -1: none
-    char line[LINE_BYTES];
-    size_t line_n;
-    char last[N_LAST_LINES][LINE_BYTES];
-    int64_t n_lines;
+    edt_rank_output lines;
 } child;
 
 typedef struct launch {
@@ -152,16 +150,8 @@ static edt_status start_rank(launch *l, const edt_launch_options *o, int rank, c
     return EDT_OK;
 }
 
-static void end_line(child *c, int rank)
-{
-    c->line[c->line_n] = '\0';
-    (void)fprintf(stderr, "[rank %d] %s\n", rank, c->line);
-    memcpy(c->last[c->n_lines++ % N_LAST_LINES], c->line, c->line_n + 1);
-    c->line_n = 0;
-}
-
 // Takes what a rank has written; closes its pipe at the end.
-static void read_output(child *c, int rank)
+static void read_output(child *c)
 {
     char bytes[4096];
     for (;;) {
@@ -173,20 +163,11 @@ static void read_output(child *c, int rank)
             if (n == 0 || errno != EAGAIN) {
                 (void)close(c->output);
                 c->output = -1;
-                if (c->line_n > 0) {
-                    end_line(c, rank);
-                }
+                edt_rank_output_end(&c->lines);
             }
             return;
         }
-        for (ssize_t i = 0; i < n; ++i) {
-            if (bytes[i] == '\n' || c->line_n == LINE_BYTES - 1) {
-                end_line(c, rank);
-            }
-            if (bytes[i] != '\n' && bytes[i] != '\r') {
-                c->line[c->line_n++] = bytes[i];
-            }
-        }
+        edt_rank_output_take(&c->lines, bytes, (size_t)n);
     }
 }
 
@@ -214,12 +195,14 @@ static void report_failure(launch *l, int rank)
                        (int)c->pid, WEXITSTATUS(c->wait_status));
     }
     if (c->output >= 0) {
-        read_output(c, rank);
+        read_output(c);
     }
-    EDT_ERROR("%s%s", what, c->n_lines > 0 ? "; its last lines:" : "");
-    const int64_t first = c->n_lines > N_LAST_LINES ? c->n_lines - N_LAST_LINES : 0;
-    for (int64_t i = first; i < c->n_lines; ++i) {
-        (void)fprintf(stderr, "    %s\n", c->last[i % N_LAST_LINES]);
+    EDT_ERROR("%s%s", what, c->lines.n_lines > 0 ? "; its last lines:" : "");
+    for (int64_t back = EDT_RANK_LAST_LINES; back >= 1; --back) {
+        const char *line = edt_rank_output_last(&c->lines, back);
+        if (line != NULL) {
+            (void)fprintf(stderr, "    %s\n", line);
+        }
     }
     edt_error ignored;
     (void)edt_shm_area_post_abort(l->area_fd, what, &ignored);
@@ -304,14 +287,14 @@ static edt_status look_after(launch *l, edt_arena *arena, edt_error *err)
         }
         for (int r = 0; r < l->n; ++r) {
             if (l->children[r].output >= 0 && polled[r].revents != 0) {
-                read_output(&l->children[r], r);
+                read_output(&l->children[r]);
             }
         }
         take_signals(l);
     }
     for (int r = 0; r < l->n; ++r) {
         if (l->children[r].output >= 0) {
-            read_output(&l->children[r], r);
+            read_output(&l->children[r]);
         }
     }
     return EDT_OK;
@@ -378,6 +361,8 @@ edt_status edt_launch_run(const edt_launch_options *options, char **argv, edt_er
     l.n = options->n_ranks;
     for (int r = 0; r < l.n; ++r) {
         l.children[r].output = -1;
+        l.children[r].lines.rank = r;
+        l.children[r].lines.to_fd = STDERR_FILENO;
     }
     EDT_TRY_GOTO(catch_signals(&l, err));
     (void)fflush(NULL);

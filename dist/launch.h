@@ -20,7 +20,7 @@ bool edt_launch_is_rank(void);
 
 // Starts this program n_ranks times with the arguments argv (NULL at the end) and waits for
 // all. Rank 0 keeps stdin, stdout and stderr; what the others write comes out on stderr with
-// "[rank 1] " before each line. SIGINT and SIGTERM are passed on. When a rank dies, or ends
+// "[rank 1] " before each line, lines up to 64 KiB whole (rank_output.h). SIGINT and SIGTERM are passed on. When a rank dies, or ends
 // with another code than 0, the others are told why and get 30 seconds to leave; then they are
 // killed. out_exit_code: 0, or that of the first rank that failed (1 for a signal), which a
 // line on stderr names with its signal and the last lines it wrote; a rank that ends with a

@@ -1,7 +1,7 @@
 // A program for scripts: opens the communicator of the ranks it was started as, makes every
 // operation and prints, on rank 0, checksums of all results, which do not depend on the
 // transport.
-//   rank_exercise [sums|die|late|abort|stop|wait] [deadline_s]
+//   rank_exercise [sums|die|late|abort|stop|wait|talk] [deadline_s]
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -97,9 +97,27 @@ static edt_status wait_for_last(edt_comm *comm, edt_error *err)
     return edt_comm_barrier(comm, err);
 }
 
+// Every rank but the first writes long lines of its own digit in pieces, all at once.
+static edt_status talk(edt_comm *comm, edt_error *err)
+{
+    enum { N_LINES = 40, N_PIECES = 60 };
+    char piece[101] = "";
+    memset(piece, '0' + edt_comm_rank(comm), sizeof piece - 1);
+    EDT_TRY(edt_comm_barrier(comm, err));
+    for (int i = 0; i < N_LINES && edt_comm_rank(comm) > 0; ++i) {
+        for (int k = 0; k < N_PIECES; ++k) {
+            (void)fprintf(stderr, "%s%s", piece, k + 1 == N_PIECES ? "\n" : "");
+        }
+    }
+    return edt_comm_barrier(comm, err);
+}
+
 static edt_status run(edt_comm *comm, const char *what, edt_error *err)
 {
     EDT_TRY(make_sums(comm, err));
+    if (strcmp(what, "talk") == 0) {
+        return talk(comm, err);
+    }
     if (strcmp(what, "wait") == 0) {
         return wait_for_last(comm, err);
     }

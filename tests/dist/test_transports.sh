@@ -28,6 +28,13 @@ done
 self 3 wait || fail "waiting ranks"
 [ "$(grep -c 'rank [01] waited with .*: asleep' "$tmp/err")" = 2 ] || fail "a rank waits awake"
 
+# Long lines arrive whole, each from one rank.
+self 3 talk || fail "talking ranks"
+for r in 1 2; do
+  n=$(grep -cE "^\[rank $r\] $r{6000}\$" "$tmp/err")
+  [ "$n" = 40 ] || fail "$n of 40 long lines of rank $r"
+done
+
 self 3 die 60 && fail "a rank died, and all was well"
 says 'rank 2 \(process [0-9]+\) was killed by signal 9'
 says '^    rank 2 will now die'
