@@ -57,6 +57,10 @@ expect 0 "" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/second" --num_epochs=
 expect 0 "Average Precision" --mode=eval --model_dir="$tmp/model" "${shards[@]}" --eval_timeout=0
 expect 2 "was trained as efficientdet-lite0" --mode=eval --model_dir="$tmp/model" "${shards[@]}" \
   --model_name=efficientdet-d0 --eval_timeout=0
+# Evaluation beside training needs training, and threads.
+expect 2 "has no training beside its evaluation" --mode=train "${lite0[@]}" "${shards[@]}" --eval_device=cpu \
+  --model_dir="$tmp/none"
+expect 2 "give --eval_device" --mode=traineval "${lite0[@]}" "${shards[@]}" --eval_threads=1 --model_dir="$tmp/none"
 # Going on with other settings names them.
 expect 0 "gamma: 2.0 (was 1.5)" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/second" --num_epochs=1 \
   --batch_size=4 --hparams=$small,gamma=2.0

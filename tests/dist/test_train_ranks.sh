@@ -94,6 +94,15 @@ done
 cmp "$tmp/part_1" "$tmp/part_3" || fail "evaluation of a part differs"
 samples=0
 
+# Rank 0 evaluates beside the steps of both: the same weights and the same numbers.
+run in_turn 3 "" "$bin/train" --num_ranks=2 --mode=train_and_eval || fail "evaluations in turn"
+run beside 3 "" "$bin/train" --num_ranks=2 --mode=train_and_eval --eval_device=cpu --eval_threads=1 ||
+  fail "evaluations beside training"
+same in_turn beside 3
+evaluations() { sed -n 's/, "eval_seconds": [^,]*//p' "$tmp/$1/metrics.jsonl"; }
+[ "$(evaluations in_turn | wc -l)" = 3 ] || fail "not three evaluations"
+[ "$(evaluations in_turn)" = "$(evaluations beside)" ] || fail "evaluations beside training differ"
+
 # in_background NAME STEPS: two ranks; the caller knows them once metrics of step 3 are written
 in_background() {
   run "$1" "$2" "" "$bin/train" --num_ranks=2 --save_checkpoints_steps=2 &
