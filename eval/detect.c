@@ -208,6 +208,25 @@ static edt_status run_batch(detector *d, edt_error *err)
     return EDT_OK;
 }
 
+// mixed_precision comes from --hparams or from the checkpoint's own settings.
+static void tell_precision(const detector *d, const edt_backend *backend)
+{
+    if (!d->hp->mixed_precision) {
+        return;
+    }
+    const edt_dtype real = edt_predictor_real(d->predictor);
+    const char *device = backend->table->name;
+    if (real == EDT_DTYPE_F32) {
+        EDT_WARN("mixed_precision=true: device %s computes %s in 32 bits", device,
+                 d->hp->loss_scale > 0.0 ? "what was trained in f16" : "networks");
+    } else if (strcmp(device, "cpu") == 0 && !edt_backend_cpu_multiplies_bf16()) {
+        EDT_WARN("mixed_precision=true: this processor has no bf16 products (AVX512_BF16): the "
+                 "network is no faster than with --hparams=mixed_precision=false");
+    } else {
+        EDT_INFO("the network runs in %s (mixed_precision=true)", edt_dtype_name(real));
+    }
+}
+
 static edt_status load_weights(detector *d, edt_error *err)
 {
     edt_params *params = edt_predictor_params(d->predictor);
@@ -256,6 +275,7 @@ static edt_status set_up(detector *d, edt_backend *backend, edt_error *err)
     };
     EDT_TRY(edt_predictor_create_standalone(d->draws ? &d->draw_hp : &d->eval_hp, backend, &po, err,
                                             &d->predictor));
+    tell_precision(d, backend);
     if (d->lists) {
         EDT_TRY(edt_predictor_need_detection(d->predictor, "a list of detections", err));
     }

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "core/parallel.h"
 #include "core/thread.h"
@@ -43,6 +44,22 @@ struct edt_predictor {
     edt_detection *detections;
     int64_t *n_valid;
 };
+
+edt_dtype edt_inference_real(const edt_hparams *hp, const edt_backend *backend)
+{
+    const bool on_cpu = strcmp(backend->table->name, "cpu") == 0;
+    const bool on_device = backend->table->streams != NULL;
+    const bool wants_f16 = hp->loss_scale > 0.0;
+    if (!hp->mixed_precision || !(on_device || (on_cpu && !wants_f16))) {
+        return EDT_DTYPE_F32;
+    }
+    return wants_f16 ? EDT_DTYPE_F16 : EDT_DTYPE_BF16;
+}
+
+edt_dtype edt_predictor_real(const edt_predictor *p)
+{
+    return p->model->graph->real;
+}
 
 static edt_status create_posts(edt_predictor *p, const edt_hparams *hp, edt_error *err)
 {
@@ -87,7 +104,8 @@ static edt_status create(const edt_hparams *hp, edt_backend *backend, edt_params
     p->params = params;
     const edt_model_options mo = {
         .mode = EDT_MODEL_INFER,
-        .real = options->real == EDT_DTYPE_NONE ? EDT_DTYPE_F32 : options->real,
+        .real =
+            options->real == EDT_DTYPE_NONE ? edt_inference_real(hp, backend) : options->real,
         .batch_size = options->batch_size,
         .u8_input = options->slot_format == EDT_SLOT_U8,
         .wide_outputs = true,

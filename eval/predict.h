@@ -18,10 +18,14 @@ typedef struct edt_predictor_options {
     edt_slot_format slot_format; // format of the batches it will be given
     edt_post_mode post_mode;
     bool use_ema;   // read parameters from the EMA arena
-    edt_dtype real; // of activations; EDT_DTYPE_NONE: f32. Outputs are f32 always
+    edt_dtype real; // of activations (outputs are f32 always); NONE: edt_inference_real
     int n_threads;  // post-processing; 0: all cores
     bool losses;    // the losses of detection, too: batches must have targets
 } edt_predictor_options;
+
+// What hparam mixed_precision means where `backend` runs a network: bf16, or f16 on a device
+// that has it where loss_scale says that training used it, else f32.
+edt_dtype edt_inference_real(const edt_hparams *hp, const edt_backend *backend);
 
 // Without detection among the heads there are no detections: n_valid is 0 for all rows.
 // A graph without parameters memory of its own: `params` may be a trainer's. Borrowed until
@@ -36,6 +40,8 @@ edt_status edt_predictor_create_standalone(const edt_hparams *hp, edt_backend *b
 void edt_predictor_destroy(edt_predictor *predictor);
 
 edt_params *edt_predictor_params(edt_predictor *predictor);
+// Of activations.
+edt_dtype edt_predictor_real(const edt_predictor *predictor);
 edt_exec *edt_predictor_exec(edt_predictor *predictor);
 const edt_model *edt_predictor_model(const edt_predictor *predictor);
 int64_t edt_predictor_max_detections(const edt_predictor *predictor);
@@ -54,9 +60,9 @@ edt_status edt_predictor_losses(edt_predictor *predictor, edt_error *err,
                                 edt_loss_values *out_values);
 bool edt_predictor_has_losses(const edt_predictor *predictor);
 
-// The network's outputs for one row after edt_predictor_run, on the host until the next run, per
-// level: another post-processing of the same pictures. Arrays of at least 16 pointers. Fetches
-// them from the device where post-processing did not.
+// The network's outputs for one row after edt_predictor_run, on the host until the next run,
+// per level: another post-processing of the same pictures. Arrays of at least 16 pointers.
+// Fetches them from the device where post-processing did not.
 edt_status edt_predictor_outputs(edt_predictor *predictor, int64_t row, edt_error *err,
                                  const float **out_cls, const float **out_box);
 // As above the logits [mask_h,mask_w,mask_classes] of the segmentation head.
