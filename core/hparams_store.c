@@ -108,10 +108,12 @@ edt_status edt_hrow_refuse(const edt_hrow *row, const edt_hvalue *v, edt_error *
     if (v->line > 0) {
         (void)snprintf(line, sizeof line, "line %d: ", v->line);
     }
-    EDT_FAIL(err, EDT_ERR_USAGE, "%shparam %s: %.200s%s%s is not allowed; allowed: %s", line,
+    // A list as Python writes it, on the command line.
+    const bool is_list = v->line <= 0 && v->raw[0] == '[';
+    EDT_FAIL(err, EDT_ERR_USAGE, "%shparam %s: %.200s%s%s is not allowed; allowed: %s%s", line,
              row->name, v->raw[0] == '\0' ? "empty text" : v->raw,
              v->kind == EDT_HV_NONE ? "" : ", ", v->kind == EDT_HV_NONE ? "" : kind_name(v),
-             allowed);
+             allowed, is_list ? " (outside of YAML a list is written a*b*c, without [])" : "");
 }
 
 static edt_status no_memory(edt_error *err)

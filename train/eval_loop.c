@@ -104,6 +104,8 @@ static edt_status write_metrics(edt_eval_loop *l, edt_metrics *metrics, int64_t 
     if (e->result != NULL) {
         int n_losses;
         EDT_TRY(edt_eval_losses_rows(l->losses, e, err, rows + n, &n_losses));
+        EDT_INFO("loss %.4f (without L2 %.4f), class loss %.4f, box loss %.5f", rows[n].value,
+                 rows[n + 1].value, e->losses.cls_loss, e->losses.box_loss);
         n += n_losses;
     }
     if (l->summaries != NULL) {

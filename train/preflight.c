@@ -12,7 +12,8 @@
 #include "train/epochs.h"
 #include "train/replicas.h"
 
-edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err)
+edt_status edt_preflight_check_hparams(const edt_hparams *hp, const char *device,
+                                       edt_error *err)
 {
     const struct {
         bool refused;
@@ -20,6 +21,8 @@ edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err)
     } rows[] = {
         {hp->loss_scale != 0.0 && !hp->mixed_precision, "loss_scale",
          "None: a loss scale goes with mixed_precision=true"},
+        {hp->loss_scale != 0.0 && strcmp(device, "cuda") != 0, "loss_scale",
+         "None: it asks for f16, and a processor computes in bf16, which wants none"},
         {strcmp(hp->grad_reduce, "global") != 0 && hp->loss_scale != 0.0, "grad_reduce",
          "global: loss scaling needs to see the gradient of all ranks"},
         {edt_epochs_parse_save_freq(hp->save_freq) < 0, "save_freq",
@@ -191,11 +194,19 @@ void edt_preflight_log_start(const edt_hparams *hp, const edt_step_options *opti
              " records, steps %" PRId64 " to %" PRId64 " (%g epochs of %.1f steps)",
              hp->name, hp->image_size.h, hp->image_size.w, batch_size, n_records, first_step,
              s->total_steps, hp->num_epochs, s->steps_per_epoch);
-    EDT_INFO("learning rate %g = %g x batch %" PRId64 " / 64, after a warm-up of %" PRId64
-             " steps from %g; then %s",
-             s->base_lr, hp->learning_rate, batch_size,
-             s->method == EDT_LR_CONSTANT ? 0 : s->warmup_steps, s->warmup_lr,
-             hp->lr_decay_method);
+    char warmup[96] = "";
+    if (s->method != EDT_LR_CONSTANT && s->warmup_steps > 0) {
+        (void)snprintf(warmup, sizeof warmup,
+                       "after a warm-up of %" PRId64 " steps from %g; then ", s->warmup_steps,
+                       s->warmup_lr);
+        if (s->warmup_lr > s->base_lr) {
+            EDT_WARN("the warm-up begins at %g, above the learning rate that it is to lead to: "
+                     "lower hparam lr_warmup_init (%g), or set lr_warmup_epoch=0",
+                     s->warmup_lr, hp->lr_warmup_init);
+        }
+    }
+    EDT_INFO("learning rate %g = %g x batch %" PRId64 " / 64, %s%s", s->base_lr,
+             hp->learning_rate, batch_size, warmup, hp->lr_decay_method);
     if (hp->accumulate_steps > 1) {
         EDT_INFO("each step adds up the gradients of %" PRId64 " parts of %" PRId64
                  " pictures per rank; %s",
@@ -218,5 +229,25 @@ void edt_preflight_log_start(const edt_hparams *hp, const edt_step_options *opti
         EDT_WARN("--num_examples_per_epoch=%" PRId64 " but the shards hold %" PRId64
                  " records: epochs of the schedule are not passes over the data",
                  examples_per_epoch, n_records);
+    }
+}
+
+void edt_preflight_log_frozen(const edt_params *params, const bool *frozen)
+{
+    int n_frozen = 0, n_trainable = 0;
+    int64_t learning = 0, all = 0;
+    for (int i = 0; i < params->n_params; ++i) {
+        const edt_param_entry *e = &params->entries[i];
+        if (e->trainable) {
+            ++n_trainable;
+            n_frozen += frozen[i];
+            all += e->n;
+            learning += frozen[i] ? 0 : e->n;
+        }
+    }
+    if (n_frozen > 0) {
+        EDT_INFO("var_freeze_expr keeps %d of %d variables as they are; %" PRId64 " of %" PRId64
+                 " parameters are trained",
+                 n_frozen, n_trainable, learning, all);
     }
 }

@@ -6,8 +6,9 @@
 #include "train/step.h"
 
 // EDT_ERR_UNSUPPORTED naming the first hparam whose value asks for what training does not do: a
-// setting is honoured or refused, never taken and forgotten.
-edt_status edt_preflight_check_hparams(const edt_hparams *hp, edt_error *err);
+// setting is honoured or refused, never taken and forgotten. `device` as in edt_train_options.
+edt_status edt_preflight_check_hparams(const edt_hparams *hp, const char *device,
+                                       edt_error *err);
 
 // Records in the shards, by their framing alone.
 edt_status edt_preflight_count_records(const char *file_pattern, edt_error *err,
@@ -25,5 +26,8 @@ edt_status edt_preflight_print_plan(const edt_hparams *hp, const edt_step_option
 void edt_preflight_log_start(const edt_hparams *hp, const edt_step_options *options,
                              int64_t batch_size, int64_t n_records, int64_t examples_per_epoch,
                              int64_t first_step);
+
+// How much var_freeze_expr leaves to be trained; nothing where that is all. frozen[n_params].
+void edt_preflight_log_frozen(const edt_params *params, const bool *frozen);
 
 #endif

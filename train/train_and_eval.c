@@ -169,7 +169,7 @@ static edt_status stops_early(edt_training *r, edt_error *err, bool *out_stops)
                 EDT_INFO("stopped early at step %" PRId64 ": the last %" PRId64
                          " evaluations did not pass the AP %.5f of step %" PRId64
                          " (early_stop_evals=%" PRId64
-                         "); archive/ holds that checkpoint. A greater early_stop_evals, or 0, "
+                         "); archive/ holds the best checkpoint. A greater early_stop_evals, or 0, "
                          "goes on from here",
                          r->state.global_step, best.n_since, best.value, best.step, patience);
             }

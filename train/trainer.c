@@ -322,7 +322,7 @@ static edt_status print_plan(const edt_training *r, const edt_step_options *so, 
 static edt_status run_training(edt_training *r, edt_error *err)
 {
     const edt_train_options *o = r->options;
-    EDT_TRY(edt_preflight_check_hparams(r->hp, err));
+    EDT_TRY(edt_preflight_check_hparams(r->hp, o->device, err));
     if (!edt_hparams_has_head(r->hp, "object_detection") &&
         (o->mode != EDT_TRAIN_MODE_TRAIN || o->eval_after_train)) {
         EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
@@ -370,6 +370,7 @@ static edt_status run_training(edt_training *r, edt_error *err)
     edt_preflight_log_start(r->hp, &so, o->train_batch_size,
                             edt_loader_get_stats(r->loader).n_samples, r->examples_per_epoch,
                             r->state.global_step);
+    edt_preflight_log_frozen(edt_step_params(r->step), edt_step_frozen(r->step));
     if (o->estimate) {
         return edt_estimate_run(r, err);
     }

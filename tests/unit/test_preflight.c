@@ -4,12 +4,12 @@
 
 #include "train/preflight.h"
 
-static edt_status check(const char *override, edt_error *err)
+static edt_status check(const char *override, const char *device, edt_error *err)
 {
     edt_hparams hp;
     cr_assert_eq(edt_hparams_init(&hp, err), EDT_OK, "%s", err->text);
     cr_assert_eq(edt_hparams_override(&hp, override, err), EDT_OK, "%s", err->text);
-    const edt_status status = edt_preflight_check_hparams(&hp, err);
+    const edt_status status = edt_preflight_check_hparams(&hp, device, err);
     edt_hparams_deinit(&hp);
     return status;
 }
@@ -26,7 +26,7 @@ Test(preflight, settings_without_effect_are_refused_by_name, .timeout = 10)
         edt_error err = {0};
         char name[64] = "";
         memcpy(name, refused[i], strcspn(refused[i], "="));
-        cr_expect_eq(check(refused[i], &err), EDT_ERR_UNSUPPORTED, "%s", refused[i]);
+        cr_expect_eq(check(refused[i], "cuda", &err), EDT_ERR_UNSUPPORTED, "%s", refused[i]);
         cr_expect_not_null(strstr(err.text, name), "%s: %s", refused[i], err.text);
     }
 }
@@ -45,6 +45,14 @@ Test(preflight, defaults_and_settings_with_effect_pass, .timeout = 10)
         "mixed_precision=true,loss_scale=1024"};
     for (size_t i = 0; i < sizeof passed / sizeof passed[0]; ++i) {
         edt_error err = {0};
-        cr_expect_eq(check(passed[i], &err), EDT_OK, "%s", err.text);
+        cr_expect_eq(check(passed[i], "cuda", &err), EDT_OK, "%s", err.text);
     }
+}
+
+Test(preflight, a_loss_scale_is_for_gpus, .timeout = 10)
+{
+    edt_error err = {0};
+    cr_expect_eq(check("mixed_precision=true,loss_scale=1024", "cpu", &err),
+                 EDT_ERR_UNSUPPORTED);
+    cr_expect_not_null(strstr(err.text, "bf16"), "%s", err.text);
 }
