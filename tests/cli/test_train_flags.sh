@@ -107,7 +107,7 @@ for flags in --strategy=gpus --strategy=multi-gpus --device=cuda "--device=cuda 
 done
 expect 2 "multiple of 2" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" --num_ranks=2 \
   --train_batch_size=3 --hparams=$small
-expect 1 "hparam grad_reduce" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" \
-  --hparams=$small,grad_reduce=tpu
+expect 1 "hparam map_freq" "${lite0[@]}" "${shards[@]}" --model_dir="$tmp/new" \
+  --hparams=$small,map_freq=2
 [ ! -e "$tmp/new" ] || fail "a refused run left $tmp/new"
 exit $fails

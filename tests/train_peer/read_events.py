@@ -63,6 +63,13 @@ def check_eval(events, rows, at):
     assert abs(numpy.mean(mean) - events.Scalars("AP")[-1].value) < 1e-6
 
 
+def check_losses(events, rows, at, prefix=""):
+    for name in ("loss", "det_loss", "cls_loss", "box_loss", "reg_l2_loss"):
+        same(events, prefix + name, [(at(r["step"]), r["val_" + name]) for r in rows])
+        assert all(r["val_" + name] > 0 for r in rows)
+    assert all(abs(r["val_det_loss"] + r["val_reg_l2_loss"] - r["val_loss"]) < 1e-6 * r["val_loss"] for r in rows)
+
+
 def check_images(events, tag, steps, size):
     found = events.Images(tag)
     assert [e.step for e in found] == steps, (tag, [e.step for e in found])
@@ -137,6 +144,7 @@ check_histograms(log, n_trainable)
 check_settings(log)
 check_eval(read("tf1", "eval"), evaluations[:2], lambda step: step)
 check_eval(read("tf1", "eval_again"), evaluations[2:], lambda step: step)
+check_losses(read("tf1", "eval"), evaluations[:2], lambda step: step)
 files = sorted(glob.glob(os.path.join(root, "tf1", "events.out.tfevents.*")))
 assert len(files) == 2, files
 check_cut(files[-1])
@@ -151,5 +159,6 @@ check_histograms(log, n_trainable)
 check_images(read("tf2", "train_images"), "input_image/image/0", image_steps, (96, 96))
 check_images(read("tf2", "test_images"), "Test image", sample_steps, (128, 128))
 check_eval(read("tf2", "coco"), evaluations, lambda step: step // EPOCH_STEPS)
+check_losses(read("tf2", "validation"), evaluations, lambda step: step // EPOCH_STEPS - 1, "epoch_")
 print(f"events: {len(log.Tags()['scalars'])} scalars, {len(log.Tags()['tensors'])} tensors, "
       f"{n_trainable} parameters in histograms")
