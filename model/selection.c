@@ -139,6 +139,23 @@ static void collect_part(void *ctx, int worker, int64_t part)
     all->n_found[part] = n;
 }
 
+// A network at its beginning says the same of nearly every anchor. The first values that equal
+// the threshold follow those above it, up to n_keep in all; returns how many keys there are
+// then.
+static int64_t fill_up(edt_selection *s, const scan *all, int64_t n)
+{
+    for (int r = 0; r < all->n_runs; ++r) {
+        const run *one = &all->runs[r];
+        const int64_t end = one->end - one->begin;
+        for (int64_t i = 0; i < end && n < s->topk.n_keep; ++i) {
+            if (one->values[i] == all->threshold) {
+                s->merged[n++] = edt_topk_key(one->values[i], (uint32_t)(one->begin + i));
+            }
+        }
+    }
+    return n;
+}
+
 // The parts in order of index, sorted. False where they are too few or too many.
 static bool merge(edt_selection *s, const scan *all)
 {
@@ -151,10 +168,10 @@ static bool merge(edt_selection *s, const scan *all)
         memcpy(s->merged + n, s->parts + part * s->part_cap, (size_t)here * sizeof *s->merged);
         n += here;
     }
-    if (n < s->topk.n_keep) {
+    edt_topk_sort(s->merged, s->order, n);
+    if (n < s->topk.n_keep && fill_up(s, all, n) < s->topk.n_keep) {
         return false;
     }
-    edt_topk_sort(s->merged, s->order, n);
     s->keys = s->merged;
     s->n = s->topk.n_keep;
     return true;
