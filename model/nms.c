@@ -58,7 +58,7 @@ static void add_selected(float *boxes, int64_t i, const corners *c)
 #ifdef __SSE2__
 // minps and maxps give their second operand where the comparison is false, as min_f32 and
 // max_f32 do: NaN and signed zeros come out alike.
-static void overlaps_4(const corners *a, const float *block, float *out_iou)
+static int overlaps_4(const corners *a, const float *block, float *out_iou)
 {
     const __m128 zero = _mm_setzero_ps();
     const __m128 y0 = _mm_max_ps(_mm_set1_ps(a->y0), _mm_loadu_ps(block));
@@ -71,20 +71,27 @@ static void overlaps_4(const corners *a, const float *block, float *out_iou)
     const __m128 inter = _mm_mul_ps(h, w);
     const __m128 sum = _mm_sub_ps(_mm_add_ps(_mm_set1_ps(a->area), area), inter);
     const __m128 empty = _mm_cmple_ps(area, zero);
-    _mm_storeu_ps(out_iou, _mm_andnot_ps(empty, _mm_div_ps(inter, sum)));
+    const __m128 iou = _mm_andnot_ps(empty, _mm_div_ps(inter, sum));
+    _mm_storeu_ps(out_iou, iou);
+    return _mm_movemask_ps(_mm_cmpneq_ps(iou, zero));
 }
 
-// The overlaps of a box with area; a selected one without overlaps nothing.
-static void overlaps(const corners *a, const float *block, float *out_iou)
+// The overlaps of a box with area; a selected one without overlaps nothing. Returns a bit for
+// each that is not 0.
+static unsigned overlaps(const corners *a, const float *block, float *out_iou)
 {
+    unsigned bits = 0;
     for (int k = 0; k < LANES; k += 4) {
-        overlaps_4(a, block + k, out_iou + k);
+        bits |= (unsigned)overlaps_4(a, block + k, out_iou + k) << k;
     }
+    return bits;
 }
 #else
-// The overlaps of a box with area; a selected one without overlaps nothing.
-static void overlaps(const corners *a, const float *block, float *out_iou)
+// The overlaps of a box with area; a selected one without overlaps nothing. Returns a bit for
+// each that is not 0.
+static unsigned overlaps(const corners *a, const float *block, float *out_iou)
 {
+    unsigned bits = 0;
     for (int k = 0; k < LANES; ++k) {
         const float y0 = max_f32(a->y0, block[k]);
         const float x0 = max_f32(a->x0, block[LANES + k]);
@@ -93,7 +100,9 @@ static void overlaps(const corners *a, const float *block, float *out_iou)
         const float area = block[4 * LANES + k];
         const float inter = max_f32(y1 - y0, 0.0F) * max_f32(x1 - x0, 0.0F);
         out_iou[k] = area <= 0 ? 0.0F : inter / (a->area + area - inter);
+        bits |= (out_iou[k] != 0.0F ? 1U : 0U) << k;
     }
+    return bits;
 }
 #endif
 
@@ -126,8 +135,8 @@ static void sift_down(edt_nms_item *heap, int64_t n, int64_t i)
 typedef struct meeting {
     float iou_thresh, score_thresh;
     bool soft;
-    float scale;     // of the squared overlap in the exponent
-    bool skips_none; // or else no overlap leaves a score as it is
+    float scale;    // of the squared overlap in the exponent
+    bool all_pairs; // or else an overlap of 0 changes nothing
 } meeting;
 
 // False where the candidate is dropped.
@@ -135,25 +144,32 @@ static bool meet(const meeting *m, const corners *box, const float *selected,
                  int64_t n_selected, edt_nms_item *item)
 {
     float iou[LANES] = {0};
-    for (int64_t j = n_selected - 1; j >= item->begin;) {
-        const int64_t block = j / LANES, first = block * LANES;
+    for (int64_t end = n_selected; end > item->begin;) {
+        const int64_t first = (end - 1) / LANES * LANES;
+        unsigned bits = 0;
         if (!(box->area <= 0)) {
-            overlaps(box, selected + block * (LANES * COLUMNS), iou);
+            bits = overlaps(box, selected + first * COLUMNS, iou);
         }
-        const int64_t from = first > item->begin ? first : item->begin;
-        for (; j >= from; --j) {
-            const float o = iou[j - first];
+        bits = m->all_pairs ? (1U << LANES) - 1 : bits;
+        bits &= (1U << (end - first)) - 1;
+        if (first < item->begin) {
+            bits &= ~((1U << (item->begin - first)) - 1);
+        }
+        while (bits != 0) {
+            const int k = 31 - __builtin_clz(bits);
+            bits ^= 1U << k;
             if (!m->soft) {
-                if (o > m->iou_thresh) {
+                if (iou[k] > m->iou_thresh) {
                     return false;
                 }
-            } else if (o != 0.0F || m->skips_none) {
-                item->score *= expf(m->scale * o * o);
+            } else {
+                item->score *= expf(m->scale * iou[k] * iou[k]);
                 if (item->score <= m->score_thresh) {
                     return true;
                 }
             }
         }
+        end = first;
     }
     return true;
 }
@@ -169,7 +185,7 @@ int64_t edt_nms_v5(const float *boxes, const float *scores, int64_t n,
         .score_thresh = options->score_thresh,
         .soft = soft,
         .scale = scale,
-        .skips_none = !isfinite(scale),
+        .all_pairs = soft ? !isfinite(scale) : options->iou_thresh < 0,
     };
     edt_nms_item *heap = scratch;
     int64_t n_heap = 0;
