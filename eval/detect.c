@@ -1,5 +1,5 @@
-// See detect.h. Pictures are decoded and scaled in parallel into the rows of one batch, the network
-// runs once per batch, and both post-processings read the same outputs.
+// See detect.h. The network runs once per batch, both post-processings read the same outputs, and
+// the next pictures are read meanwhile.
 #include "eval/detect.h"
 
 #include <inttypes.h>
@@ -9,32 +9,20 @@
 
 #include "core/clock.h"
 #include "core/log.h"
-#include "core/parallel.h"
 #include "core/path.h"
 #include "core/progress.h"
 #include "core/signal.h"
-#include "core/thread.h"
 #include "dataio/jpeg_encode.h"
-#include "dataio/preprocess.h"
 #include "eval/coco_eval.h"
 #include "eval/draw_found.h"
 #include "eval/draw_pixels.h"
 #include "eval/evaluate.h"
 #include "eval/image_files.h"
+#include "eval/picture_reader.h"
 #include "eval/predict.h"
 #include "model/io/restore.h"
 
 enum { MAX_LEVELS = 16 };
-
-// One picture of the current batch.
-typedef struct picture {
-    const char *path;
-    int64_t image_id;
-    uint8_t *pixels; // copy of the decoded picture, only when it will be drawn on
-    edt_image image;
-    edt_status status;
-    edt_error error;
-} picture;
 
 typedef struct detector {
     const edt_hparams *hp;
@@ -49,17 +37,12 @@ typedef struct detector {
     edt_anchors *anchors;
     edt_post *list_post; // when it does both
     edt_detection *list_rows;
-    int n_workers;
-    edt_preprocessor **preprocessors;
-    edt_batch batch;
-    float *images, *image_scales;
-    int32_t *valid_hw;
-    picture *pictures; // [batch_size]
-    int64_t first;     // file number of the batch's row 0
+    edt_picture_reader *reader;
+    const edt_picture_batch *batch; // the current one
     edt_coco_gt *gt;
     edt_coco_dt *dt;
     int64_t n_bad;
-    double read_s, network_s, output_s;
+    double read_s, waited_s, network_s, output_s;
 } detector;
 
 // Files, and where there are result rows their image ids.
@@ -81,51 +64,15 @@ static edt_status list_files(detector *d, edt_error *err)
                     : EDT_OK;
 }
 
-static edt_status decode_row(void *ctx, int worker, int64_t row, edt_error *err)
-{
-    (void)err; // a bad file is this row's business, not the batch's
-    detector *d = ctx;
-    picture *p = &d->pictures[row];
-    edt_mapped_file file = {0};
-    edt_image image;
-    edt_status status = EDT_OK;
-    EDT_TRY_GOTO(edt_mapped_file_open(p->path, &p->error, &file));
-    const edt_sample_row to = {
-        .image = d->images + row * d->batch.height * d->batch.width * 3,
-        .valid_hw = d->valid_hw + row * 2,
-        .image_scale = d->image_scales + row,
-    };
-    EDT_TRY_GOTO(edt_preprocess_picture(d->preprocessors[worker], file.span, &to, &p->error,
-                                        d->draws ? &image : NULL));
-    if (d->draws) {
-        edt_mem_free(p->pixels);
-        p->pixels = edt_mem_alloc(EDT_MEM_IMAGE, (size_t)(image.h * image.w * 3));
-        if (p->pixels == NULL) {
-            status = edt_error_set(&p->error, EDT_ERR_NOMEM, "no memory for a %" PRId64 "x%" PRId64
-                                   " picture", image.h, image.w);
-            goto fail;
-        }
-        const int64_t row_bytes = image.w * 3;
-        for (int64_t y = 0; y < image.h; ++y) {
-            memcpy(p->pixels + y * row_bytes, image.data + y * image.stride, (size_t)row_bytes);
-        }
-        p->image = (edt_image){p->pixels, image.h, image.w, row_bytes};
-    }
-fail:
-    edt_mapped_file_close(&file);
-    p->status = status;
-    return EDT_OK;
-}
-
 static edt_status draw_row(const detector *d, int64_t row, const edt_detection *found,
                            int64_t n_valid, edt_error *err)
 {
-    const picture *p = &d->pictures[row];
+    const edt_picture *p = &d->batch->pictures[row];
     const edt_model *model = edt_predictor_model(d->predictor);
     if (model->has_segmentation) {
         const float *logits;
         EDT_TRY(edt_predictor_segmentation(d->predictor, row, err, &logits));
-        EDT_TRY(edt_draw_pixels(model, logits, d->image_scales[row], &p->image, err));
+        EDT_TRY(edt_draw_pixels(model, logits, d->batch->batch.image_scales[row], &p->image, err));
     }
     const edt_draw_found_options draw = {
         .min_score = d->options->min_score_thresh,
@@ -134,7 +81,7 @@ static edt_status draw_row(const detector *d, int64_t row, const edt_detection *
     };
     EDT_TRY(edt_draw_found(d->hp, found, n_valid, &draw, &p->image, err, NULL));
     char name[64];
-    (void)snprintf(name, sizeof name, "%" PRId64 ".jpg", d->first + row);
+    (void)snprintf(name, sizeof name, "%" PRId64 ".jpg", d->batch->first + row);
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_ARENA, 0);
     const char *path = edt_path_join(&arena, d->options->output_image_dir, name);
@@ -152,7 +99,7 @@ static edt_status list_row(detector *d, int64_t row, const edt_detection *found,
     for (int64_t i = 0; i < n_valid; ++i) {
         const float xywh[4] = {found[i].xmin, found[i].ymin, found[i].xmax - found[i].xmin,
                                found[i].ymax - found[i].ymin};
-        EDT_TRY(edt_coco_dt_add_f32(d->dt, d->pictures[row].image_id, found[i].label, xywh,
+        EDT_TRY(edt_coco_dt_add_f32(d->dt, d->image_ids[d->batch->first + row], found[i].label, xywh,
                                     found[i].score, err));
     }
     return EDT_OK;
@@ -161,7 +108,7 @@ static edt_status list_row(detector *d, int64_t row, const edt_detection *found,
 static edt_status finish_row(detector *d, int64_t row, const edt_detection *found, int64_t n_valid,
                              edt_error *err)
 {
-    const picture *p = &d->pictures[row];
+    const edt_picture *p = &d->batch->pictures[row];
     if (p->status != EDT_OK) {
         EDT_WARN("%s is left out: %s", p->path, p->error.text);
         ++d->n_bad;
@@ -173,38 +120,33 @@ static edt_status finish_row(detector *d, int64_t row, const edt_detection *foun
     if (d->lists && d->draws) {
         const float *cls[MAX_LEVELS], *box[MAX_LEVELS];
         EDT_TRY(edt_predictor_outputs(d->predictor, row, err, cls, box));
-        EDT_TRY(edt_post_run(d->list_post, cls, box, d->image_scales[row], d->list_rows, &n_valid,
+        EDT_TRY(edt_post_run(d->list_post, cls, box, d->batch->batch.image_scales[row], d->list_rows, &n_valid,
                              err));
         found = d->list_rows;
     }
     return d->lists ? list_row(d, row, found, n_valid, err) : EDT_OK;
 }
 
+// EDT_END when there is no batch any more.
 static edt_status run_batch(detector *d, edt_error *err)
 {
-    const int64_t left = d->files.n - d->first;
-    const int64_t n = left < d->options->batch_size ? left : d->options->batch_size;
-    for (int64_t row = 0; row < n; ++row) {
-        picture *p = &d->pictures[row];
-        p->path = d->files.path[d->first + row];
-        p->image_id = d->image_ids[d->first + row];
-    }
-    d->batch.n_valid = n;
+    edt_picture_batch *batch;
     const double t0 = edt_clock_now_s();
-    EDT_TRY(edt_parallel_for(d->n_workers, n, decode_row, d, err));
+    EDT_TRY(edt_picture_reader_next(d->reader, err, &batch));
     const double t1 = edt_clock_now_s();
+    d->batch = batch;
     const edt_detection *found;
     const int64_t *n_valid;
-    EDT_TRY(edt_predictor_run(d->predictor, &d->batch, err, &found, &n_valid));
+    EDT_TRY(edt_predictor_run(d->predictor, &batch->batch, err, &found, &n_valid));
     const double t2 = edt_clock_now_s();
     const int64_t max = edt_predictor_max_detections(d->predictor);
-    for (int64_t row = 0; row < n; ++row) {
+    for (int64_t row = 0; row < batch->batch.n_valid; ++row) {
         EDT_TRY(finish_row(d, row, found + row * max, n_valid[row], err));
     }
-    d->read_s += t1 - t0;
+    d->read_s += batch->read_seconds;
+    d->waited_s += t1 - t0;
     d->network_s += t2 - t1;
     d->output_s += edt_clock_now_s() - t2;
-    d->first += n;
     return EDT_OK;
 }
 
@@ -296,37 +238,13 @@ static edt_status set_up(detector *d, edt_backend *backend, edt_error *err)
     if (d->draws) {
         EDT_TRY(edt_path_mkdirs(o->output_image_dir, err));
     }
-    return edt_preprocess_configure(d->hp, false, EDT_SLOT_F32, err, &d->preprocess);
-}
-
-static edt_status allocate(detector *d, edt_error *err)
-{
-    const int64_t n = d->options->batch_size;
-    const edt_model *model = edt_predictor_model(d->predictor);
-    d->n_workers = d->options->n_threads > 0 ? d->options->n_threads : edt_thread_cpu_count();
-    d->images = edt_mem_calloc(EDT_MEM_SLOT, (size_t)(n * model->image_h * model->image_w * 3),
-                               sizeof *d->images);
-    d->image_scales = edt_mem_calloc(EDT_MEM_SLOT, (size_t)n, sizeof *d->image_scales);
-    d->pictures = edt_mem_calloc(EDT_MEM_SLOT, (size_t)n, sizeof *d->pictures);
-    d->valid_hw = edt_mem_calloc(EDT_MEM_SLOT, (size_t)n * 2, sizeof *d->valid_hw);
-    d->preprocessors =
-        edt_mem_calloc(EDT_MEM_MISC, (size_t)d->n_workers, sizeof *d->preprocessors);
-    if (d->images == NULL || d->image_scales == NULL || d->pictures == NULL ||
-        d->valid_hw == NULL || d->preprocessors == NULL) {
-        EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for a batch of %" PRId64 " pictures", n);
-    }
-    for (int i = 0; i < d->n_workers; ++i) {
-        EDT_TRY(edt_preprocessor_create(&d->preprocess, i, err, &d->preprocessors[i]));
-    }
-    d->batch = (edt_batch){
-        .batch_size = n,
-        .height = model->image_h,
-        .width = model->image_w,
-        .format = EDT_SLOT_F32,
-        .images = d->images,
-        .image_scales = d->image_scales,
-    };
-    return EDT_OK;
+    EDT_TRY(edt_preprocess_configure(d->hp, false, EDT_SLOT_F32, err, &d->preprocess));
+    return edt_picture_reader_create(&(edt_picture_reader_options){.files = &d->files,
+                                                                   .config = &d->preprocess,
+                                                                   .batch_size = o->batch_size,
+                                                                   .keeps_pictures = d->draws,
+                                                                   .n_threads = o->n_threads},
+                                     err, &d->reader);
 }
 
 static edt_status finish(detector *d, edt_error *err)
@@ -334,8 +252,10 @@ static edt_status finish(detector *d, edt_error *err)
     const edt_detect_options *o = d->options;
     if (o->show_timing) {
         const double n = (double)d->files.n;
-        printf("read %.1f ms, network and post-processing %.1f ms, output %.1f ms per picture\n",
-               1e3 * d->read_s / n, 1e3 * d->network_s / n, 1e3 * d->output_s / n);
+        printf("read %.1f ms (waited for %.1f ms), network and post-processing %.1f ms, output "
+               "%.1f ms per picture\n",
+               1e3 * d->read_s / n, 1e3 * d->waited_s / n, 1e3 * d->network_s / n,
+               1e3 * d->output_s / n);
     }
     if (o->output_json != NULL) {
         EDT_TRY(edt_coco_dt_write_json(d->dt, o->output_json, err));
@@ -365,20 +285,21 @@ static edt_status finish(detector *d, edt_error *err)
 static edt_status run(detector *d, edt_backend *backend, edt_error *err)
 {
     EDT_TRY(set_up(d, backend, err));
-    EDT_TRY(allocate(d, err));
     edt_progress progress;
     edt_progress_begin(&progress, &(edt_progress_spec){
                                       .what = "detect", .unit = "pictures", .total = d->files.n});
     edt_status status = EDT_OK;
-    while (status == EDT_OK && d->first < d->files.n) {
+    while (status == EDT_OK) {
         status = run_batch(d, err);
-        edt_progress_update(&progress, d->first, "%s", "");
         if (status == EDT_OK) {
+            edt_progress_update(&progress, d->batch->first + d->batch->batch.n_valid, "%s", "");
             status = edt_interrupt_check(err);
         }
     }
     edt_progress_end(&progress);
-    EDT_TRY(status);
+    if (status != EDT_END) {
+        return status;
+    }
     return finish(d, err);
 }
 
@@ -388,19 +309,7 @@ edt_status edt_detect_run(const edt_hparams *hp, edt_backend *backend,
     detector d = {.hp = hp, .options = options};
     edt_arena_init(&d.arena, EDT_MEM_ARENA, 0);
     const edt_status status = run(&d, backend, err);
-    for (int i = 0; i < d.n_workers; ++i) {
-        if (d.preprocessors != NULL) {
-            edt_preprocessor_destroy(d.preprocessors[i]);
-        }
-    }
-    for (int64_t i = 0; d.pictures != NULL && i < options->batch_size; ++i) {
-        edt_mem_free(d.pictures[i].pixels);
-    }
-    edt_mem_free(d.preprocessors);
-    edt_mem_free(d.valid_hw);
-    edt_mem_free(d.pictures);
-    edt_mem_free(d.images);
-    edt_mem_free(d.image_scales);
+    edt_picture_reader_destroy(d.reader);
     edt_mem_free(d.list_rows);
     edt_post_destroy(d.list_post);
     edt_anchors_destroy(d.anchors);

@@ -158,7 +158,11 @@ static edt_status prepare_row(void *ctx, int worker, int64_t row, edt_error *err
     pipeline *p = ctx;
     const int64_t i = (p->first + row) % p->n_pictures;
     const double start = edt_clock_now_s();
-    const edt_sample_row to = edt_sample_row_of(&p->batch, row);
+    const edt_sample_row to = {
+        .image = (float *)p->batch.images + row * p->batch.height * p->batch.width * 3,
+        .valid_hw = p->batch.valid_hw + row * 2,
+        .image_scale = p->batch.image_scales + row,
+    };
     EDT_TRY_CTX(
         edt_preprocess_picture(p->preprocessors[worker], p->pictures[i], &to, err, NULL), err,
         "picture %lld", (long long)i);

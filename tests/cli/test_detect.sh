@@ -49,6 +49,11 @@ expect 1 "has the file_name second[1],x.jpg" --input_image="$tmp/named" --val_js
 cp -r "$val" "$tmp/bad" && echo "no JPEG" >"$tmp/bad/000002.jpg"
 expect 1 "000002.jpg is left out" --input_image="$tmp/bad" --output_json="$tmp/bad_dt.json"
 grep -q '"image_id": *3[,}]' "$tmp/bad_dt.json" || fail "the files behind a bad one are lost"
+cp "$val/000002.jpg" "$tmp/bad/" && echo "no JPEG" >"$tmp/bad/000001.jpg"
+expect 1 "000001.jpg is left out" --input_image="$tmp/bad" --output_json="$tmp/bad_dt.json" \
+  --hparams=mixed_precision=true
+[ "$(grep -o '"image_id": *[0-9]*' "$tmp/bad_dt.json" | tr -d ' ' | sort -u | tr '\n' ' ')" = \
+  '"image_id":2 "image_id":3 ' ] || fail "not the files behind a bad first one"
 
 # PNG, BMP and GIF, the names of two of them without an ending.
 formats=${EDT_GOLDEN_DIR:-${EDT_SOURCE_DIR:?}/../shared/golden}/data/decode/formats
