@@ -56,7 +56,8 @@ edt_status edt_eval_loop_create(const edt_hparams *hp, const edt_train_options *
         .post_mode = EDT_POST_PER_CLASS,
         .use_ema = params != NULL && params->memory[EDT_PARAMS_EMA] != NULL,
         .n_threads = l->n_threads,
-        .losses = true,
+        // Test-dev has no ground truth.
+        .losses = options->testdev_dir == NULL || options->testdev_dir[0] == '\0',
     };
     EDT_TRY_GOTO(params != NULL ? edt_predictor_create(&l->hp, params, &po, err, &l->predictor)
                                 : edt_predictor_create_standalone(&l->hp, backend, &po, err,
@@ -120,11 +121,18 @@ static edt_status make_text(edt_eval_loop *l, const edt_evaluation *e, edt_error
                             const char **out_text)
 {
     edt_strbuf text = {0};
+    edt_metric losses[EDT_EVAL_LOSSES_MAX_ROWS];
+    int n_losses;
+    char number[32];
+    EDT_TRY(edt_eval_losses_rows(l->losses, e, err, losses, &n_losses));
     for (int i = 0; i < EDT_COCO_N_STATS; ++i) {
-        char number[32];
         (void)edt_format_f64(edt_coco_result_stats(e->result)[i], number);
         edt_strbuf_printf(&text, "%s'%s': %s", i == 0 ? "{" : ", ", edt_coco_stat_names[i],
                           number);
+    }
+    for (int i = 0; i < n_losses; ++i) {
+        (void)edt_format_f64(losses[i].value, number);
+        edt_strbuf_printf(&text, ", '%s': %s", losses[i].name + strlen("val_"), number);
     }
     edt_strbuf_puts(&text, "}\n");
     *out_text = text.failed ? NULL : edt_arena_strdup(&l->arena, text.text);

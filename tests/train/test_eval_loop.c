@@ -85,8 +85,9 @@ Test(eval_loop, every_epoch_is_evaluated_and_the_best_archived)
     cr_assert_eq(edt_file_read(edt_test_path(model_dir, "archive/best_eval.txt"), 4096, &err,
                                &words, &n_words),
                  EDT_OK, "%s", err.text);
-    cr_expect(strncmp(words, "{'AP': ", 7) == 0 && strstr(words, "'ARl': ") != NULL, "%s",
-              words);
+    cr_expect(strncmp(words, "{'AP': ", 7) == 0 && strstr(words, "'ARl': ") != NULL &&
+                  strstr(words, ", 'loss': ") != NULL,
+              "%s", words);
     edt_mem_free(words);
     cr_expect(edt_test_exists(edt_test_path(model_dir, "model.ckpt-3.index")));
 
