@@ -151,7 +151,7 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 7 };
 // CONV2D_BN_ACT and DEPTHWISE_BN_ACT are fused inference ops, made only by model/fuse.c where the
 // backend supports them:
 //   CONV2D_BN_ACT    x, w, gamma, beta, mm, mv, [b[Co]], [residual] -> y = act(BN_INFER(CONV2D)) (+ residual)
-//   DEPTHWISE_BN_ACT x, w, gamma, beta, mm, mv -> y
+//   DEPTHWISE_BN_ACT x, w, gamma, beta, mm, mv -> y, [GLOBAL_AVG_POOL(y)]
 // (attrs.conv and attrs.bn are both used, see edt_op_attrs; attrs.conv.has_bias and has_residual tell
 // which optional inputs are there.)
 

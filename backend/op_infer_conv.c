@@ -46,6 +46,7 @@ static edt_status infer_conv_bn_act(edt_op_checker *c, bool depthwise)
         EDT_TRY(edt_op_check_real(c, n_in - 1, "residual", y));
     }
     edt_op_set_out(c, 0, c->real, y);
+    edt_op_set_out(c, 1, c->real, edt_shape_4(y.dim[0], 1, 1, y.dim[3]));
     return EDT_OK;
 }
 

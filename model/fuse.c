@@ -26,6 +26,18 @@ static int sole_reader(const fuser *f, int i, edt_op_kind kind, int operand)
     return r;
 }
 
+// A node of `kind` among the readers of output 0 of node i, else -1.
+static int some_reader(const fuser *f, int i, edt_op_kind kind)
+{
+    for (int r = i + 1; r < f->graph->n_nodes; r++) {
+        if (!f->dead[r] && f->nodes[r].kind == kind &&
+            f->nodes[r].in[0] == f->nodes[i].out[0]) {
+            return r;
+        }
+    }
+    return -1;
+}
+
 static bool supported(const fuser *f, const edt_node *node)
 {
     edt_op_desc desc;
@@ -72,6 +84,15 @@ static int fuse_at(fuser *f, int i_conv)
             f->dead[i_bn] = true;
             f->nodes[i_add] = with_residual;
             return 1;
+        }
+    }
+    const int i_pool = depthwise ? some_reader(f, i_bn, EDT_OP_GLOBAL_AVG_POOL) : -1;
+    if (i_pool >= 0) {
+        edt_node with_pool = fused;
+        with_pool.out[with_pool.n_out++] = f->nodes[i_pool].out[0];
+        if (supported(f, &with_pool)) {
+            f->dead[i_pool] = true;
+            fused = with_pool;
         }
     }
     f->dead[i_conv] = true;

@@ -1,6 +1,6 @@
 // Rewriting chains of inference nodes into fused ops where a backend has them:
 //   CONV2D [+ bias] -> BN_INFER [-> ADD residual]  becomes CONV2D_BN_ACT
-//   DEPTHWISE -> BN_INFER                          becomes DEPTHWISE_BN_ACT
+//   DEPTHWISE -> BN_INFER [-> GLOBAL_AVG_POOL]     becomes DEPTHWISE_BN_ACT
 #ifndef EDT_MODEL_FUSE_H
 #define EDT_MODEL_FUSE_H
 
@@ -8,9 +8,9 @@
 #include "model/graph.h"
 
 // `nodes` is a copy of the graph's nodes and is rewritten in place: the fused op takes the
-// position of the chain's last node, the others become dead. A value that is a named output or
-// has another reader is never swallowed. The executor calls this for every graph without
-// backward nodes.
+// position of the chain's last node (a pool is done where the batch norm was), the others
+// become dead. A value that is a named output or has another reader is never swallowed. The
+// executor calls this for every graph without backward nodes.
 edt_status edt_fuse_nodes(const edt_graph *graph, const edt_backend *backend, edt_node *nodes,
                           bool *dead, edt_error *err, int *out_n_fused);
 

@@ -95,7 +95,8 @@ static void look_ahead(const depthwise_job *job, const sources *from, int64_t co
     }
 }
 
-static void do_row(const depthwise_job *job, const sources *from, edt_real *y)
+// One output row; `sums` (C) as in edt_cpu_taps.
+static void do_row(const depthwise_job *job, const sources *from, edt_real *y, float *sums)
 {
     const state *s = job->state;
     const int64_t c = job->c;
@@ -117,7 +118,8 @@ static void do_row(const depthwise_job *job, const sources *from, edt_real *y)
                     n_taps++;
                 }
             }
-            edt_cpu_taps run = {.tap = taps, .n = n_taps, .x_step = s->advance * c};
+            edt_cpu_taps run = {
+                .tap = taps, .n = n_taps, .x_step = s->advance * c, .sums = sums};
             if (inside && i == 0 && class->n_taps > 0) {
                 look_ahead(job, from, class->source[0] + s->advance * j, &run);
             }
@@ -126,6 +128,82 @@ static void do_row(const depthwise_job *job, const sources *from, edt_real *y)
             j += n_cols;
         }
     }
+}
+
+// Sums of y over the pixels of each image on their way to the mean: float along a row, double
+// from row to row, per thread.
+typedef struct pool {
+    edt_real *mean; // [N,1,1,C]; NULL: not wanted
+    double *sums;   // [threads][N][C]
+    float *row;     // [threads][C]
+} pool;
+
+static pool make_pool(const edt_kernel *kernel, const edt_cpu_run *run)
+{
+    const edt_shape *out = &kernel->desc.out[0].shape;
+    if (kernel->desc.n_out < 2 || run->out[1] == NULL) {
+        return (pool){0};
+    }
+    double *sums = (double *)(void *)run->workspace;
+    const int64_t n_sums = run->backend->base.n_threads * out->dim[0] * out->dim[3];
+    return (pool){.mean = run->out[1], .sums = sums, .row = (float *)(void *)(sums + n_sums)};
+}
+
+static void pool_row(float *row, double *sums, int64_t c)
+{
+    for (int64_t i = 0; i < c; i++) {
+        sums[i] += (double)row[i];
+        row[i] = 0;
+    }
+}
+
+// Part `part` of the means, when all threads have their sums.
+static void finish_pool(const pool *p, const edt_shape *out, int n_parts, int part)
+{
+    const int64_t n_sums = out->dim[0] * out->dim[3];
+    const double n_cells = (double)(out->dim[1] * out->dim[2]);
+    int64_t begin;
+    int64_t end;
+    edt_cpu_split(n_sums, n_parts, part, &begin, &end);
+    for (int64_t i = begin; i < end; i++) {
+        double total = 0;
+        for (int q = 0; q < n_parts; q++) {
+            total += p->sums[q * n_sums + i];
+        }
+        p->mean[i] = edt_real_of((float)(total / n_cells));
+    }
+}
+
+// The source rows of output row `row` of all images.
+static sources sources_of(const edt_kernel *kernel, const depthwise_job *job, int64_t top,
+                          int64_t row)
+{
+    const edt_conv_attrs *conv = &kernel->desc.attrs.conv;
+    const bool backward = kernel->desc.kind == EDT_OP_DEPTHWISE_DATA;
+    const edt_shape *in = &kernel->desc.in[0].shape;
+    const int64_t out_h = kernel->desc.out[0].shape.dim[1];
+    const int64_t in_row = in->dim[2] * in->dim[3];
+    sources from = {0};
+    int64_t next = 0; // row after the last one used
+    const int64_t n = row / out_h;
+    const int64_t h = row % out_h;
+    for (int k = 0; k < conv->kh; k++) {
+        const int64_t at = backward ? h + top - k : h * conv->sh - top + k;
+        const int64_t source = backward ? floor_div(at, conv->sh) : at;
+        if ((backward && at != source * conv->sh) || source < 0 || source >= in->dim[1]) {
+            continue;
+        }
+        from.row[from.n] = job->x + (n * in->dim[1] + source) * in_row;
+        from.ky[from.n] = k;
+        from.n++;
+        next = source + 1 > next ? source + 1 : next;
+    }
+    for (int i = 0; i < 2 && i < (backward ? 1 : conv->sh); i++) {
+        if (next + i < in->dim[1]) {
+            from.next[from.n_next++] = job->x + (n * in->dim[1] + next + i) * in_row;
+        }
+    }
+    return from;
 }
 
 // Forward and data gradient. in: what is read ([N,H,W,C]), out: what is written.
@@ -138,32 +216,34 @@ static void do_all(const edt_cpu_run *run, const edt_kernel *kernel, const depth
     int64_t top;
     int64_t bottom;
     edt_same_padding(backward ? out->dim[1] : in->dim[1], conv->kh, conv->sh, &top, &bottom);
-    const int64_t in_row = in->dim[2] * in->dim[3];
     const int64_t out_row = out->dim[2] * out->dim[3];
+    const int64_t n_sums = out->dim[0] * out->dim[3];
+    const pool means = make_pool(kernel, run);
     const int n_threads = edt_cpu_threads(run->backend, edt_shape_count(out));
-#pragma omp parallel for num_threads(n_threads) schedule(static)
-    for (int64_t row = 0; row < out->dim[0] * out->dim[1]; row++) {
-        sources from = {0};
-        int64_t next = 0; // row after the last one used
-        const int64_t n = row / out->dim[1];
-        const int64_t h = row % out->dim[1];
-        for (int k = 0; k < conv->kh; k++) {
-            const int64_t at = backward ? h + top - k : h * conv->sh - top + k;
-            const int64_t source = backward ? floor_div(at, conv->sh) : at;
-            if ((backward && at != source * conv->sh) || source < 0 || source >= in->dim[1]) {
-                continue;
-            }
-            from.row[from.n] = job->x + (n * in->dim[1] + source) * in_row;
-            from.ky[from.n] = k;
-            from.n++;
-            next = source + 1 > next ? source + 1 : next;
+#pragma omp parallel num_threads(n_threads)
+    {
+        const int n_parts = omp_get_num_threads();
+        const int part = omp_get_thread_num();
+        float *row_sums = means.mean == NULL ? NULL : means.row + part * out->dim[3];
+        double *sums = means.mean == NULL ? NULL : means.sums + part * n_sums;
+        int64_t begin;
+        int64_t end;
+        if (means.mean != NULL) {
+            memset(row_sums, 0, (size_t)out->dim[3] * sizeof(float));
+            memset(sums, 0, (size_t)n_sums * sizeof(double));
         }
-        for (int i = 0; i < 2 && i < (backward ? 1 : conv->sh); i++) {
-            if (next + i < in->dim[1]) {
-                from.next[from.n_next++] = job->x + (n * in->dim[1] + next + i) * in_row;
+        edt_cpu_split(out->dim[0] * out->dim[1], n_parts, part, &begin, &end);
+        for (int64_t row = begin; row < end; row++) {
+            const sources from = sources_of(kernel, job, top, row);
+            do_row(job, &from, job->y + row * out_row, row_sums);
+            if (means.mean != NULL) {
+                pool_row(row_sums, sums + row / out->dim[1] * out->dim[3], out->dim[3]);
             }
         }
-        do_row(job, &from, job->y + row * out_row);
+        if (means.mean != NULL) {
+#pragma omp barrier
+            finish_pool(&means, out, n_parts, part);
+        }
     }
 }
 
@@ -384,6 +464,10 @@ edt_status EDT_R(edt_cpu_prepare_depthwise)(edt_cpu_backend *backend, edt_kernel
         s->folded = edt_mem_alloc(EDT_MEM_WORKSPACE, n_floats * sizeof(float));
         if (s->folded == NULL) {
             EDT_FAIL(err, EDT_ERR_NOMEM, "cpu: no memory for folded depthwise weights");
+        }
+        if (kernel->desc.n_out > 1) {
+            kernel->workspace_bytes = (size_t)backend->base.n_threads * (size_t)in->dim[3] *
+                                      ((size_t)in->dim[0] * sizeof(double) + sizeof(float));
         }
     } else {
         kernel->run = run_plain;

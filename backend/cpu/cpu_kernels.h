@@ -27,6 +27,7 @@ typedef struct edt_cpu_taps {
     int64_t x_step; // elements from one output column's input to the next one's
     int n_ahead;
     const edt_real *ahead[EDT_CPU_MAX_AHEAD];
+    float *sums; // C: y is added to them; NULL: not wanted
 } edt_cpu_taps;
 
 // Input rows of one output row and the filter rows that they belong to; `ahead` as above.

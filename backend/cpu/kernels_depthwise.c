@@ -36,8 +36,14 @@ EDT_INLINE vf finished(edt_act act, edt_act later, vf x)
                 __builtin_prefetch(taps->ahead[a] + x_at + i + j * x_step, 0, 2);              \
             }                                                                                  \
         }                                                                                      \
+        vf sum = v_zero();                                                                     \
         for (int j = 0; j < (N); j++) {                                                        \
-            r_store_n(y + y_at + j * y_step + i, finished(act, later, acc[j]), M);             \
+            const vf value = finished(act, later, acc[j]);                                     \
+            r_store_n(y + y_at + j * y_step + i, value, M);                                    \
+            sum += value;                                                                      \
+        }                                                                                      \
+        if (sums != NULL) {                                                                    \
+            v_store_n(sums + i, v_load_n(sums + i, M) + sum, M);                               \
         }                                                                                      \
     }
 
@@ -74,11 +80,15 @@ EDT_INLINE void pair_join(vpair x, vf *out_low, vf *out_high)
     *out_high = _mm512_permutex2var_ps(x.even, high, x.odd);
 }
 
+// Rounds both at once, then lays the odd ones (halves 16 to 31) between the even ones.
 EDT_INLINE void pair_store(edt_real *p, vpair x)
 {
-    const __m512i even = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x.even));
-    const __m512i odd = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x.odd));
-    _mm512_storeu_si512(p, _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
+    const __m512i lane =
+        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i from = _mm512_or_si512(
+        lane, _mm512_slli_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(16)), 16));
+    const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh(x.odd, x.even);
+    _mm512_storeu_si512(p, _mm512_permutexvar_epi16(from, halves));
 }
 
 #define PAIR_BLOCK(N)                                                                          \
@@ -105,9 +115,20 @@ EDT_INLINE void pair_store(edt_real *p, vpair x)
                 fetch(taps->ahead[a] + x_at + i + j * x_step);                                 \
             }                                                                                  \
         }                                                                                      \
+        vpair sum = {v_zero(), v_zero()};                                                      \
         for (int j = 0; j < (N); j++) {                                                        \
-            pair_store(y + y_at + j * y_step + i, (vpair){finished(act, later, acc[j].even),   \
-                                                          finished(act, later, acc[j].odd)});  \
+            const vpair value = {finished(act, later, acc[j].even),                            \
+                                 finished(act, later, acc[j].odd)};                            \
+            pair_store(y + y_at + j * y_step + i, value);                                      \
+            sum.even += value.even;                                                            \
+            sum.odd += value.odd;                                                              \
+        }                                                                                      \
+        if (sums != NULL) {                                                                    \
+            vf low;                                                                            \
+            vf high;                                                                           \
+            pair_join(sum, &low, &high);                                                       \
+            v_store(sums + i, v_load(sums + i) + low);                                         \
+            v_store(sums + i + VL, v_load(sums + i + VL) + high);                              \
         }                                                                                      \
     }
 #else
@@ -125,6 +146,9 @@ EDT_INLINE void pair_store(edt_real *p, vpair x)
         for (int j = 0; EDT_REAL_IS_FLOAT && later != EDT_ACT_NONE && j < (N); j++) {          \
             edt_real *column = y + y_at + j * y_step;                                          \
             EDT_K(act)(later, column, column, c);                                              \
+            if (taps->sums != NULL) {                                                          \
+                EDT_K(add_to)(column, taps->sums, c);                                          \
+            }                                                                                  \
         }                                                                                      \
     }
 
@@ -134,6 +158,8 @@ EDT_INLINE void taps_loop(edt_act act, edt_act later, const edt_cpu_taps *taps,
                           int64_t c)
 {
     const int64_t x_step = taps->x_step;
+    // Of what is stored before its activation, the sum has to wait.
+    float *sums = EDT_REAL_IS_FLOAT && later != EDT_ACT_NONE ? NULL : taps->sums;
     int64_t j0 = 0;
     TAP_COLUMNS(8)
     TAP_COLUMNS(4)

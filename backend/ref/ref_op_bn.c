@@ -315,7 +315,6 @@ void EDT_REF(bn_infer_bwd)(const edt_op_desc *desc, const edt_run_ctx *ctx, void
 void EDT_REF(conv_bn_act)(const edt_op_desc *desc, const edt_run_ctx *ctx, void *const *in,
                           void *const *out, void *scratch)
 {
-    (void)ctx;
     const edt_conv_attrs *conv = &desc->attrs.conv;
     const edt_ref_window g = edt_ref_window_of(&desc->in[0].shape, &desc->out[0].shape, conv);
     const real *bias = conv->has_bias ? in[6] : NULL;
@@ -331,5 +330,9 @@ void EDT_REF(conv_bn_act)(const edt_op_desc *desc, const edt_run_ctx *ctx, void 
     (&desc->attrs.bn, n_rows, g.co, y, in[2], in[3], in[4], in[5], scratch, y);
     for (int64_t i = 0; residual != NULL && i < n_rows * g.co; ++i) {
         y[i] += residual[i];
+    }
+    if (desc->n_out > 1 && out[1] != NULL) {
+        const edt_op_desc pool = {.kind = EDT_OP_GLOBAL_AVG_POOL, .in = {desc->out[0]}};
+        EDT_REF(global_avg_pool)(&pool, ctx, out, out + 1, scratch);
     }
 }

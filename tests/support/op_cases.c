@@ -122,6 +122,7 @@ static bool conv_case(int i, edt_op_case *c)
         }
         c->desc.attrs.bn.act = (edt_act)(i / 2 % 7);
         describe(c, " %s", edt_act_name(c->desc.attrs.bn.act));
+        c->desc.n_out = more && depthwise ? 2 : 1;
     }
     const bool bias = more && (kind == EDT_OP_CONV2D || kind == EDT_OP_CONV2D_BN_ACT);
     if (bias) {
