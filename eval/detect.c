@@ -120,8 +120,9 @@ static edt_status finish_row(detector *d, int64_t row, const edt_detection *foun
     if (d->lists && d->draws) {
         const float *cls[MAX_LEVELS], *box[MAX_LEVELS];
         EDT_TRY(edt_predictor_outputs(d->predictor, row, err, cls, box));
-        EDT_TRY(edt_post_run(d->list_post, cls, box, d->batch->batch.image_scales[row], d->list_rows, &n_valid,
-                             err));
+        EDT_TRY(edt_post_run_shared(d->list_post, edt_predictor_params(d->predictor)->backend, cls,
+                                    box, d->batch->batch.image_scales[row], d->list_rows, &n_valid,
+                                    err));
         found = d->list_rows;
     }
     return d->lists ? list_row(d, row, found, n_valid, err) : EDT_OK;
