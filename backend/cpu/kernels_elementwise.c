@@ -66,12 +66,24 @@ void EDT_K(copy_runs)(const edt_real *x, int64_t x_step, edt_real *to, int64_t t
     }
 }
 
+// N rows at once, so that s is loaded (and widened) once for them.
+#define SCALE_ROWS(N)                                                                          \
+    for (; r + (N) <= rows; r += (N), x += (N)*c, y += (N)*c) {                                \
+        EDT_FOR_STRIPS(i, c, {                                                                 \
+            const vf scale = r_load_n(s + i, M);                                               \
+            EDT_UNROLL                                                                         \
+            for (int j = 0; j < (N); j++) {                                                    \
+                r_store_n(y + j * c + i, r_load_n(x + j * c + i, M) * scale, M);               \
+            }                                                                                  \
+        });                                                                                    \
+    }
+
 void EDT_K(scale_rows)(const edt_real *x, const edt_real *s, edt_real *y, int64_t rows,
                        int64_t c)
 {
-    for (int64_t r = 0; r < rows; r++, x += c, y += c) {
-        EDT_FOR_STRIPS(i, c, r_store_n(y + i, r_load_n(x + i, M) * r_load_n(s + i, M), M));
-    }
+    int64_t r = 0;
+    SCALE_ROWS(4)
+    SCALE_ROWS(1)
 }
 
 void EDT_K(fill_rows)(const edt_real *s, edt_real *y, int64_t rows, int64_t c)
