@@ -158,8 +158,8 @@ static edt_status stops_early(edt_training *r, edt_error *err, bool *out_stops)
             EDT_TRY(join_path(r, "metrics.jsonl", err, &path));
             EDT_TRY(edt_metrics_find_best(path, edt_coco_stat_names[0], err, &best));
             const bool may_be_last = best.n > 0 && best.n_since + 1 >= patience;
-            verdict = best.n_since >= patience                                 ? STOPS
-                      : may_be_last && edt_eval_beside_is_under_way(r->beside) ? AWAITS
+            verdict = may_be_last && edt_eval_beside_is_under_way(r->beside) ? AWAITS
+                      : best.n_since >= patience                               ? STOPS
                                                                                : GOES_ON;
         }
         EDT_TRY(edt_comm_broadcast(r->comm, 0, &verdict, sizeof verdict, err));

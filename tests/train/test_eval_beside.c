@@ -213,6 +213,29 @@ Test(eval_beside, a_run_that_gets_no_better_ends_at_the_same_step)
     }
 }
 
+// With less patience than the run before had, which lost an evaluation: that one counts, too.
+Test(eval_beside, a_lost_evaluation_is_made_up_for_before_a_run_ends_early)
+{
+    static const char still[] = "learning_rate=0,lr_warmup_init=0,freeze_bn=true";
+    char overrides[160];
+    edt_train_options o = options(beside, NULL);
+    o.eval_samples = 3;
+    (void)snprintf(overrides, sizeof overrides, "%s,num_epochs=2", still);
+    expect_run(overrides, &o, 0, "");
+    o.mode = EDT_TRAIN_MODE_TRAIN; // to the first step of the fourth epoch
+    (void)snprintf(overrides, sizeof overrides, "%s,num_epochs=3.4", still);
+    expect_run(overrides, &o, 0, "");
+    o = options(beside, "cpu");
+    o.eval_samples = 3;
+    (void)snprintf(overrides, sizeof overrides, "%s,num_epochs=5,early_stop_evals=1", still);
+    expect_run(overrides, &o, 0, "");
+    cr_expect(edt_test_exists(edt_test_path(beside, "model.ckpt-10.index")));
+    cr_expect_not(edt_test_exists(edt_test_path(beside, "model.ckpt-11.index")));
+    lines got;
+    read_lines(beside, &got);
+    cr_expect_not_null(strstr(got.evaluations, "{\"step\": 9, \"AP\""), "%s", got.evaluations);
+}
+
 Test(eval_beside, an_evaluation_that_fails_ends_the_run_with_the_same_words)
 {
     edt_test_write_drawn_shard(val_shard, N_VAL, N_VAL - 1);
