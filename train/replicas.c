@@ -9,7 +9,7 @@ struct edt_replicas {
     edt_params *params;
     edt_comm *comm;
     double loss_divisor, sum_divisor, positives_momentum;
-    bool tf2;
+    bool tf2, is_mean; // grad_reduce=tpu
     edt_kernel *kernel;
     void *stats; // the caller's
     void *workspace;
@@ -61,12 +61,12 @@ edt_status edt_replicas_create(edt_params *params, const edt_hparams *hp, edt_co
     if (r == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the gradients of replicas");
     }
-    const bool is_mean = strcmp(hp->grad_reduce, "tpu") == 0;
+    r->is_mean = strcmp(hp->grad_reduce, "tpu") == 0;
     r->params = params;
     r->comm = comm;
     r->stats = stats;
-    r->loss_divisor = is_mean ? (double)edt_comm_world_size(comm) : 1.0;
-    r->sum_divisor = is_mean ? 1.0 : (double)edt_comm_world_size(comm);
+    r->loss_divisor = r->is_mean ? (double)edt_comm_world_size(comm) : 1.0;
+    r->sum_divisor = r->is_mean ? 1.0 : (double)edt_comm_world_size(comm);
     r->positives_momentum = hp->positives_momentum;
     r->tf2 = strcmp(hp->semantics, "tf2") == 0;
     EDT_TRY_GOTO(prepare(r, hp, segments, err));
@@ -111,7 +111,8 @@ float edt_replicas_normalizer(const edt_replicas *r, double own_positives, doubl
 {
     const double mean = all_positives / (double)edt_comm_world_size(r->comm) + 1.0;
     const double momentum = r->positives_momentum;
-    double n = momentum == 0.0 && !r->tf2 ? own_positives + 1.0 : mean;
+    const bool has_own = momentum == 0.0 || (momentum < 0.0 && !r->is_mean);
+    double n = has_own && !r->tf2 ? own_positives + 1.0 : mean;
     if (momentum > 0.0) {
         *moving -= (*moving - (float)mean) * (1.0F - (float)momentum);
         n = (double)*moving;

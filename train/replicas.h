@@ -26,9 +26,9 @@ void edt_replicas_destroy(edt_replicas *replicas); // NULL is fine
 // mean.
 double edt_replicas_loss_divisor(const edt_replicas *replicas);
 double edt_replicas_sum_divisor(const edt_replicas *replicas);
-// This rank's normaliser from its own positives and those of all ranks; the former are this
-// rank's with semantics=tf1 alone, while tf2 has the mean over replicas. `*moving` is the
-// moving normaliser of positives_momentum > 0.
+// This rank's normaliser from its own positives and those of all ranks; the former count with
+// semantics=tf1 alone, and where positives_momentum asks for no mean: tf2 has the mean over
+// replicas. `*moving` is the moving normaliser of positives_momentum > 0.
 float edt_replicas_normalizer(const edt_replicas *replicas, double own_positives,
                               double all_positives, float *moving);
 

@@ -237,6 +237,8 @@ Test(replicas, have_the_normaliser_of_the_mean_with_positives_momentum, .timeout
 {
     expect_combination("grad_reduce=tpu,positives_momentum=-1", true, true, 1);
     expect_combination("grad_reduce=tpu,positives_momentum=0.75", true, true, 0.25);
+    // Below 0 the reference averages over shards of a TPU alone.
+    expect_combination("grad_reduce=tf1_gpus,positives_momentum=-1", false, false, 1);
 }
 
 // What one rank cannot use reaches all of them, so that none updates.
