@@ -166,12 +166,13 @@ static edt_status stops_early(edt_training *r, edt_error *err, bool *out_stops)
         if (verdict != AWAITS) {
             *out_stops = verdict == STOPS;
             if (*out_stops && edt_training_writes(r)) {
-                EDT_INFO("stopped early at step %" PRId64 ": the last %" PRId64
-                         " evaluations did not pass the AP %.5f of step %" PRId64
-                         " (early_stop_evals=%" PRId64
-                         "); archive/ holds the best checkpoint. A greater early_stop_evals, or 0, "
-                         "goes on from here",
-                         r->state.global_step, best.n_since, best.value, best.step, patience);
+                EDT_INFO(
+                    "stopped early at step %" PRId64 ": the last %" PRId64
+                    " evaluations did not pass the AP %.5f of step %" PRId64
+                    " (early_stop_evals=%" PRId64
+                    "); archive/ holds the best checkpoint. A greater early_stop_evals, or 0, "
+                    "goes on from here",
+                    r->state.global_step, best.n_since, best.value, best.step, patience);
             }
             return EDT_OK;
         }
@@ -259,12 +260,15 @@ static edt_status run_epochs(edt_training *r, edt_error *err)
 edt_status edt_train_and_eval_run(edt_training *r, edt_error *err)
 {
     const edt_status status = run_epochs(r, err);
-    if (status == EDT_ERR_CANCELLED && r->has_stopped &&
-        edt_eval_beside_is_under_way(r->beside)) {
+    if (status == EDT_ERR_CANCELLED && r->has_stopped && edt_eval_beside_wanted(r->options)) {
         edt_error second = {0};
-        if (edt_eval_beside_cancel(r->beside, r->metrics, &second) != EDT_OK) {
+        if (r->beside != NULL &&
+            edt_eval_beside_cancel(r->beside, r->metrics, &second) != EDT_OK) {
             EDT_WARN("%s", second.text); // met again by the run that goes on
         }
+        // Nobody leaves, and thereby seems to have failed, while rank 0 still waits. All have
+        // ended well, so that a failure here means nothing any more.
+        (void)edt_comm_barrier(r->options->comm, &second);
     }
     return status;
 }
