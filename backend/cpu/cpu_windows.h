@@ -6,11 +6,13 @@
 
 #include "backend/cpu/cpu_priv.h"
 
-// Whether CONV2D or CONV2D_BN_ACT had better be done so.
+// Whether an op had better be done so: forward convolutions, but for plain ones in f32, where
+// oneDNN neither converts nor leaves the activation to a second pass.
 static inline bool edt_cpu_windows_suit(const edt_op_desc *desc)
 {
     enum { FEW_CHANNELS = 4 };
-    return (desc->kind == EDT_OP_CONV2D || desc->kind == EDT_OP_CONV2D_BN_ACT) &&
+    return (desc->kind == EDT_OP_CONV2D_BN_ACT ||
+            (desc->kind == EDT_OP_CONV2D && !EDT_REAL_IS_FLOAT)) &&
            desc->in[0].shape.dim[3] <= FEW_CHANNELS;
 }
 
