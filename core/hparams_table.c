@@ -155,7 +155,7 @@ static const edt_hrow rows[] = {
     OPT_REAL(positives_momentum, -1, 1, 0,
              "moving average of the number of positives (negative: mean over ranks)"),
     BOOL(grad_checkpoint, "False", "recompute activations in the backward pass to save memory"),
-    INT(verbose, "1", 0, 2, "the reference's checkpoint callback; no effect here"),
+    INT(verbose, "1", 0, 2, "0: no line of the log for each checkpoint; 1 and 2 are the same"),
     TEXT(save_freq, "epoch", NULL,
          "checkpoints: a number of steps between them; epoch: --save_checkpoints_steps, with "
          "semantics=tf2 the end of each epoch, too"),
