@@ -206,7 +206,7 @@ static void write_settings(edt_summaries *s)
 }
 
 // What step a number of training steps is in files of a kind: evaluations under tf2 count
-// epochs.
+// epochs, a last one that is but a part as the one it is of.
 static int64_t step_of_kind(const edt_summaries *s, edt_summary_kind kind, int64_t step)
 {
     const bool in_epochs = (kind == EDT_SUMMARY_EVAL || kind == EDT_SUMMARY_VALIDATION) &&
@@ -214,7 +214,7 @@ static int64_t step_of_kind(const edt_summaries *s, edt_summary_kind kind, int64
     if (!in_epochs) {
         return step;
     }
-    const int64_t n_epochs = (int64_t)llround((double)step / s->options.steps_per_epoch);
+    const int64_t n_epochs = (int64_t)ceil((double)step / s->options.steps_per_epoch);
     return kind == EDT_SUMMARY_EVAL ? n_epochs : n_epochs - 1; // Keras counts from 0
 }
 

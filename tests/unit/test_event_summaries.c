@@ -38,15 +38,13 @@ static void finish(edt_summaries *s)
     edt_test_remove_tree(root);
 }
 
-// Whether some event file of `dir` holds `tag` as a tag: field 1, its length, its bytes.
-static bool has_tag(const char *dir, const char *tag)
+// Whether some event file of `dir` holds these bytes.
+static bool has_bytes(const char *dir, const char *field, int n)
 {
     edt_arena arena;
     edt_error err;
     edt_path_list files;
     bool found = false;
-    char field[128];
-    const int n = snprintf(field, sizeof field, "\x0a%c%s", (int)strlen(tag), tag);
     edt_arena_init(&arena, EDT_MEM_ARENA, 0);
     if (edt_path_glob(edt_test_path(dir, "events.*"), &arena, &err, &files) == EDT_OK) {
         for (int64_t i = 0; i < files.n; ++i) {
@@ -57,6 +55,14 @@ static bool has_tag(const char *dir, const char *tag)
     }
     edt_arena_deinit(&arena);
     return found;
+}
+
+// `tag` as a tag: field 1, its length, its bytes.
+static bool has_tag(const char *dir, const char *tag)
+{
+    char field[128];
+    const int n = snprintf(field, sizeof field, "\x0a%c%s", (int)strlen(tag), tag);
+    return has_bytes(dir, field, n);
 }
 
 static void expect_tags(const char *dir, int n, const char *const *tags)
@@ -134,6 +140,21 @@ Test(event_summaries, tf2_has_the_tags_of_keras_in_directories_of_their_own, .ti
     edt_event_file_image(edt_summaries_file(s, EDT_SUMMARY_BATCH), 3, &image);
     cr_expect(has_tag(edt_test_path(root, "test_images"), "Test image"));
     cr_expect(has_tag(edt_test_path(root, "train_images"), "Test image"));
+    finish(s);
+}
+
+// num_epochs=0.3 and 2.3: the first epoch and the third, which Keras counts from 0.
+Test(event_summaries, tf2_counts_a_part_of_an_epoch_as_that_epoch, .timeout = 30)
+{
+    static const char below_zero[] = "\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
+    static const char two[] = "\x10\x02", three[] = "\x10\x03";
+    edt_summaries *s = create("semantics=tf2", fresh);
+    edt_summaries_eval(s, 3, (edt_metric[]){{"AP", 0.5}, {"val_loss", 2}}, 2, NULL);
+    cr_expect(has_tag(edt_test_path(root, "validation"), "epoch_loss"));
+    cr_expect_not(has_bytes(edt_test_path(root, "validation"), below_zero, 11));
+    edt_summaries_eval(s, 23, (edt_metric[]){{"AP", 0.5}, {"val_loss", 2}}, 2, NULL);
+    cr_expect(has_bytes(edt_test_path(root, "validation"), two, 2));
+    cr_expect(has_bytes(edt_test_path(root, "coco"), three, 2));
     finish(s);
 }
 
