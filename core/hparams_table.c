@@ -190,7 +190,10 @@ static const edt_hrow rows[] = {
     BOOL(grid_mask_corrected, "False",
          "grid mask with uniform draws, one period range for both axes, grey squares"),
     TEXT(semantics, "tf1", "tf1|tf2", "whose training arithmetic: main.py or tf2/train.py"),
-    TEXT(grad_reduce, "global", "global|tpu|tf1_gpus", "how ranks' gradients are combined"),
+    TEXT(
+        grad_reduce, "global", "global|tpu|tf1_gpus",
+        "how ranks' gradients are combined; global: as those of one batch; tpu, tf1_gpus: each "
+        "clipped alone, then averaged or added up, as the reference does"),
     BOOL(freeze_bn, "False", "moving statistics in training, not updated"),
     INT(accumulate_steps, "1", 1, 65536, "micro-batches per optimizer step"),
     TEXT(sync_bn, "stats", "off|stats|full", "batch norm over ranks"),
