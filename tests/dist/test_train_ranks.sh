@@ -105,9 +105,10 @@ evaluations() { sed -n 's/, "eval_seconds": [^,]*//p' "$tmp/$1/metrics.jsonl"; }
 
 # in_background NAME STEPS: two ranks; the caller knows them once metrics of step 3 are written
 in_background() {
+  mkdir "$tmp/$1"
   run "$1" "$2" "" "$bin/train" --num_ranks=2 --save_checkpoints_steps=2 &
   background=$!
-  tail -n +1 -F --pid=$background "$tmp/$1/metrics.jsonl" 2>/dev/null | grep -qm1 '"step": 3,' ||
+  tail -n +1 -s 0.02 -F --pid=$background "$tmp/$1/metrics.jsonl" 2>/dev/null | grep -qm1 '"step": 3,' ||
     fail "no third step"
   supervisor=$(pgrep -P $background -f "$bin/train" | head -n 1)
   mapfile -t ranks < <(pgrep -P "$supervisor")
@@ -119,23 +120,24 @@ losses() { sed -n 's/^{"step": \([0-9]*\), "epoch": [^,]*, "loss": \([^,]*\),.*/
 
 # A rank is killed: everything ends, and says which. From its last checkpoint, in the middle of an
 # epoch, two ranks come to the bytes of a run that nothing happened to, one or four to its losses.
-in_background killed 16
+steps=24 # more than are taken until the kill
+in_background killed $steps
 kill -KILL "${ranks[1]}"
 wait $background && fail "a rank was killed, and all was well"
 grep -q "rank 1 (process ${ranks[1]}) was killed by signal 9" "$tmp/killed.log" || fail "no word"
 saved=$(sed -n 's/.*model.ckpt-\([0-9]*\)".*/\1/p' "$tmp/killed/checkpoint" | head -n 1)
-[ "$saved" -ge 2 ] && [ "$saved" -lt 16 ] || fail "not killed between two checkpoints: $saved"
-run whole 16 "" "$bin/train" --num_ranks=2 || fail "the run that nothing happens to"
+[ "$saved" -ge 2 ] && [ "$saved" -lt $steps ] || fail "not killed between two checkpoints: $saved"
+run whole $steps "" "$bin/train" --num_ranks=2 || fail "the run that nothing happens to"
 for n in 1 4; do
   cp -r "$tmp/killed" "$tmp/killed_$n"
-  run killed_$n 16 "" "$bin/train" --num_ranks=$n || fail "$n ranks do not resume"
-  [ "$(losses killed_$n | wc -l)" = 16 ] || fail "$n ranks: not every step once"
+  run killed_$n $steps "" "$bin/train" --num_ranks=$n || fail "$n ranks do not resume"
+  [ "$(losses killed_$n | wc -l)" = $steps ] || fail "$n ranks: not every step once"
   paste -d' ' <(losses whole) <(losses killed_$n) | awk '
     { d = ($2 - $4) / $2; if ($1 != $3 || d > 1e-2 || d < -1e-2) { print "losses differ:", $0; bad = 1 } }
     END { exit bad }' || fail "$n ranks go on otherwise than two"
 done
-run killed 16 "" "$bin/train" --num_ranks=2 || fail "two ranks do not resume"
-same whole killed 16
+run killed $steps "" "$bin/train" --num_ranks=2 || fail "two ranks do not resume"
+same whole killed $steps
 [ "$(losses whole)" = "$(losses killed)" ] || fail "losses of two ranks that went on differ"
 
 # One rank is interrupted: all stop at the same step, with a checkpoint, and go on to the same end.
