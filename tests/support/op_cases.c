@@ -120,7 +120,8 @@ static bool conv_case(int i, edt_op_case *c)
         for (int j = 0; j < 4; ++j) {
             add_in(c, f32(edt_shape_1(s->co)));
         }
-        c->desc.attrs.bn.act = (edt_act)(i / 2 % 7);
+        // By shape: another shape in a table leaves those of the others as they are.
+        c->desc.attrs.bn.act = (edt_act)((i_shape + (depthwise ? 0 : 3)) % 7);
         describe(c, " %s", edt_act_name(c->desc.attrs.bn.act));
         c->desc.n_out = more && depthwise ? 2 : 1;
     }
