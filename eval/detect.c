@@ -1,5 +1,5 @@
-// See detect.h. The network runs once per batch, both post-processings read the same outputs, and
-// the next pictures are read meanwhile.
+// See detect.h. The network runs once per batch, both post-processings read the same outputs,
+// and the next pictures are read meanwhile.
 #include "eval/detect.h"
 
 #include <inttypes.h>
@@ -50,7 +50,8 @@ static edt_status list_files(detector *d, edt_error *err)
 {
     const edt_detect_options *o = d->options;
     if (o->input_image == NULL || o->input_image[0] == '\0') {
-        EDT_FAIL(err, EDT_ERR_USAGE, "--input_image is missing: a picture, a glob or a directory");
+        EDT_FAIL(err, EDT_ERR_USAGE,
+                 "--input_image is missing: a picture, a glob or a directory");
     }
     EDT_TRY(edt_image_files_list(o->input_image, &d->arena, err, &d->files));
     if (d->draws) {
@@ -72,7 +73,8 @@ static edt_status draw_row(const detector *d, int64_t row, const edt_detection *
     if (model->has_segmentation) {
         const float *logits;
         EDT_TRY(edt_predictor_segmentation(d->predictor, row, err, &logits));
-        EDT_TRY(edt_draw_pixels(model, logits, d->batch->batch.image_scales[row], &p->image, err));
+        EDT_TRY(
+            edt_draw_pixels(model, logits, d->batch->batch.image_scales[row], &p->image, err));
     }
     const edt_draw_found_options draw = {
         .min_score = d->options->min_score_thresh,
@@ -85,28 +87,28 @@ static edt_status draw_row(const detector *d, int64_t row, const edt_detection *
     edt_arena arena;
     edt_arena_init(&arena, EDT_MEM_ARENA, 0);
     const char *path = edt_path_join(&arena, d->options->output_image_dir, name);
-    const edt_status status = path != NULL
-                                  ? edt_jpeg_write(path, &p->image,
-                                                   &(edt_jpeg_encode_options){.quality = 90}, err)
-                                  : edt_error_set(err, EDT_ERR_NOMEM, "no memory for a file name");
+    const edt_status status =
+        path != NULL
+            ? edt_jpeg_write(path, &p->image, &(edt_jpeg_encode_options){.quality = 90}, err)
+            : edt_error_set(err, EDT_ERR_NOMEM, "no memory for a file name");
     edt_arena_deinit(&arena);
     return status;
 }
 
-static edt_status list_row(detector *d, int64_t row, const edt_detection *found, int64_t n_valid,
-                           edt_error *err)
+static edt_status list_row(detector *d, int64_t row, const edt_detection *found,
+                           int64_t n_valid, edt_error *err)
 {
     for (int64_t i = 0; i < n_valid; ++i) {
         const float xywh[4] = {found[i].xmin, found[i].ymin, found[i].xmax - found[i].xmin,
                                found[i].ymax - found[i].ymin};
-        EDT_TRY(edt_coco_dt_add_f32(d->dt, d->image_ids[d->batch->first + row], found[i].label, xywh,
-                                    found[i].score, err));
+        EDT_TRY(edt_coco_dt_add_f32(d->dt, d->image_ids[d->batch->first + row], found[i].label,
+                                    xywh, found[i].score, err));
     }
     return EDT_OK;
 }
 
-static edt_status finish_row(detector *d, int64_t row, const edt_detection *found, int64_t n_valid,
-                             edt_error *err)
+static edt_status finish_row(detector *d, int64_t row, const edt_detection *found,
+                             int64_t n_valid, edt_error *err)
 {
     const edt_picture *p = &d->batch->pictures[row];
     if (p->status != EDT_OK) {
@@ -120,9 +122,9 @@ static edt_status finish_row(detector *d, int64_t row, const edt_detection *foun
     if (d->lists && d->draws) {
         const float *cls[MAX_LEVELS], *box[MAX_LEVELS];
         EDT_TRY(edt_predictor_outputs(d->predictor, row, err, cls, box));
-        EDT_TRY(edt_post_run_shared(d->list_post, edt_predictor_params(d->predictor)->backend, cls,
-                                    box, d->batch->batch.image_scales[row], d->list_rows, &n_valid,
-                                    err));
+        EDT_TRY(edt_post_run_shared(d->list_post, edt_predictor_params(d->predictor)->backend,
+                                    cls, box, d->batch->batch.image_scales[row], d->list_rows,
+                                    &n_valid, err));
         found = d->list_rows;
     }
     return d->lists ? list_row(d, row, found, n_valid, err) : EDT_OK;
@@ -181,11 +183,13 @@ static edt_status load_weights(detector *d, edt_error *err)
         .use_ema = d->hp->moving_average_decay > 0.0,
         .strict = true,
     };
-    edt_restore_report report;
-    EDT_TRY(edt_restore(params, d->options->ckpt, &restore, err, &report));
-    edt_restore_report_log(&report);
+    edt_restore_report report = {0};
+    const edt_status status = edt_restore(params, d->options->ckpt, &restore, err, &report);
+    if (status == EDT_OK) {
+        edt_restore_report_log(&report);
+    }
     edt_restore_report_deinit(&report);
-    return EDT_OK;
+    return status;
 }
 
 static edt_status set_up(detector *d, edt_backend *backend, edt_error *err)
@@ -216,8 +220,8 @@ static edt_status set_up(detector *d, edt_backend *backend, edt_error *err)
         .post_mode = d->draws ? EDT_POST_GLOBAL : EDT_POST_PER_CLASS,
         .n_threads = o->n_threads,
     };
-    EDT_TRY(edt_predictor_create_standalone(d->draws ? &d->draw_hp : &d->eval_hp, backend, &po, err,
-                                            &d->predictor));
+    EDT_TRY(edt_predictor_create_standalone(d->draws ? &d->draw_hp : &d->eval_hp, backend, &po,
+                                            err, &d->predictor));
     tell_precision(d, backend);
     if (d->lists) {
         EDT_TRY(edt_predictor_need_detection(d->predictor, "a list of detections", err));
@@ -225,10 +229,10 @@ static edt_status set_up(detector *d, edt_backend *backend, edt_error *err)
     EDT_TRY(load_weights(d, err));
     if (d->draws && d->lists) {
         EDT_TRY(edt_anchors_create(d->hp, err, &d->anchors));
-        EDT_TRY(edt_post_create(&d->eval_hp, d->anchors, EDT_POST_PER_CLASS, err, &d->list_post));
-        d->list_rows =
-            edt_mem_calloc(EDT_MEM_EVAL, (size_t)d->eval_hp.nms_configs.max_output_size,
-                           sizeof *d->list_rows);
+        EDT_TRY(
+            edt_post_create(&d->eval_hp, d->anchors, EDT_POST_PER_CLASS, err, &d->list_post));
+        d->list_rows = edt_mem_calloc(
+            EDT_MEM_EVAL, (size_t)d->eval_hp.nms_configs.max_output_size, sizeof *d->list_rows);
         if (d->list_rows == NULL) {
             EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for detections");
         }
@@ -264,10 +268,10 @@ static edt_status finish(detector *d, edt_error *err)
     }
     if (d->gt != NULL) {
         edt_coco_result *result = NULL;
-        EDT_TRY(edt_coco_evaluate(d->gt, d->dt,
-                                  &(edt_coco_params){.n_threads = o->n_threads,
-                                                     .only_images_with_detections = true},
-                                  err, &result));
+        EDT_TRY(edt_coco_evaluate(
+            d->gt, d->dt,
+            &(edt_coco_params){.n_threads = o->n_threads, .only_images_with_detections = true},
+            err, &result));
         edt_coco_print_summary(result, stdout);
         edt_coco_result_destroy(result);
     }
@@ -287,8 +291,9 @@ static edt_status run(detector *d, edt_backend *backend, edt_error *err)
 {
     EDT_TRY(set_up(d, backend, err));
     edt_progress progress;
-    edt_progress_begin(&progress, &(edt_progress_spec){
-                                      .what = "detect", .unit = "pictures", .total = d->files.n});
+    edt_progress_begin(
+        &progress,
+        &(edt_progress_spec){.what = "detect", .unit = "pictures", .total = d->files.n});
     edt_status status = EDT_OK;
     while (status == EDT_OK) {
         status = run_batch(d, err);

@@ -16,11 +16,13 @@ edt_status edt_bench_load_weights(const edt_bench *b, edt_params *params, edt_er
         .use_ema = b->hp->moving_average_decay > 0.0,
         .strict = true,
     };
-    edt_restore_report report;
-    EDT_TRY(edt_restore(params, b->options->ckpt, &restore, err, &report));
-    edt_restore_report_log(&report);
+    edt_restore_report report = {0};
+    const edt_status status = edt_restore(params, b->options->ckpt, &restore, err, &report);
+    if (status == EDT_OK) {
+        edt_restore_report_log(&report);
+    }
     edt_restore_report_deinit(&report);
-    return EDT_OK;
+    return status;
 }
 
 static edt_status report(edt_bench *b, edt_bench_samples *seconds, double macs, edt_error *err)
