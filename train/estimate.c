@@ -8,6 +8,7 @@
 
 #include "core/clock.h"
 #include "core/signal.h"
+#include "train/eval_losses.h"
 #include "train/preflight.h"
 
 enum { WARM_STEPS = 3, LEAST_STEPS = 3, MOST_STEPS = 50, PROBE_SECONDS = 10 };
@@ -55,13 +56,15 @@ static edt_status probe_steps(edt_training *r, edt_error *err, probe *out_probe)
     return EDT_OK;
 }
 
-// Seconds per picture of an evaluation, from its first batches.
+// Seconds per picture of an evaluation as the run makes it, with its losses, from its first
+// batches.
 static edt_status probe_evaluation(edt_training *r, edt_error *err, double *out_seconds)
 {
     const edt_train_options *o = r->options;
     edt_status status = EDT_OK;
     edt_evaluation e = {0};
     edt_predictor *predictor = NULL;
+    edt_eval_losses *losses = NULL;
     edt_hparams hp = {0};
     const edt_predictor_options po = {
         .batch_size = o->eval_batch_size,
@@ -69,8 +72,9 @@ static edt_status probe_evaluation(edt_training *r, edt_error *err, double *out_
         .post_mode = EDT_POST_PER_CLASS,
         .use_ema = edt_step_params(r->step)->memory[EDT_PARAMS_EMA] != NULL,
         .n_threads = r->n_threads,
+        .losses = edt_eval_loop_has_losses(o),
     };
-    const edt_evaluation_options eo = {
+    edt_evaluation_options eo = {
         .val_file_pattern = o->val_file_pattern,
         .eval_samples = o->eval_batch_size < 8 ? 8 : 2 * o->eval_batch_size,
         .n_threads = r->n_threads,
@@ -80,10 +84,14 @@ static edt_status probe_evaluation(edt_training *r, edt_error *err, double *out_
     EDT_TRY_GOTO(edt_hparams_copy(r->hp, err, &hp));
     edt_evaluation_settings(&hp);
     EDT_TRY_GOTO(edt_predictor_create(&hp, edt_step_params(r->step), &po, err, &predictor));
+    EDT_TRY_GOTO(
+        edt_eval_losses_create(&hp, predictor, po.use_ema, r->n_threads, err, &losses));
+    edt_eval_losses_enter(losses, &eo);
     EDT_TRY_GOTO(edt_evaluate(&hp, predictor, o->eval_batch_size, &eo, err, &e));
     *out_seconds = e.n_images > 0 ? e.seconds / (double)e.n_images : 0.0;
 fail:
     edt_evaluation_deinit(&e);
+    edt_eval_losses_destroy(losses);
     edt_predictor_destroy(predictor);
     edt_hparams_deinit(&hp);
     return status;

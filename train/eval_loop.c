@@ -36,6 +36,11 @@ static bool is_writer(const edt_eval_loop *l)
     return edt_comm_rank(l->options->comm) == 0;
 }
 
+bool edt_eval_loop_has_losses(const edt_train_options *options)
+{
+    return options->testdev_dir == NULL || options->testdev_dir[0] == '\0';
+}
+
 edt_status edt_eval_loop_create(const edt_hparams *hp, const edt_train_options *options,
                                 edt_backend *backend, edt_params *params, edt_error *err,
                                 edt_eval_loop **out_loop)
@@ -56,8 +61,7 @@ edt_status edt_eval_loop_create(const edt_hparams *hp, const edt_train_options *
         .post_mode = EDT_POST_PER_CLASS,
         .use_ema = params != NULL && params->memory[EDT_PARAMS_EMA] != NULL,
         .n_threads = l->n_threads,
-        // Test-dev has no ground truth.
-        .losses = options->testdev_dir == NULL || options->testdev_dir[0] == '\0',
+        .losses = edt_eval_loop_has_losses(options),
     };
     EDT_TRY_GOTO(params != NULL ? edt_predictor_create(&l->hp, params, &po, err, &l->predictor)
                                 : edt_predictor_create_standalone(&l->hp, backend, &po, err,

@@ -10,6 +10,9 @@
 
 typedef struct edt_eval_loop edt_eval_loop;
 
+// Whether evaluations have losses: those of test-dev have no ground truth.
+bool edt_eval_loop_has_losses(const edt_train_options *options);
+
 // `params` NULL: stand-alone (mode eval), on `backend`; else the trainer's, whose averages are
 // used.
 edt_status edt_eval_loop_create(const edt_hparams *hp, const edt_train_options *options,

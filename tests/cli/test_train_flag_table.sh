@@ -117,7 +117,14 @@ for event in conv2d optimizer forward_backward; do
   grep -q "\"name\":\"$event\"" "$tmp/fake/timeline-4.json" || fail "--profile: no $event"
 done
 [ "$(grep -c '"ph":"B","name":"optimizer"' "$tmp/fake/timeline-4.json")" = 2 ] || fail "--profile: not two steps"
-# An estimate writes nothing, with and without a directory, and knows what is left.
+# An estimate writes nothing, with and without a directory, and knows what is left. It times evaluations
+# as the run makes them: with their losses, which test-dev does not have.
+train "" --estimate --mode=train_and_eval --trace_filename="$tmp/trace"
+evaluates() { sed -n 'H; /"optimizer"/{s/.*//; x;}; ${x; p;}' "$tmp/trace"; } # since the last step
+evaluates | grep -q '"focal_loss"' || fail "--estimate: evaluations without losses"
+train "" --estimate --mode=train_and_eval --trace_filename="$tmp/trace" --testdev_dir="$tmp"
+evaluates | grep -q '"network"' || fail "--estimate: no evaluation of test-dev"
+evaluates | grep -q '"focal_loss"' && fail "--estimate: losses of test-dev"
 train "" --estimate --mode=train_and_eval
 grep -q "^steps 0 to 4: " "$tmp/out" && grep -q "^1 evaluations of 2 pictures" "$tmp/out" || fail "--estimate: $(cat "$tmp/out")"
 [ -z "$(ls -d "$tmp"/estimate* 2>/dev/null)" ] || fail "an estimate wrote something"
