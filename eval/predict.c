@@ -45,10 +45,10 @@ struct edt_predictor {
     int64_t *n_valid;
 };
 
-edt_dtype edt_inference_real(const edt_hparams *hp, const edt_backend *backend)
+edt_dtype edt_inference_real(const edt_hparams *hp, const char *device)
 {
-    const bool on_cpu = strcmp(backend->table->name, "cpu") == 0;
-    const bool on_device = backend->table->streams != NULL;
+    const bool on_cpu = strcmp(device, "cpu") == 0;
+    const bool on_device = strcmp(device, "cuda") == 0;
     const bool wants_f16 = hp->loss_scale > 0.0;
     if (!hp->mixed_precision || !(on_device || (on_cpu && !wants_f16))) {
         return EDT_DTYPE_F32;
@@ -104,8 +104,8 @@ static edt_status create(const edt_hparams *hp, edt_backend *backend, edt_params
     p->params = params;
     const edt_model_options mo = {
         .mode = EDT_MODEL_INFER,
-        .real =
-            options->real == EDT_DTYPE_NONE ? edt_inference_real(hp, backend) : options->real,
+        .real = options->real == EDT_DTYPE_NONE ? edt_inference_real(hp, backend->table->name)
+                                                : options->real,
         .batch_size = options->batch_size,
         .u8_input = options->slot_format == EDT_SLOT_U8,
         .wide_outputs = true,

@@ -23,9 +23,9 @@ typedef struct edt_predictor_options {
     bool losses;    // the losses of detection, too: batches must have targets
 } edt_predictor_options;
 
-// What hparam mixed_precision means where `backend` runs a network: bf16, or f16 on a device
-// that has it where loss_scale says that training used it, else f32.
-edt_dtype edt_inference_real(const edt_hparams *hp, const edt_backend *backend);
+// What hparam mixed_precision means where backend `device` ("cpu", "cuda", "ref") runs a
+// network: bf16, or f16 on a GPU where loss_scale says that training used it, else f32.
+edt_dtype edt_inference_real(const edt_hparams *hp, const char *device);
 
 // Without detection among the heads there are no detections: n_valid is 0 for all rows.
 // A graph without parameters memory of its own: `params` may be a trainer's. Borrowed until

@@ -281,13 +281,13 @@ edt_status edt_eval_beside_cancel(edt_eval_beside *b, edt_metrics *metrics, edt_
     return status;
 }
 
-edt_status edt_eval_beside_plan(const edt_hparams *hp, int64_t batch_size, edt_error *err,
-                                int64_t *out_n_bytes)
+edt_status edt_eval_beside_plan(const edt_hparams *hp, const edt_train_options *options,
+                                edt_error *err, int64_t *out_n_bytes)
 {
     const edt_model_options mo = {.mode = EDT_MODEL_INFER,
-                                  .real = EDT_DTYPE_F32,
-                                  .batch_size = batch_size,
-                                  .losses = true,
+                                  .real = edt_inference_real(hp, options->eval_device),
+                                  .batch_size = options->eval_batch_size,
+                                  .losses = edt_eval_loop_has_losses(options),
                                   .no_mask_loss = true,
                                   .wide_outputs = true};
     edt_model *model = NULL;
@@ -296,6 +296,7 @@ edt_status edt_eval_beside_plan(const edt_hparams *hp, int64_t batch_size, edt_e
     const edt_status status = edt_plan_summarize(model->graph, err, &summary);
     edt_model_destroy(model);
     EDT_TRY(status);
-    *out_n_bytes = summary.param_bytes + summary.activation_bytes + summary.input_bytes;
+    *out_n_bytes = summary.param_bytes + summary.low_bytes + summary.activation_bytes +
+                   summary.input_bytes;
     return EDT_OK;
 }

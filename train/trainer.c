@@ -314,7 +314,7 @@ static edt_status print_plan(const edt_training *r, const edt_step_options *so, 
     const edt_train_options *o = r->options;
     int64_t beside_bytes = 0;
     if (edt_eval_beside_wanted(o)) {
-        EDT_TRY(edt_eval_beside_plan(r->hp, o->eval_batch_size, err, &beside_bytes));
+        EDT_TRY(edt_eval_beside_plan(r->hp, o, err, &beside_bytes));
     }
     return edt_preflight_print_plan(r->hp, so, o->device, o->eval_device, beside_bytes, err);
 }

@@ -142,18 +142,18 @@ Test(evaluate, batches_matched_in_the_background_give_the_same_numbers, .timeout
 Test(evaluate, mixed_precision_means_the_type_that_the_device_has, .timeout = 30)
 {
     edt_hparams hp;
-    edt_backend *cpu, *ref;
+    edt_backend *cpu;
     edt_test_train_hparams("mixed_precision=true", &hp);
-    cr_assert_eq(edt_backend_create("ref", &(edt_backend_options){0}, &err, &ref), EDT_OK);
     edt_predictor *predictor = create_predictor(&hp, &cpu);
     cr_expect_eq(edt_predictor_real(predictor), EDT_DTYPE_BF16);
-    cr_expect_eq(edt_inference_real(&hp, ref), EDT_DTYPE_F32);
+    cr_expect_eq(edt_inference_real(&hp, "cuda"), EDT_DTYPE_BF16);
+    cr_expect_eq(edt_inference_real(&hp, "ref"), EDT_DTYPE_F32);
     hp.loss_scale = 128; // trained in f16
-    cr_expect_eq(edt_inference_real(&hp, cpu), EDT_DTYPE_F32);
+    cr_expect_eq(edt_inference_real(&hp, "cuda"), EDT_DTYPE_F16);
+    cr_expect_eq(edt_inference_real(&hp, "cpu"), EDT_DTYPE_F32);
     hp.mixed_precision = false;
-    cr_expect_eq(edt_inference_real(&hp, cpu), EDT_DTYPE_F32);
+    cr_expect_eq(edt_inference_real(&hp, "cpu"), EDT_DTYPE_F32);
     edt_predictor_destroy(predictor);
     edt_backend_destroy(&cpu);
-    edt_backend_destroy(&ref);
     edt_hparams_deinit(&hp);
 }

@@ -13,8 +13,10 @@
 #include "core/file.h"
 #include "core/mem.h"
 #include "core/path.h"
+#include "eval/predict.h"
 #include "tests/support/test_dirs.h"
 #include "tests/support/test_training.h"
+#include "train/eval_beside.h"
 
 enum { N_TRAIN = 7, N_VAL = 24, N_STEPS = 3, N_EPOCHS = 3 };
 static const char three_epochs[] = "num_epochs=3,moving_average_decay=0.9,learning_rate=0.5";
@@ -299,4 +301,42 @@ Test(eval_beside, what_cannot_run_beside_is_refused)
     o.estimate = true;
     expect_run("", &o, EDT_ERR_USAGE, "leave out --eval_device");
     cr_expect_not(edt_test_exists(beside));
+}
+
+// In the precision of the evaluation, with its losses: what is planned is what is then held.
+Test(eval_beside, a_plan_counts_what_the_evaluation_holds)
+{
+    static const char *const precisions[] = {"mixed_precision=false", "mixed_precision=true"};
+    int64_t planned[2];
+    for (int i = 0; i < 2; ++i) {
+        edt_error err = {0};
+        edt_hparams hp;
+        edt_backend *backend;
+        edt_predictor *predictor;
+        const edt_train_options o = options(beside, "cpu");
+        edt_test_train_hparams(precisions[i], &hp);
+        cr_assert_eq(
+            edt_backend_create("cpu", &(edt_backend_options){.n_threads = 1}, &err, &backend),
+            EDT_OK, "%s", err.text);
+        const edt_predictor_options po = {.batch_size = o.eval_batch_size,
+                                          .slot_format = EDT_SLOT_F32,
+                                          .post_mode = EDT_POST_PER_CLASS,
+                                          .n_threads = 1,
+                                          .losses = true};
+        cr_assert_eq(edt_predictor_create_standalone(&hp, backend, &po, &err, &predictor),
+                     EDT_OK, "%s", err.text);
+        edt_exec_memory m;
+        edt_exec_get_memory(edt_predictor_exec(predictor), &m);
+        const int64_t held =
+            m.activation_bytes + m.input_bytes + m.low_bytes +
+            edt_predictor_params(predictor)->n_elements * (int64_t)sizeof(float);
+        cr_assert_eq(edt_eval_beside_plan(&hp, &o, &err, &planned[i]), EDT_OK, "%s", err.text);
+        cr_expect(planned[i] >= held - held / 1000 && planned[i] <= held + held / 1000,
+                  "%s: planned %lld bytes, held %lld", precisions[i], (long long)planned[i],
+                  (long long)held);
+        edt_predictor_destroy(predictor);
+        edt_backend_destroy(&backend);
+        edt_hparams_deinit(&hp);
+    }
+    cr_expect_neq(planned[0], planned[1]);
 }
