@@ -32,7 +32,7 @@ struct edt_eval_beside {
 
 bool edt_eval_beside_wanted(const edt_train_options *o)
 {
-    return o->eval_device != NULL && o->eval_device[0] != '\0';
+    return o->eval_device != NULL && o->eval_device[0] != '\0' && !o->overfit_one_batch;
 }
 
 static edt_status choose_threads(const edt_train_options *o, edt_error *err, int *out_n)

@@ -10,7 +10,8 @@
 
 typedef struct edt_eval_beside edt_eval_beside;
 
-// Whether the options ask for it.
+// Whether the options ask for it. --overfit_one_batch, which people add to the command of their
+// run, evaluates its batch alone.
 bool edt_eval_beside_wanted(const edt_train_options *options);
 
 // Backend options->eval_device with options->eval_threads threads and everything an evaluation

@@ -81,6 +81,11 @@ static edt_status open_loader(edt_training *r, bool training, edt_error *err)
                                     o->train_file_pattern, err);
 }
 
+static bool is_given(const char *flag)
+{
+    return flag != NULL && flag[0] != '\0';
+}
+
 // The pixels of the batch that a segmentation head gets right.
 static edt_status tell_pixels(const edt_training *r, edt_predictor *predictor,
                               const edt_batch *batch, edt_error *err)
@@ -104,6 +109,12 @@ static edt_status overfit(edt_training *r, edt_error *err)
     const edt_batch *batch;
     edt_predictor *predictor = NULL;
     edt_evaluation e = {0};
+    if (is_given(r->options->eval_device)) {
+        EDT_INFO(
+            "--overfit_one_batch evaluates its batch alone, on %s: --eval_device=%s is not "
+            "used",
+            r->options->device, r->options->eval_device);
+    }
     edt_status status = edt_loader_next(r->loader, err, &batch);
     if (status == EDT_END || (status == EDT_OK && batch->n_valid < batch->batch_size)) {
         EDT_FAIL(err, EDT_ERR_INVALID,
@@ -134,11 +145,6 @@ fail:
     edt_evaluation_deinit(&e);
     edt_predictor_destroy(predictor);
     return status;
-}
-
-static bool is_given(const char *flag)
-{
-    return flag != NULL && flag[0] != '\0';
 }
 
 static edt_status resume_or_init(edt_training *r, edt_error *err)
@@ -192,7 +198,7 @@ edt_status edt_train_check_options(const edt_train_options *o, edt_error *err)
         EDT_FAIL(err, EDT_ERR_USAGE,
                  "--estimate is about training; --mode=eval tells its own time");
     }
-    const bool beside = edt_eval_beside_wanted(o);
+    const bool beside = is_given(o->eval_device);
     if (beside && o->mode != EDT_TRAIN_MODE_TRAIN_AND_EVAL) {
         EDT_FAIL(err, EDT_ERR_USAGE,
                  "--eval_device=%s evaluates beside the training of --mode=train_and_eval; "
@@ -223,8 +229,9 @@ edt_status edt_train_check_options(const edt_train_options *o, edt_error *err)
         (o->train_file_pattern == NULL || o->train_file_pattern[0] == '\0')) {
         EDT_FAIL(err, EDT_ERR_USAGE, "--train_file_pattern is missing: the shards to train on");
     }
-    const bool evaluates =
-        o->mode != EDT_TRAIN_MODE_TRAIN || (o->eval_after_train && !o->overfit_one_batch);
+    const bool evaluates = o->mode == EDT_TRAIN_MODE_EVAL ||
+                           (!o->overfit_one_batch &&
+                            (o->mode == EDT_TRAIN_MODE_TRAIN_AND_EVAL || o->eval_after_train));
     if (evaluates && !plans &&
         (o->val_file_pattern == NULL || o->val_file_pattern[0] == '\0')) {
         EDT_FAIL(err, EDT_ERR_USAGE, "--val_file_pattern is missing: the shards to evaluate");

@@ -303,6 +303,19 @@ Test(eval_beside, what_cannot_run_beside_is_refused)
     cr_expect_not(edt_test_exists(beside));
 }
 
+// The command of a run, with its evaluations beside training, and the probe added: all cores
+// are training's then, nothing is evaluated beside it, and no shards to evaluate are asked for.
+Test(eval_beside, one_batch_by_heart_builds_none)
+{
+    edt_train_options o = options(beside, "cpu");
+    o.overfit_one_batch = true;
+    o.num_threads = 0;
+    o.eval_threads = 0;
+    o.val_file_pattern = "";
+    expect_run("", &o, 0, "");
+    cr_expect(edt_test_exists(edt_test_path(beside, "overfit.jsonl")));
+}
+
 // In the precision of the evaluation, with its losses: what is planned is what is then held.
 Test(eval_beside, a_plan_counts_what_the_evaluation_holds)
 {
