@@ -6,9 +6,9 @@
 #include "core/clock.h"
 #include "core/path.h"
 #include "core/progress.h"
-#include "core/signal.h"
 #include "dataio/labels.h"
 #include "dataio/loader.h"
+#include "dist/stop_vote.h"
 #include "eval/coco_stream.h"
 #include "eval/found.h"
 
@@ -197,12 +197,19 @@ fail:
     return status;
 }
 
-static edt_status check_cancel(const edt_evaluation_options *options, edt_error *err)
+// Ranks have the same batches, the last ones maybe without a picture, and so the same votes.
+static edt_status check_cancel(const edt_evaluation_options *options, edt_stop_vote *vote,
+                               edt_error *err)
 {
+    bool stops;
     if (options->cancel != NULL && atomic_load(options->cancel)) {
         EDT_FAIL(err, EDT_ERR_CANCELLED, "cancelled");
     }
-    return edt_interrupt_check(err);
+    EDT_TRY(edt_stop_vote_next(vote, options->comm, err, &stops));
+    if (stops) {
+        EDT_FAIL(err, EDT_ERR_CANCELLED, "interrupted");
+    }
+    return EDT_OK;
 }
 
 // Pictures are counted as a single rank would count them: those of all ranks.
@@ -215,6 +222,7 @@ static edt_status run_loader(edt_predictor *predictor, edt_loader *loader, int64
     edt_progress_begin(&progress, &(edt_progress_spec){
                                       .what = "evaluate", .unit = "images", .total = n_wanted});
     edt_status status = EDT_OK;
+    edt_stop_vote vote = {0};
     int64_t n_images = 0;
     while (n_images < n_wanted) {
         const edt_batch *batch;
@@ -250,7 +258,7 @@ static edt_status run_loader(edt_predictor *predictor, edt_loader *loader, int64
         n_images += world_size == 1 ? batch->n_valid : batch->batch_size * world_size;
         edt_loader_release(loader, batch);
         if (status == EDT_OK) {
-            status = check_cancel(options, err);
+            status = check_cancel(options, &vote, err);
         }
         if (status != EDT_OK) {
             break;
@@ -262,7 +270,14 @@ static edt_status run_loader(edt_predictor *predictor, edt_loader *loader, int64
     if (!options->quiet) {
         edt_progress_end(&progress);
     }
-    return status;
+    bool stops;
+    edt_error ignored = {0}; // the first one stays
+    const edt_status ended =
+        edt_stop_vote_end(&vote, options->comm, status == EDT_OK ? err : &ignored, &stops);
+    if (status == EDT_OK && ended == EDT_OK && stops) {
+        EDT_FAIL(err, EDT_ERR_CANCELLED, "interrupted");
+    }
+    return status == EDT_OK ? ended : status;
 }
 
 // Detections and, without a JSON, ground truth of what all ranks found; metrics from both.

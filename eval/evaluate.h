@@ -29,7 +29,8 @@ typedef struct edt_evaluation_options {
     void *targets_ctx;
     bool quiet;                // no line of progress
     const atomic_bool *cancel; // another thread sets it: ends with EDT_ERR_CANCELLED after the
-                               // batch at hand. NULL: Ctrl-C and SIGTERM alone do that
+                               // batch at hand. NULL: Ctrl-C and SIGTERM alone do that, on
+                               // any rank for all of them (dist/stop_vote.h)
 } edt_evaluation_options;
 
 // The rule of every evaluation (main.py's): the best 5000 candidates, where the configuration

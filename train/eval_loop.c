@@ -13,8 +13,8 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/path.h"
-#include "core/signal.h"
 #include "core/strbuf.h"
+#include "dist/stop_vote.h"
 #include "model/io/checkpoint.h"
 #include "model/io/restore.h"
 #include "train/archive.h"
@@ -250,7 +250,7 @@ static void look_for_newer(edt_eval_loop *l, const char *old_prefix, double not_
         strlen(found) < sizeof out_next->prefix) {
         out_next->what = NEXT_FOUND;
         (void)snprintf(out_next->prefix, sizeof out_next->prefix, "%s", found);
-    } else if (edt_interrupt_requested() || (timeout >= 0.0 && now - start_s > timeout)) {
+    } else if (timeout >= 0.0 && now - start_s > timeout) {
         out_next->what = NEXT_END;
     }
     edt_arena_deinit(&scratch);
@@ -271,7 +271,11 @@ static edt_status wait_for_newer(edt_eval_loop *l, const char *old_prefix, doubl
             look_for_newer(l, old_prefix, not_before_s, start, &next);
         }
         EDT_TRY(edt_comm_broadcast(l->options->comm, 0, &next, sizeof next, err));
-        if (next.what != NEXT_WAIT) {
+        bool stops = false;
+        if (next.what == NEXT_WAIT) {
+            EDT_TRY(edt_stop_vote_now(l->options->comm, err, &stops));
+        }
+        if (next.what != NEXT_WAIT || stops) {
             break;
         }
         const struct timespec nap = {.tv_nsec = 200 * 1000 * 1000};
@@ -383,5 +387,12 @@ edt_status edt_eval_loop_run(edt_eval_loop *l, int64_t total_steps, edt_error *e
     edt_summaries_destroy(l->summaries, true);
     l->summaries = NULL;
     edt_metrics_close(metrics);
-    return status == EDT_OK ? edt_interrupt_check(err) : status;
+    bool stops = false;
+    if (status == EDT_OK) {
+        status = edt_stop_vote_now(l->options->comm, err, &stops);
+    }
+    if (stops) {
+        EDT_FAIL(err, EDT_ERR_CANCELLED, "interrupted");
+    }
+    return status;
 }

@@ -13,6 +13,7 @@
 #include "core/log.h"
 #include "core/path.h"
 #include "core/trace.h"
+#include "dist/stop_vote.h"
 #include "train/run_events.h"
 
 static edt_status join_path(edt_training *r, const char *name, edt_error *err,
@@ -37,13 +38,16 @@ static checkpoint_path path_of_step(const edt_training *r, int64_t step)
     return path;
 }
 
-static edt_status tell_of_cancel(edt_status status, int64_t step, edt_error *err)
+// All ranks have ended the evaluation, and its checkpoint is there.
+static edt_status tell_of_cancel(edt_training *r, edt_status status, int64_t step,
+                                 edt_error *err)
 {
-    return status == EDT_ERR_CANCELLED
-               ? edt_error_add_context(
-                     err, status,
-                     "evaluation of step %" PRId64 " (the same command begins with it)", step)
-               : status;
+    if (status != EDT_ERR_CANCELLED) {
+        return status;
+    }
+    r->has_stopped = true;
+    return edt_error_add_context(
+        err, status, "evaluation of step %" PRId64 " (the same command begins with it)", step);
 }
 
 edt_status edt_train_and_eval_evaluate(edt_training *r, edt_error *err)
@@ -57,8 +61,8 @@ edt_status edt_train_and_eval_evaluate(edt_training *r, edt_error *err)
     EDT_TRY(edt_training_settle(r, err));
     EDT_TRY(edt_run_events_sample(r, err));
     const checkpoint_path prefix = path_of_step(r, step);
-    return tell_of_cancel(edt_eval_loop_once(r->eval, step, prefix.text, r->metrics, err), step,
-                          err);
+    return tell_of_cancel(r, edt_eval_loop_once(r->eval, step, prefix.text, r->metrics, err),
+                          step, err);
 }
 
 // Publishes the evaluation beside training when it has ended. All ranks together, told by rank
@@ -84,6 +88,12 @@ static edt_status await_evaluation(edt_training *r, edt_error *err)
         }
         if (status == EDT_OK) {
             status = edt_comm_broadcast(r->options->comm, 0, &outcome, sizeof outcome, err);
+        }
+        // Rank 0's own interrupt ends the evaluation and is told by its outcome.
+        if (status == EDT_OK && outcome == WAITS) {
+            bool stops;
+            status = edt_stop_vote_now(r->options->comm, err, &stops);
+            outcome = stops ? INTERRUPTED : WAITS;
         }
     }
     edt_trace_end();
@@ -159,8 +169,8 @@ static edt_status stops_early(edt_training *r, edt_error *err, bool *out_stops)
             EDT_TRY(edt_metrics_find_best(path, edt_coco_stat_names[0], err, &best));
             const bool may_be_last = best.n > 0 && best.n_since + 1 >= patience;
             verdict = may_be_last && edt_eval_beside_is_under_way(r->beside) ? AWAITS
-                      : best.n_since >= patience                               ? STOPS
-                                                                               : GOES_ON;
+                      : best.n_since >= patience                             ? STOPS
+                                                                             : GOES_ON;
         }
         EDT_TRY(edt_comm_broadcast(r->comm, 0, &verdict, sizeof verdict, err));
         if (verdict != AWAITS) {
@@ -193,7 +203,7 @@ static edt_status evaluate_checkpoint(edt_training *r, int64_t step, const char 
         status = edt_eval_loop_once(loop, step, prefix, r->metrics, err);
     }
     edt_eval_loop_destroy(loop);
-    return tell_of_cancel(status, step, err);
+    return tell_of_cancel(r, status, step, err);
 }
 
 // A run that was killed with an evaluation beside the epoch has its checkpoint, but not its

@@ -405,7 +405,9 @@ static edt_status run_eval(edt_training *r, edt_error *err)
         total_steps = r->schedule.total_steps;
     }
     EDT_TRY(edt_eval_loop_create(r->hp, o, r->backend, NULL, err, &r->eval));
-    return edt_eval_loop_run(r->eval, total_steps, err);
+    const edt_status status = edt_eval_loop_run(r->eval, total_steps, err);
+    r->has_stopped = status == EDT_ERR_CANCELLED; // on all ranks
+    return status;
 }
 
 edt_status edt_train_run(const edt_hparams *hp, const edt_train_options *options,

@@ -14,7 +14,7 @@ declare -A may=(
   [backend]="core"
   [dist]="core backend/backend.h"
   [model]="core backend"
-  [eval]="core model dataio dist/comm.h"
+  [eval]="core model dataio dist/comm.h dist/stop_vote.h"
   [train]="core augment dataio backend dist model eval"
   [tools]="core augment dataio backend dist model eval train"
 )
