@@ -101,9 +101,10 @@ enum { EDT_CPU_SOFTMAX_ROWS = 256 }; // of one call
                  double *square))                                                              \
     X(bn_apply, (edt_act act, const edt_real *x, const float *mean, const float *scale,        \
                  const float *beta, edt_real *y, int64_t rows, int64_t c))                     \
+    /* dz = dy * act'(z) is stored where dz is not NULL and act not NONE; it may be dy */      \
     X(bn_bwd_sums, (edt_act act, const edt_real *dy, const edt_real *x, const float *mean,     \
-                    const float *invstd, const float *gamma, const float *beta, int64_t rows,  \
-                    int64_t c, double *sum_dz, double *sum_dz_xhat))                           \
+                    const float *invstd, const float *gamma, const float *beta, edt_real *dz,  \
+                    int64_t rows, int64_t c, double *sum_dz, double *sum_dz_xhat))             \
     X(bn_bwd_apply,                                                                            \
       (edt_act act, const edt_real *dy, const edt_real *x, const float *mean,                  \
        const float *invstd, const float *gamma, const float *beta, const float *mean_dz,       \

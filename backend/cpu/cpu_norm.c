@@ -1,7 +1,7 @@
 // Batch normalisation (+ activation). Training: statistics per thread in double, added in
 // thread order, then the normalising pass, in one parallel region; or either half of it alone,
-// when sums over ranks come between (synchronised batch norm). The backward ops recompute the
-// activation's slope from x instead of reading a stored copy: memory traffic is what they cost.
+// when sums over ranks come between (synchronised batch norm). The backward ops compute the
+// activation's slope from x instead of reading one that the forward pass stored.
 #include <math.h>
 #include <omp.h>
 #include <string.h>
@@ -245,6 +245,9 @@ static edt_status run_bwd(edt_kernel *kernel, const edt_cpu_run *run)
         }
         invstd = own;
     }
+    // In f32 the first pass leaves dz in dx, so that the second has no slope to compute again;
+    // a 16-bit dz would be rounded on the way.
+    edt_real *dz = EDT_REAL_IS_FLOAT && batch && bn->act != EDT_ACT_NONE ? dx : NULL;
     const bool wants_sums = batch || sums != NULL || dgamma != NULL || dbeta != NULL;
     const int n_threads = edt_cpu_threads(run->backend, rows.rows * c);
 #pragma omp parallel num_threads(n_threads)
@@ -258,8 +261,8 @@ static edt_status run_bwd(edt_kernel *kernel, const edt_cpu_run *run)
         const int64_t at = begin * c;
         memset(mine, 0, (size_t)(2 * c) * sizeof(double));
         if (wants_sums) {
-            simd->bn_bwd_sums(bn->act, dy + at, x + at, mean, invstd, gamma, beta, end - begin,
-                              c, mine, mine + c);
+            simd->bn_bwd_sums(bn->act, dy + at, x + at, mean, invstd, gamma, beta,
+                              dz == NULL ? NULL : dz + at, end - begin, c, mine, mine + c);
         }
 #pragma omp barrier
         int64_t c_begin;
@@ -283,8 +286,9 @@ static edt_status run_bwd(edt_kernel *kernel, const edt_cpu_run *run)
         }
 #pragma omp barrier
         if (dx != NULL) {
-            simd->bn_bwd_apply(bn->act, dy + at, x + at, mean, invstd, gamma, beta, mean_dz,
-                               mean_dz_xhat, dx + at, end - begin, c);
+            simd->bn_bwd_apply(dz == NULL ? bn->act : EDT_ACT_NONE, (dz == NULL ? dy : dz) + at,
+                               x + at, mean, invstd, gamma, beta, mean_dz, mean_dz_xhat,
+                               dx + at, end - begin, c);
         }
     }
     return EDT_OK;

@@ -1,10 +1,17 @@
 // Batch normalisation with the activation fused in: statistics, normalisation and both backward
 // passes. Floats are summed over a block of rows only, as differences to the block's first row,
 // and moved to the caller's origin in double: the one-pass variance stays exact where the mean
-// is large and the origin far.
+// is large and the origin far. Passes that sum go through the blocks from the last to the
+// first: the op before has just written the last ones, and the pass that follows begins with
+// those that this one has left in the cache.
 #include "backend/cpu/kernels_vec.h"
 
 enum { ROWS = 32 };
+
+EDT_INLINE int64_t last_block(int64_t rows)
+{
+    return (rows - 1) / ROWS * ROWS;
+}
 
 // Adds a block's sums s of x - origin and q of its square, over n rows, as sums of x - shift.
 EDT_INLINE void add_moved(vf origin, vf shift, vf s, vf q, double n, int m,
@@ -28,7 +35,7 @@ EDT_INLINE void add_moved(vf origin, vf shift, vf s, vf q, double n, int m,
 void EDT_K(bn_stats)(const edt_real *x, const float *shift, int64_t rows, int64_t c,
                      double *sum, double *square)
 {
-    for (int64_t r0 = 0; r0 < rows; r0 += ROWS) {
+    for (int64_t r0 = last_block(rows); r0 >= 0; r0 -= ROWS) {
         const int64_t n = rows - r0 < ROWS ? rows - r0 : ROWS;
         const edt_real *block = x + r0 * c;
         EDT_FOR_STRIPS(i, c, {
@@ -36,7 +43,7 @@ void EDT_K(bn_stats)(const edt_real *x, const float *shift, int64_t rows, int64_
             vf s = v_zero();
             vf q = v_zero();
             for (int64_t r = 0; r < n; r++) {
-                fetch(block + (r + ROWS) * c + i);
+                fetch(block + (r - ROWS) * c + i);
                 const vf d = r_load_n(block + r * c + i, M) - origin;
                 s += d;
                 q += d * d;
@@ -66,9 +73,10 @@ void EDT_K(bn_apply)(edt_act act, const edt_real *x, const float *mean, const fl
 
 EDT_INLINE void sums_loop(edt_act act, const edt_real *dy, const edt_real *x, const float *mean,
                           const float *invstd, const float *gamma, const float *beta,
-                          int64_t rows, int64_t c, double *sum_dz, double *sum_dz_xhat)
+                          edt_real *dz_out, int64_t rows, int64_t c, double *sum_dz,
+                          double *sum_dz_xhat)
 {
-    for (int64_t r0 = 0; r0 < rows; r0 += ROWS) {
+    for (int64_t r0 = last_block(rows); r0 >= 0; r0 -= ROWS) {
         const int64_t n = rows - r0 < ROWS ? rows - r0 : ROWS;
         const int64_t at = r0 * c;
         EDT_FOR_STRIPS(i, c, {
@@ -80,12 +88,15 @@ EDT_INLINE void sums_loop(edt_act act, const edt_real *dy, const edt_real *x, co
             vf q = v_zero();
             for (int64_t r = 0; r < n; r++) {
                 const int64_t p = at + r * c + i;
-                fetch(x + p + ROWS * c);
-                fetch(dy + p + ROWS * c);
+                fetch(x + p - ROWS * c);
+                fetch(dy + p - ROWS * c);
                 const vf xhat = (r_load_n(x + p, M) - m) * inv;
                 vf dz = r_load_n(dy + p, M);
                 if (act != EDT_ACT_NONE) {
                     dz *= v_act_grad(act, xhat * g + b);
+                    if (dz_out != NULL) {
+                        r_store_n(dz_out + p, dz, M);
+                    }
                 }
                 s += dz;
                 q += dz * xhat;
@@ -98,10 +109,11 @@ EDT_INLINE void sums_loop(edt_act act, const edt_real *dy, const edt_real *x, co
 
 void EDT_K(bn_bwd_sums)(edt_act act, const edt_real *dy, const edt_real *x, const float *mean,
                         const float *invstd, const float *gamma, const float *beta,
-                        int64_t rows, int64_t c, double *sum_dz, double *sum_dz_xhat)
+                        edt_real *dz, int64_t rows, int64_t c, double *sum_dz,
+                        double *sum_dz_xhat)
 {
-    EDT_FOR_ACT(act,
-                sums_loop(ACT, dy, x, mean, invstd, gamma, beta, rows, c, sum_dz, sum_dz_xhat));
+    EDT_FOR_ACT(act, sums_loop(ACT, dy, x, mean, invstd, gamma, beta, dz, rows, c, sum_dz,
+                               sum_dz_xhat));
 }
 
 EDT_INLINE void bwd_apply_loop(edt_act act, const edt_real *dy, const edt_real *x,
