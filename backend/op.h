@@ -150,10 +150,11 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 7 };
     X(DETECT, "detect")
 // CONV2D_BN_ACT and DEPTHWISE_BN_ACT are fused inference ops, made only by model/fuse.c where the
 // backend supports them:
-//   CONV2D_BN_ACT    x, w, gamma, beta, mm, mv, [b[Co]], [residual] -> y = act(BN_INFER(CONV2D)) (+ residual)
+//   CONV2D_BN_ACT    x, w, gamma, beta, mm, mv, [b[Co]], [gate[N,1,1,Ci]], [residual]
+//                      -> y = act(BN_INFER(CONV2D(x * gate))) (+ residual)
 //   DEPTHWISE_BN_ACT x, w, gamma, beta, mm, mv -> y, [GLOBAL_AVG_POOL(y)]
-// (attrs.conv and attrs.bn are both used, see edt_op_attrs; attrs.conv.has_bias and has_residual tell
-// which optional inputs are there.)
+// (attrs.conv and attrs.bn are both used, see edt_op_attrs; attrs.conv.has_bias, has_gate and has_residual
+// tell which optional inputs are there.)
 
 typedef enum edt_op_kind {
 #define EDT_OP_ENUM(name, text) EDT_OP_##name,
@@ -188,7 +189,7 @@ typedef enum edt_iou_loss_kind { EDT_LOSS_IOU, EDT_LOSS_GIOU, EDT_LOSS_DIOU, EDT
 typedef struct edt_conv_attrs {
     int kh, kw, sh, sw;
     bool has_bias;
-    bool has_residual; // CONV2D_BN_ACT only
+    bool has_gate, has_residual; // CONV2D_BN_ACT only
 } edt_conv_attrs;
 
 typedef struct edt_bn_attrs {

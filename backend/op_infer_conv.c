@@ -33,14 +33,19 @@ static edt_status infer_conv_bn_act(edt_op_checker *c, bool depthwise)
     EDT_TRY(edt_op_check_bn_attrs(c));
     EDT_TRY(infer_window(c, depthwise, &y));
     EDT_TRY(edt_op_check_channels(c, 2, 4, edt_op_bn_names, y.dim[3]));
-    const int n_in = 6 + (conv->has_bias ? 1 : 0) + (conv->has_residual ? 1 : 0);
+    const int i_gate = 6 + (conv->has_bias ? 1 : 0);
+    const int n_in = i_gate + (conv->has_gate ? 1 : 0) + (conv->has_residual ? 1 : 0);
     if (c->desc->n_in != n_in) {
         EDT_FAIL(c->err, EDT_ERR_INVALID,
-                 "%s: %d inputs, must be %d by conv.has_bias and conv.has_residual",
+                 "%s: %d inputs, must be %d by conv.has_bias, has_gate and has_residual",
                  edt_op_get_info(c->desc->kind)->name, c->desc->n_in, n_in);
     }
     if (conv->has_bias) {
         EDT_TRY(edt_op_check_real(c, 6, "b", edt_shape_1(y.dim[3])));
+    }
+    if (conv->has_gate) {
+        const edt_shape *x = &c->desc->in[0].shape;
+        EDT_TRY(edt_op_check_real(c, i_gate, "gate", edt_shape_4(x->dim[0], 1, 1, x->dim[3])));
     }
     if (conv->has_residual) {
         EDT_TRY(edt_op_check_real(c, n_in - 1, "residual", y));

@@ -53,7 +53,7 @@ static const edt_op_info op_infos[EDT_OP_N_KINDS] = {
     [EDT_OP_SRELU_BWD] = {"srelu_bwd", 3, 3, 1, 2, 0, 0},
     [EDT_OP_OPTIMIZER] = {"optimizer", 3, 6, 1, 1,
                           BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(4) | BIT(5), -1},
-    [EDT_OP_CONV2D_BN_ACT] = {"conv2d_bn_act", 6, 8, 1, 1, 0, -1},
+    [EDT_OP_CONV2D_BN_ACT] = {"conv2d_bn_act", 6, 9, 1, 1, 0, -1},
     [EDT_OP_DEPTHWISE_BN_ACT] = {"depthwise_bn_act", 6, 6, 1, 2, 0, -1},
     [EDT_OP_DETECT] = {"detect", 4, EDT_OP_MAX_IN, 3, 3, 0, -1},
 };

@@ -46,6 +46,19 @@ static bool supported(const fuser *f, const edt_node *node)
     return f->backend->table->supports(f->backend, &desc, &ignored) == EDT_OK;
 }
 
+// The node that scales the channels of what node i reads and of which nobody else reads the
+// result, else -1.
+static int sole_scale(const fuser *f, int i)
+{
+    for (int j = i - 1; j >= 0; j--) {
+        if (f->nodes[j].out[0] == f->nodes[i].in[0]) {
+            const bool scales = !f->dead[j] && f->nodes[j].kind == EDT_OP_SCALE_CHANNELS;
+            return scales && f->n_readers[f->nodes[j].out[0]] == 1 ? j : -1;
+        }
+    }
+    return -1;
+}
+
 static int fuse_at(fuser *f, int i_conv)
 {
     const edt_node *conv = &f->nodes[i_conv];
@@ -69,6 +82,17 @@ static int fuse_at(fuser *f, int i_conv)
     }
     if (!supported(f, &fused)) {
         return 0;
+    }
+    const int i_scale = depthwise ? -1 : sole_scale(f, i_conv);
+    if (i_scale >= 0) {
+        edt_node with_gate = fused;
+        with_gate.attrs.conv.has_gate = true;
+        with_gate.in[0] = f->nodes[i_scale].in[0];
+        with_gate.in[with_gate.n_in++] = f->nodes[i_scale].in[1];
+        if (supported(f, &with_gate)) {
+            f->dead[i_scale] = true;
+            fused = with_gate;
+        }
     }
     const int i_add = depthwise ? -1 : sole_reader(f, i_bn, EDT_OP_ADD, -1);
     if (i_add >= 0) {

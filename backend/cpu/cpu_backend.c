@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "backend/cpu/cpu_priv.h"
+#include "backend/cpu/cpu_gate.h"
 
 // The type of activations of an op.
 static edt_dtype real_of(const edt_op_desc *desc)
@@ -104,6 +104,10 @@ static edt_status cpu_supports(const edt_backend *backend, const edt_op_desc *de
         EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "cpu: %s with a %dx%d window, stride %d; at most %d",
                  edt_op_get_info(desc->kind)->name, conv->kh, conv->kw, conv->sw,
                  EDT_CPU_MAX_DEPTHWISE);
+    }
+    if (desc->kind == EDT_OP_CONV2D_BN_ACT && conv->has_gate && !edt_cpu_gate_suits(desc)) {
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
+                 "cpu: scaling the channels of so few pixels is a pass of its own");
     }
     return EDT_OK;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backend/cpu/cpu_dnnl.h"
+#include "backend/cpu/cpu_gate.h"
 #include "backend/cpu/cpu_windows.h"
 
 typedef struct state {
@@ -233,7 +234,9 @@ static edt_status run_bn_act(edt_kernel *kernel, const edt_cpu_run *run)
             } else {
                 simd->narrow(s->folded, s->low, edt_shape_count(ws));
             }
-            simd->gemm_pack(w, false, window_size(ws), ws->dim[3], s->packed);
+            if (!desc->attrs.conv.has_gate) {
+                simd->gemm_pack(w, false, window_size(ws), ws->dim[3], s->packed);
+            }
         } else {
             EDT_TRY(pack_dnnl(kernel, run, s->folded));
         }
@@ -249,6 +252,10 @@ static edt_status run_bn_act(edt_kernel *kernel, const edt_cpu_run *run)
         .bias = s->bias,
         .act = desc->attrs.bn.act,
     };
+    if (desc->attrs.conv.has_gate) {
+        edt_cpu_gate_run(desc, run, &gemm, s->folded, residual, s->packed);
+        return EDT_OK;
+    }
     run_gemm(kernel, run, &gemm, residual);
     return EDT_OK;
 }

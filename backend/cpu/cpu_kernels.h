@@ -119,6 +119,9 @@ enum { EDT_CPU_SOFTMAX_ROWS = 256 }; // of one call
     /* 1x1 convolution: w [k,n] (or [n,k] when transposed) into (k rounded up to 2) * (n       \
        rounded up to 16) floats; columns are shared out to n_parts */                          \
     X(gemm_pack, (const edt_real *w, bool transposed, int64_t k, int64_t n, void *packed))     \
+    /* the same of w [k,n] with row i times s[i]; units of packed rows shared out to parts */  \
+    X(gemm_pack_scaled, (const float *w, const edt_real *s, int64_t k, int64_t n, int part,    \
+                         int n_parts, void *packed))                                           \
     X(gemm, (const edt_cpu_gemm *gemm, const edt_real *x, const edt_real *residual,            \
              edt_real *y, int64_t rows, int part, int n_parts))                                \
     /* dw[k_begin..k_end) += x^T dy over rows; scratch (16-bit types): 128 * (K + N) floats */ \

@@ -91,6 +91,47 @@ void EDT_K(gemm_pack)(const edt_real *w, bool transposed, int64_t k, int64_t n, 
     }
 }
 
+// One unit's rows of VL columns, of which m exist. 16-bit products are rounded once, here.
+EDT_INLINE vf scaled_unit(const float *w, const edt_real *s, int64_t k, int64_t n, int64_t i,
+                          int m)
+{
+#if defined(EDT_CPU_BF16) && defined(__AVX512BF16__)
+    const vf even = v_load_n(w + 2 * i * n, m) * v_set1(edt_real_get(s[2 * i]));
+    vf odd = v_zero();
+    if (2 * i + 1 < k) {
+        odd = v_load_n(w + (2 * i + 1) * n, m) * v_set1(edt_real_get(s[2 * i + 1]));
+    }
+    const __m512i low = _mm512_cvtepu16_epi32((__m256i)v_narrow(even));
+    const __m512i high = _mm512_cvtepu16_epi32((__m256i)v_narrow(odd));
+    return (vf)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+#else
+    (void)k;
+    return v_load_n(w + i * n, m) * v_set1(edt_real_get(s[i]));
+#endif
+}
+
+void EDT_K(gemm_pack_scaled)(const float *w, const edt_real *s, int64_t k, int64_t n, int part,
+                             int n_parts, void *packed)
+{
+    const int64_t n_vecs = (n + VL - 1) / VL;
+    const int64_t n_units = units_of(k);
+    const int64_t first = n_units * part / n_parts;
+    const int64_t end = n_units * (part + 1) / n_parts;
+    for (int64_t p = 0; panel_start(n_vecs, p) < n_vecs; p++) {
+        const int64_t from = panel_start(n_vecs, p);
+        const int64_t width = panel_start(n_vecs, p + 1) - from;
+        float *to = (float *)packed + (from * n_units + first * width) * VL;
+        for (int64_t i = first; i < end; i++) {
+            for (int64_t v = from; v < from + width; v++, to += VL) {
+                const int64_t room = n - v * VL;
+                const float *at = w + v * VL;
+                v_store(to, room < VL ? scaled_unit(at, s, k, n, i, (int)room)
+                                      : scaled_unit(at, s, k, n, i, VL));
+            }
+        }
+    }
+}
+
 // y = act(y) + residual over rows of `width` values, just stored and still in the first-level
 // cache; apart from the product, so that activations do not multiply its code (swish, the
 // default of the networks, is worth its own copy).
@@ -115,40 +156,106 @@ static __attribute__((noinline)) void finish(edt_act act, edt_real *y, const edt
     EDT_FOR_ACT(act, finish_loop(ACT, y, residual, rows, step, width));
 }
 
-// One unit of the sum: the block's rows of x at `k` times nv vectors of weights.
+// Rows per block fill the registers: 32 of them with 512 bits, else 16.
+enum {
+    MR3 = VL == 16 ? 8 : 4,
+    MR2 = VL == 16 ? 12 : 6,
+    MR1 = VL == 16 ? 16 : 8,
+};
+
+// A last vector of which at most half exists: an own, narrower type where processors multiply
+// 512 bits in two steps, of which this spares one.
+#if defined(__AVX512F__)
+enum { HALF = VL / 2 };
+typedef __m256 vhalf;
+EDT_INLINE vhalf half_of(vf x)
+{
+    return _mm512_castps512_ps256(x);
+}
+EDT_INLINE vf half_widen(vhalf x)
+{
+    return _mm512_zextps256_ps512(x);
+}
+EDT_INLINE vhalf half_load(const float *p)
+{
+    return _mm256_loadu_ps(p);
+}
+EDT_INLINE vhalf half_multiply_add(vhalf sum, unit a, vhalf w)
+{
+#if defined(EDT_CPU_BF16) && defined(__AVX512BF16__)
+    return _mm256_dpbf16_ps(sum, (__m256bh)_mm256_set1_epi32((int32_t)a), (__m256bh)w);
+#else
+    return sum + _mm256_set1_ps(a) * w;
+#endif
+}
+#else
+enum { HALF = 0 };
+typedef vf vhalf;
+EDT_INLINE vhalf half_of(vf x)
+{
+    return x;
+}
+EDT_INLINE vf half_widen(vhalf x)
+{
+    return x;
+}
+EDT_INLINE vhalf half_load(const float *p)
+{
+    return v_load(p);
+}
+EDT_INLINE vhalf half_multiply_add(vhalf sum, unit a, vhalf w)
+{
+    return multiply_add(sum, a, w);
+}
+#endif
+
+// One unit of the sum: the block's rows of x at `k` times nv vectors of weights, the last of
+// which may be a half.
 #define MULTIPLY_UNIT(load)                                                                    \
     {                                                                                          \
         vf w[3];                                                                               \
+        vhalf w_half;                                                                          \
         EDT_UNROLL                                                                             \
-        for (int v = 0; v < nv; v++) {                                                         \
+        for (int v = 0; v < nv - n_half; v++) {                                                \
             w[v] = v_load(b + (k * nv + v) * VL);                                              \
+        }                                                                                      \
+        if (n_half > 0) {                                                                      \
+            w_half = half_load(b + (k * nv + nv - 1) * VL);                                    \
         }                                                                                      \
         EDT_UNROLL                                                                             \
         for (int r = 0; r < mr; r++) {                                                         \
             const unit a = load(x + r * k_count + k * PER_UNIT);                               \
             EDT_UNROLL                                                                         \
-            for (int v = 0; v < nv; v++) {                                                     \
+            for (int v = 0; v < nv - n_half; v++) {                                            \
                 acc[r * nv + v] = multiply_add(acc[r * nv + v], a, w[v]);                      \
+            }                                                                                  \
+            if (n_half > 0) {                                                                  \
+                half[r] = half_multiply_add(half[r], a, w_half);                               \
             }                                                                                  \
         }                                                                                      \
     }
 
-// MR rows by NV vectors; `last`: lanes of the last vector that exist. b: packed units, which
-// are as wide as floats.
-EDT_INLINE void block(int mr, int nv, edt_act act, const edt_cpu_gemm *g, const edt_real *x,
-                      const float *b, const float *bias, const edt_real *residual, edt_real *y,
-                      int last)
+// MR rows by NV vectors; `last`: lanes of the last vector that exist; n_half: 1 where that is a
+// half. b: packed units, which are as wide as floats.
+EDT_INLINE void block(int mr, int nv, int n_half, edt_act act, const edt_cpu_gemm *g,
+                      const edt_real *x, const float *b, const float *bias,
+                      const edt_real *residual, edt_real *y, int last)
 {
     const int64_t k_count = g->k;
     const int64_t n_whole = k_count / PER_UNIT;
     vf acc[24];
+    vhalf half[MR1];
     EDT_UNROLL
     for (int v = 0; v < nv; v++) {
         const vf start =
             bias == NULL ? v_zero() : v_load_n(bias + v * VL, v + 1 == nv ? last : VL);
         EDT_UNROLL
         for (int r = 0; r < mr; r++) {
-            acc[r * nv + v] = start;
+            if (v < nv - n_half) {
+                acc[r * nv + v] = start;
+            } else {
+                half[r] = half_of(start);
+            }
         }
     }
     for (int64_t k = 0; k < n_whole; k++) {
@@ -163,7 +270,7 @@ EDT_INLINE void block(int mr, int nv, edt_act act, const edt_cpu_gemm *g, const 
         EDT_UNROLL
         for (int v = 0; v < nv; v++) {
             const int m = v + 1 == nv ? last : VL;
-            vf value = v_act(act, acc[r * nv + v]);
+            vf value = v_act(act, v < nv - n_half ? acc[r * nv + v] : half_widen(half[r]));
             if (residual != NULL) {
                 value += r_load_n(residual + r * g->n + v * VL, m);
             }
@@ -187,14 +294,18 @@ EDT_INLINE void panel_rows(int mr, int nv, edt_act act, const edt_cpu_gemm *g,
         int n = mr;
         if (r + mr > rows) {
             n = 1;
-            block(1, nv, act, g, x_at, b, bias, res, y_at, last);
-        } else if (last == VL) {
+            block(1, nv, 0, act, g, x_at, b, bias, res, y_at, last);
+        } else {
             for (int64_t i = 0; ahead && i < mr * g->k; i += 64 / (int64_t)sizeof(edt_real)) {
                 fetch(x_at + mr * g->k + i);
             }
-            block(mr, nv, act, g, x_at, b, bias, res, y_at, VL);
-        } else {
-            block(mr, nv, act, g, x_at, b, bias, res, y_at, last);
+            if (last == VL) {
+                block(mr, nv, 0, act, g, x_at, b, bias, res, y_at, VL);
+            } else if (last <= HALF) {
+                block(mr, nv, 1, act, g, x_at, b, bias, res, y_at, last);
+            } else {
+                block(mr, nv, 0, act, g, x_at, b, bias, res, y_at, last);
+            }
         }
         if (later != EDT_ACT_NONE) {
             finish(later, y_at, residual == NULL ? NULL : residual + r * g->n, n, g->n, width);
@@ -205,13 +316,6 @@ EDT_INLINE void panel_rows(int mr, int nv, edt_act act, const edt_cpu_gemm *g,
 
 // Rows per tile: the tile of x stays in the second-level cache while all panels pass over it.
 enum { TILE_FLOATS = 64 * 1024, MAX_TILE = 768 };
-
-// Rows per block fill the registers: 32 of them with 512 bits, else 16.
-enum {
-    MR3 = VL == 16 ? 8 : 4,
-    MR2 = VL == 16 ? 12 : 6,
-    MR1 = VL == 16 ? 16 : 8,
-};
 
 EDT_INLINE void all_panels(edt_act act, const edt_cpu_gemm *g, const edt_real *x,
                            const edt_real *residual, edt_real *y, int64_t rows, int64_t first,

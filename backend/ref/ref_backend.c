@@ -25,7 +25,9 @@ static int64_t scratch_doubles(const edt_op_desc *desc)
     case EDT_OP_CONV2D_WEIGHT: return desc->in[1].shape.dim[3];
     case EDT_OP_DEPTHWISE_WEIGHT: return edt_shape_count(&desc->out[0].shape);
     case EDT_OP_CONV2D_BN_ACT:
-    case EDT_OP_DEPTHWISE_BN_ACT: return 2 * desc->out[0].shape.dim[3];
+    case EDT_OP_DEPTHWISE_BN_ACT:
+        return 2 * desc->out[0].shape.dim[3] +
+               (desc->attrs.conv.has_gate ? edt_shape_count(in0) : 0);
     case EDT_OP_BN_TRAIN:
     case EDT_OP_BN_INFER:
     case EDT_OP_BN_TRAIN_BWD:

@@ -320,8 +320,16 @@ void EDT_REF(conv_bn_act)(const edt_op_desc *desc, const edt_run_ctx *ctx, void 
     const real *bias = conv->has_bias ? in[6] : NULL;
     const real *residual = conv->has_residual ? in[desc->n_in - 1] : NULL;
     real *y = out[0];
+    const void *x = in[0];
+    if (conv->has_gate) {
+        const edt_op_desc scale = {.in = {desc->in[0]}};
+        void *const scale_in[2] = {in[0], in[conv->has_bias ? 7 : 6]};
+        void *scaled = (double *)scratch + 2 * g.co;
+        EDT_REF(scale_channels)(&scale, ctx, scale_in, &scaled, NULL);
+        x = scaled;
+    }
     if (desc->kind == EDT_OP_CONV2D_BN_ACT) {
-        EDT_REF(conv2d_forward)(&g, in[0], in[1], bias, y);
+        EDT_REF(conv2d_forward)(&g, x, in[1], bias, y);
     } else {
         EDT_REF(depthwise_forward)(&g, in[0], in[1], y);
     }

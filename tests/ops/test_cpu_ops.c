@@ -165,6 +165,44 @@ Test(cpu_ops, odd_and_real_channel_counts_agree_with_ref, .timeout = 300)
     }
 }
 
+// Squeeze and excitation's gate inside the product: two images, odd counts of channels, last
+// vectors of less than half, half and more.
+Test(cpu_ops, gated_convolutions_agree_with_ref, .timeout = 60)
+{
+    static const int64_t counts[][2] = {{144, 24}, {17, 7}, {33, 16}, {40, 27}, {6, 40}};
+    for (int v = 0; v < 2 * N_VARIANTS; v++) {
+        edt_error err = {0};
+        edt_backend *backend = NULL;
+        if (edt_cpu_backend_create_variant(2, variants[v / 2], &err, &backend) != EDT_OK) {
+            continue;
+        }
+        for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+            const int64_t ci = counts[i][0];
+            const int64_t co = counts[i][1];
+            edt_op_case c = {.tolerance = 2e-5, .seed = 11};
+            edt_op_desc *d = &c.desc;
+            *d = (edt_op_desc){.kind = EDT_OP_CONV2D_BN_ACT, .n_out = 1};
+            d->attrs.bn = (edt_bn_attrs){.epsilon = 1e-3, .momentum = 0.99};
+            d->attrs.conv = (edt_conv_attrs){.kh = 1, .kw = 1, .sh = 1, .sw = 1};
+            d->attrs.conv.has_bias = i % 2 == 1;
+            d->attrs.conv.has_gate = true;
+            d->attrs.conv.has_residual = i < 3;
+            d->in[d->n_in++] = real4(2, 14, 13, ci);
+            d->in[d->n_in++] = real4(1, 1, ci, co);
+            while (d->n_in < (i % 2 == 1 ? 7 : 6)) {
+                d->in[d->n_in++] = real1(co);
+            }
+            d->in[d->n_in++] = real4(2, 1, 1, ci);
+            if (i < 3) {
+                d->in[d->n_in++] = real4(2, 14, 13, co);
+            }
+            (void)snprintf(c.name, sizeof(c.name), "gated conv %d to %d", (int)ci, (int)co);
+            compare_one(backend, &c, v % 2 == 0 ? EDT_DTYPE_F32 : EDT_DTYPE_BF16);
+        }
+        edt_backend_destroy(&backend);
+    }
+}
+
 Test(cpu_ops, the_same_inputs_give_the_same_bits, .timeout = 60)
 {
     edt_error err = {0};

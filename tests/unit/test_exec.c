@@ -218,6 +218,43 @@ Test(exec, pooling_joins_the_depthwise_convolution_before_it, .timeout = 30)
     edt_backend_destroy(&backend);
 }
 
+// A gate goes into the convolution behind it unless somebody else reads what it gives.
+Test(exec, a_gate_joins_the_convolution_behind_it, .timeout = 30)
+{
+    edt_error err = {0};
+    edt_backend *backend = NULL;
+    edt_graph *graph = NULL;
+    OK(edt_backend_ref_create(&err, &backend));
+    OK(edt_graph_create(EDT_DTYPE_F32, &err, &graph));
+    const edt_init init = {.kind = EDT_INIT_CONSTANT};
+    const edt_value_id x = edt_graph_input(graph, "x", EDT_DTYPE_F32, edt_shape_4(1, 4, 4, 8));
+    const edt_value_id gate =
+        edt_graph_input(graph, "gate", EDT_DTYPE_F32, edt_shape_4(1, 1, 1, 8));
+    const edt_value_id scale_in[2] = {x, gate};
+    const edt_value_id scaled =
+        edt_graph_op(graph, "scale", EDT_OP_SCALE_CHANNELS, NULL, 2, scale_in, 1);
+    const edt_value_id conv_in[2] = {
+        scaled, edt_graph_param(graph, "kernel", NULL, edt_shape_4(1, 1, 8, 8), init, true)};
+    const edt_op_attrs conv_attrs = {.conv = {.kh = 1, .kw = 1, .sh = 1, .sw = 1}};
+    edt_value_id bn_in[5] = {
+        edt_graph_op(graph, "conv", EDT_OP_CONV2D, &conv_attrs, 2, conv_in, 1)};
+    const char *names[4] = {"gamma", "beta", "mean", "variance"};
+    for (int i = 0; i < 4; i++) {
+        bn_in[1 + i] = edt_graph_param(graph, names[i], NULL, edt_shape_1(8), init, i < 2);
+    }
+    const edt_op_attrs bn_attrs = {.bn = {.epsilon = 1e-3, .momentum = 0.99}};
+    edt_graph_output(graph, "y",
+                     edt_graph_op(graph, "bn", EDT_OP_BN_INFER, &bn_attrs, 5, bn_in, 1));
+    OK(edt_graph_status(graph, &err));
+    cr_expect_eq(fused_kinds(graph, backend, EDT_OP_CONV2D_BN_ACT), 1);
+    cr_expect_eq(fused_kinds(graph, backend, EDT_OP_SCALE_CHANNELS), 0);
+    edt_graph_output(graph, "scaled", scaled);
+    cr_expect_eq(fused_kinds(graph, backend, EDT_OP_CONV2D_BN_ACT), 1);
+    cr_expect_eq(fused_kinds(graph, backend, EDT_OP_SCALE_CHANNELS), 1);
+    edt_graph_destroy(graph);
+    edt_backend_destroy(&backend);
+}
+
 Test(exec, named_outputs_are_not_swallowed_by_fusion, .timeout = 30)
 {
     edt_error err = {0};
