@@ -290,7 +290,7 @@ static void bias_gradient(const edt_kernel *kernel, const edt_cpu_run *run, doub
     }
 }
 
-// Rows of dw that a tile of the weight kernel takes, rows of x and dy of its blocks
+// Rows of dw that a tile of the weight kernel takes, rows of its blocks
 // (kernels_gemm_weight.c), and rows from which every thread had better have its own.
 enum { TILE_K = 8, BLOCK_ROWS = 128, MANY_ROWS = 1024 };
 
@@ -299,8 +299,15 @@ static bool splits_rows(int n_threads, int64_t rows, int64_t k)
     return n_threads > 1 && (rows >= MANY_ROWS || k < (int64_t)TILE_K * n_threads);
 }
 
+// Work of the weight kernel per row: K in rows of a tile, N in whole vectors.
+static int64_t padded(int64_t k, int64_t n)
+{
+    return (k + TILE_K - 1) / TILE_K * TILE_K * ((n + 15) / 16 * 16);
+}
+
 // dw of a 1x1 window: threads share out the rows and add up their sums, or where rows are few
-// share out dw.
+// share out dw. Sums of their own may also be those of the transposed dw, which is x and dy in
+// exchange: where N fills its vectors worse than K would.
 static void pointwise_weight(const edt_kernel *kernel, const edt_cpu_run *run, float *dw)
 {
     const edt_cpu_kernels *simd = edt_cpu_kernels_of(run->backend);
@@ -308,7 +315,7 @@ static void pointwise_weight(const edt_kernel *kernel, const edt_cpu_run *run, f
     const int64_t k = in.c;
     const int64_t n = kernel->desc.in[1].shape.dim[3];
     const bool accumulate = kernel->desc.attrs.accumulate;
-    const int64_t n_scratch = EDT_REAL_IS_FLOAT ? 0 : BLOCK_ROWS * (k + n);
+    const int64_t n_scratch = EDT_REAL_IS_FLOAT ? 0 : BLOCK_ROWS * (k > n ? k : n);
     const int n_max = run->backend->base.n_threads;
     float *scratch = (float *)(void *)run->workspace; // per thread
     float *partial = scratch + n_max * n_scratch;     // per thread K * N
@@ -316,6 +323,7 @@ static void pointwise_weight(const edt_kernel *kernel, const edt_cpu_run *run, f
     const edt_real *dy = run->in[1];
     const int n_threads = edt_cpu_threads(run->backend, in.rows * k * n / 16);
     const bool by_rows = splits_rows(n_threads, in.rows, k);
+    const bool transposed = by_rows && padded(n, k) < padded(k, n);
 #pragma omp parallel num_threads(n_threads)
     {
         const int n_parts = omp_get_num_threads();
@@ -331,15 +339,21 @@ static void pointwise_weight(const edt_kernel *kernel, const edt_cpu_run *run, f
         if (by_rows || !accumulate) {
             memset(mine + first * n, 0, (size_t)((stop - first) * n) * sizeof(float));
         }
-        simd->gemm_weight(x + row * k, dy + row * n, by_rows ? end - begin : in.rows, k, n,
-                          first, stop, scratch + part * n_scratch, mine);
+        if (transposed) {
+            simd->gemm_weight(dy + row * n, x + row * k, end - begin, n, k, 0, n,
+                              scratch + part * n_scratch, mine);
+        } else {
+            simd->gemm_weight(x + row * k, dy + row * n, by_rows ? end - begin : in.rows, k, n,
+                              first, stop, scratch + part * n_scratch, mine);
+        }
         if (by_rows) {
 #pragma omp barrier
             edt_cpu_split(k * n, n_parts, part, &begin, &end);
             for (int64_t i = begin; i < end; i++) {
+                const int64_t at = transposed ? i % n * k + i / n : i;
                 double total = 0;
                 for (int p = 0; p < n_parts; p++) {
-                    total += (double)partial[p * k * n + i];
+                    total += (double)partial[p * k * n + at];
                 }
                 edt_cpu_put(&dw[i], total, accumulate);
             }
@@ -447,7 +461,8 @@ static void plan_workspace(const edt_cpu_backend *backend, edt_kernel *kernel, c
         const size_t k = (size_t)desc->in[0].shape.dim[3];
         const size_t n = (size_t)desc->in[1].shape.dim[3];
         const edt_cpu_rows rows = edt_cpu_rows_of(&desc->in[0]);
-        n_bytes = n_threads * (EDT_REAL_IS_FLOAT ? 0 : BLOCK_ROWS * (k + n)) * sizeof(float);
+        n_bytes =
+            n_threads * (EDT_REAL_IS_FLOAT ? 0 : BLOCK_ROWS * (k > n ? k : n)) * sizeof(float);
         if (splits_rows(backend->base.n_threads, rows.rows, rows.c)) {
             n_bytes += n_threads * k * n * sizeof(float);
         }

@@ -124,7 +124,7 @@ enum { EDT_CPU_SOFTMAX_ROWS = 256 }; // of one call
                          int n_parts, void *packed))                                           \
     X(gemm, (const edt_cpu_gemm *gemm, const edt_real *x, const edt_real *residual,            \
              edt_real *y, int64_t rows, int part, int n_parts))                                \
-    /* dw[k_begin..k_end) += x^T dy over rows; scratch (16-bit types): 128 * (K + N) floats */ \
+    /* dw[k_begin..k_end) += x^T dy over rows; scratch (16-bit types): 128 * K floats */       \
     X(gemm_weight, (const edt_real *x, const edt_real *dy, int64_t rows, int64_t k, int64_t n, \
                     int64_t k_begin, int64_t k_end, void *scratch, float *dw))                 \
     X(pool_max, (const edt_real *const *x, const uint8_t *tap, int n, edt_real *y,             \
