@@ -12,13 +12,11 @@
 #include "core/path.h"
 #include "core/progress.h"
 #include "core/signal.h"
-#include "dataio/jpeg_encode.h"
 #include "eval/coco_eval.h"
-#include "eval/draw_found.h"
-#include "eval/draw_pixels.h"
 #include "eval/evaluate.h"
 #include "eval/image_files.h"
 #include "eval/picture_reader.h"
+#include "eval/picture_writer.h"
 #include "eval/predict.h"
 #include "model/io/restore.h"
 
@@ -38,6 +36,7 @@ typedef struct detector {
     edt_post *list_post; // when it does both
     edt_detection *list_rows;
     edt_picture_reader *reader;
+    edt_picture_writer *writer;     // when it draws
     const edt_picture_batch *batch; // the current one
     edt_coco_gt *gt;
     edt_coco_dt *dt;
@@ -68,31 +67,14 @@ static edt_status list_files(detector *d, edt_error *err)
 static edt_status draw_row(const detector *d, int64_t row, const edt_detection *found,
                            int64_t n_valid, edt_error *err)
 {
-    const edt_picture *p = &d->batch->pictures[row];
-    const edt_model *model = edt_predictor_model(d->predictor);
-    if (model->has_segmentation) {
-        const float *logits;
-        EDT_TRY(edt_predictor_segmentation(d->predictor, row, err, &logits));
-        EDT_TRY(
-            edt_draw_pixels(model, logits, d->batch->batch.image_scales[row], &p->image, err));
+    edt_picture_found f = {.number = d->batch->first + row,
+                           .found = found,
+                           .n_found = n_valid,
+                           .image_scale = d->batch->batch.image_scales[row]};
+    if (edt_predictor_model(d->predictor)->has_segmentation) {
+        EDT_TRY(edt_predictor_segmentation(d->predictor, row, err, &f.logits));
     }
-    const edt_draw_found_options draw = {
-        .min_score = d->options->min_score_thresh,
-        .max_boxes = d->options->max_boxes_to_draw,
-        .line_width = d->options->line_thickness,
-    };
-    EDT_TRY(edt_draw_found(d->hp, found, n_valid, &draw, &p->image, err, NULL));
-    char name[64];
-    (void)snprintf(name, sizeof name, "%" PRId64 ".jpg", d->batch->first + row);
-    edt_arena arena;
-    edt_arena_init(&arena, EDT_MEM_ARENA, 0);
-    const char *path = edt_path_join(&arena, d->options->output_image_dir, name);
-    const edt_status status =
-        path != NULL
-            ? edt_jpeg_write(path, &p->image, &(edt_jpeg_encode_options){.quality = 90}, err)
-            : edt_error_set(err, EDT_ERR_NOMEM, "no memory for a file name");
-    edt_arena_deinit(&arena);
-    return status;
+    return edt_picture_writer_add(d->writer, &d->batch->pictures[row], &f, err);
 }
 
 static edt_status list_row(detector *d, int64_t row, const edt_detection *found,
@@ -192,6 +174,22 @@ static edt_status load_weights(detector *d, edt_error *err)
     return status;
 }
 
+static edt_status create_writer(detector *d, edt_error *err)
+{
+    const edt_detect_options *o = d->options;
+    const edt_picture_writer_options wo = {
+        .hp = d->hp,
+        .model = edt_predictor_model(d->predictor),
+        .dir = o->output_image_dir,
+        .draw = {.min_score = o->min_score_thresh,
+                 .max_boxes = o->max_boxes_to_draw,
+                 .line_width = o->line_thickness},
+        .max_found = edt_predictor_max_detections(d->predictor),
+        .n_network_threads = o->n_threads,
+    };
+    return edt_picture_writer_create(&wo, err, &d->writer);
+}
+
 static edt_status set_up(detector *d, edt_backend *backend, edt_error *err)
 {
     const edt_detect_options *o = d->options;
@@ -242,6 +240,7 @@ static edt_status set_up(detector *d, edt_backend *backend, edt_error *err)
     }
     if (d->draws) {
         EDT_TRY(edt_path_mkdirs(o->output_image_dir, err));
+        EDT_TRY(create_writer(d, err));
     }
     EDT_TRY(edt_preprocess_configure(d->hp, false, EDT_SLOT_F32, err, &d->preprocess));
     return edt_picture_reader_create(&(edt_picture_reader_options){.files = &d->files,
@@ -255,12 +254,19 @@ static edt_status set_up(detector *d, edt_backend *backend, edt_error *err)
 static edt_status finish(detector *d, edt_error *err)
 {
     const edt_detect_options *o = d->options;
+    if (d->writer != NULL) {
+        const double begun = edt_clock_now_s();
+        EDT_TRY(edt_picture_writer_finish(d->writer, err));
+        d->output_s += edt_clock_now_s() - begun;
+    }
     if (o->show_timing) {
         const double n = (double)d->files.n;
-        printf("read %.1f ms (waited for %.1f ms), network and post-processing %.1f ms, output "
-               "%.1f ms per picture\n",
-               1e3 * d->read_s / n, 1e3 * d->waited_s / n, 1e3 * d->network_s / n,
-               1e3 * d->output_s / n);
+        printf("read %.1f ms (waited for %.1f ms), network and post-processing %.1f ms",
+               1e3 * d->read_s / n, 1e3 * d->waited_s / n, 1e3 * d->network_s / n);
+        if (d->writer != NULL) {
+            printf(", drawing %.1f ms", 1e3 * edt_picture_writer_seconds(d->writer) / n);
+        }
+        printf(", output %.1f ms per picture\n", 1e3 * d->output_s / n);
     }
     if (o->output_json != NULL) {
         EDT_TRY(edt_coco_dt_write_json(d->dt, o->output_json, err));
@@ -315,6 +321,7 @@ edt_status edt_detect_run(const edt_hparams *hp, edt_backend *backend,
     detector d = {.hp = hp, .options = options};
     edt_arena_init(&d.arena, EDT_MEM_ARENA, 0);
     const edt_status status = run(&d, backend, err);
+    edt_picture_writer_destroy(d.writer); // draws with names and the model of the others
     edt_picture_reader_destroy(d.reader);
     edt_mem_free(d.list_rows);
     edt_post_destroy(d.list_post);

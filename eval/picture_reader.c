@@ -9,7 +9,6 @@
 #include "core/mem.h"
 #include "core/parallel.h"
 #include "core/thread.h"
-#include "dataio/row_sink.h"
 
 enum { N_SLOTS = 2 };
 
@@ -130,7 +129,8 @@ static edt_status begin_next(edt_picture_reader *r, edt_error *err)
     s->batch.first = r->n_read;
     s->batch.batch.n_valid = n;
     for (int64_t row = 0; row < n; ++row) {
-        s->batch.pictures[row] = (edt_picture){.path = files->path[r->n_read + row]};
+        s->batch.pictures[row] =
+            (edt_picture){.path = files->path[r->n_read + row], .pixels = &s->pixels[row]};
         s->image_scales[row] = 1; // if it cannot be read
     }
     r->n_read += n;

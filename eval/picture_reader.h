@@ -5,12 +5,14 @@
 
 #include "core/path.h"
 #include "dataio/preprocess.h"
+#include "dataio/row_sink.h"
 
-// One file. The pixels are the reader's.
+// One file. The pixels are the reader's, until a caller exchanges them.
 typedef struct edt_picture {
     const char *path;
-    edt_image image;   // the decoded picture, where it is kept; it may be drawn on
-    edt_status status; // EDT_OK, or why the file could not be read
+    edt_image image;        // the decoded picture, where it is kept; it may be drawn on
+    edt_row_buffer *pixels; // its memory, for a caller that takes it and leaves another
+    edt_status status;      // EDT_OK, or why the file could not be read
     edt_error error;
 } edt_picture;
 
