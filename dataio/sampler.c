@@ -39,10 +39,11 @@ edt_status edt_sampler_check(const edt_sampler *s, edt_cursor start, edt_error *
                  "the data set has no samples; there is nothing to train on");
     }
     if (s->endless && s->drop_remainder && s->n_samples < global_batch(s)) {
-        EDT_FAIL(err, EDT_ERR_USAGE,
-                 "the data set has %" PRId64 " samples, fewer than one batch of %" PRId64
-                 " (batch_size over all ranks): lower batch_size or set drop_remainder=false",
-                 s->n_samples, global_batch(s));
+        EDT_FAIL(
+            err, EDT_ERR_USAGE,
+            "the data set has %" PRId64 " samples, fewer than one batch of %" PRId64
+            " (of all ranks): lower --train_batch_size, or set hparam drop_remainder=false",
+            s->n_samples, global_batch(s));
     }
     return EDT_OK;
 }
