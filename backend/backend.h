@@ -87,6 +87,9 @@ typedef struct edt_backend_table {
 
     // EDT_OK, or EDT_ERR_UNSUPPORTED with the reason. No side effects.
     edt_status (*supports)(const edt_backend *backend, const edt_op_desc *desc, edt_error *err);
+    // Optional (NULL: always): whether a fused inference op that is supported is also faster here than the
+    // ops that it stands for.
+    bool (*worthwhile)(const edt_backend *backend, const edt_op_desc *desc);
     // `desc` is copied as needed. out_workspace_bytes: scratch that every run wants (may be 0); the
     // executor gives all kernels one shared block, valid only during a run.
     edt_status (*prepare)(edt_backend *backend, const edt_op_desc *desc, edt_error *err,

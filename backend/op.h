@@ -147,12 +147,15 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 7 };
     X(OPTIMIZER, "optimizer")                     \
     X(CONV2D_BN_ACT, "conv2d_bn_act")             \
     X(DEPTHWISE_BN_ACT, "depthwise_bn_act")       \
+    X(CONV2D_DEPTHWISE_BN_ACT, "conv2d_depthwise_bn_act") \
     X(DETECT, "detect")
-// CONV2D_BN_ACT and DEPTHWISE_BN_ACT are fused inference ops, made only by model/fuse.c where the
-// backend supports them:
+// The *_BN_ACT are fused inference ops, made only by model/fuse.c where the backend supports them:
 //   CONV2D_BN_ACT    x, w, gamma, beta, mm, mv, [b[Co]], [gate[N,1,1,Ci]], [residual]
 //                      -> y = act(BN_INFER(CONV2D(x * gate))) (+ residual)
 //   DEPTHWISE_BN_ACT x, w, gamma, beta, mm, mv -> y, [GLOBAL_AVG_POOL(y)]
+//   CONV2D_DEPTHWISE_BN_ACT x, w, gamma, beta, mm, mv, w2, gamma2, beta2, mm2, mv2 -> y, [GLOBAL_AVG_POOL(y)]
+//                    DEPTHWISE_BN_ACT(CONV2D_BN_ACT(x, w, ..), w2, ..): attrs.conv is the depthwise
+//                    window, attrs.first_conv the dense one, attrs.bn goes for both
 // (attrs.conv and attrs.bn are both used, see edt_op_attrs; attrs.conv.has_bias, has_gate and has_residual
 // tell which optional inputs are there.)
 
@@ -271,6 +274,7 @@ enum {
 // ops use several.
 typedef struct edt_op_attrs {
     edt_conv_attrs conv;
+    edt_conv_attrs first_conv; // CONV2D_DEPTHWISE_BN_ACT
     edt_bn_attrs bn;
     edt_act act; // ACT; FUSE and FUSE_BWD: applied to the fused value
     edt_fuse_method fuse_method;
@@ -320,6 +324,11 @@ void edt_same_padding(int64_t in, int64_t k, int64_t stride, int64_t *out_before
 // Checks inputs and attributes of `desc` (kind, attrs, n_in, in[], n_out are set) and fills out[].
 // EDT_ERR_INVALID names the operand, its shape and what was expected.
 edt_status edt_op_infer(edt_op_desc *desc, edt_error *err);
+
+// The two ops that a CONV2D_DEPTHWISE_BN_ACT stands for, inferred; the mean, where asked for, is the
+// second's. Its operands are those of the first, then those of the second but for x.
+edt_status edt_op_chain_parts(const edt_op_desc *desc, edt_error *err, edt_op_desc *out_first,
+                              edt_op_desc *out_second);
 
 // Multiply-accumulates of convolutions and of their gradients (0 for everything else), for batch N
 // as described; reads in[] and attrs only. Padded positions count, as in the published figures.

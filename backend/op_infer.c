@@ -307,7 +307,8 @@ edt_status edt_op_infer(edt_op_desc *desc, edt_error *err)
     case EDT_OP_CONV2D_WEIGHT:
     case EDT_OP_DEPTHWISE_WEIGHT:
     case EDT_OP_CONV2D_BN_ACT:
-    case EDT_OP_DEPTHWISE_BN_ACT: return edt_op_infer_conv(&c);
+    case EDT_OP_DEPTHWISE_BN_ACT:
+    case EDT_OP_CONV2D_DEPTHWISE_BN_ACT: return edt_op_infer_conv(&c);
     case EDT_OP_BN_TRAIN:
     case EDT_OP_BN_APPLY:
     case EDT_OP_BN_INFER:

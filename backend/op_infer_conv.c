@@ -1,4 +1,6 @@
 // Shape inference of the convolutions, their gradients and their fused forms.
+#include <string.h>
+
 #include "backend/op_check.h"
 
 // x and w of a convolution; y's shape.
@@ -52,6 +54,34 @@ static edt_status infer_conv_bn_act(edt_op_checker *c, bool depthwise)
     }
     edt_op_set_out(c, 0, c->real, y);
     edt_op_set_out(c, 1, c->real, edt_shape_4(y.dim[0], 1, 1, y.dim[3]));
+    return EDT_OK;
+}
+
+edt_status edt_op_chain_parts(const edt_op_desc *desc, edt_error *err, edt_op_desc *out_first,
+                              edt_op_desc *out_second)
+{
+    const edt_op_attrs *attrs = &desc->attrs;
+    *out_first = (edt_op_desc){.kind = EDT_OP_CONV2D_BN_ACT,
+                               .attrs = {.conv = attrs->first_conv, .bn = attrs->bn},
+                               .n_in = 6,
+                               .n_out = 1};
+    memcpy(out_first->in, desc->in, 6 * sizeof desc->in[0]);
+    EDT_TRY(edt_op_infer(out_first, err));
+    *out_second = (edt_op_desc){.kind = EDT_OP_DEPTHWISE_BN_ACT,
+                                .attrs = {.conv = attrs->conv, .bn = attrs->bn},
+                                .n_in = 6,
+                                .n_out = desc->n_out,
+                                .in = {out_first->out[0]}};
+    memcpy(out_second->in + 1, desc->in + 6, 5 * sizeof desc->in[0]);
+    return edt_op_infer(out_second, err);
+}
+
+static edt_status infer_chain(edt_op_checker *c)
+{
+    edt_op_desc first;
+    edt_op_desc second;
+    EDT_TRY(edt_op_chain_parts(c->desc, c->err, &first, &second));
+    memcpy(c->desc->out, second.out, (size_t)c->desc->n_out * sizeof c->desc->out[0]);
     return EDT_OK;
 }
 
@@ -110,6 +140,7 @@ edt_status edt_op_infer_conv(edt_op_checker *c)
     case EDT_OP_DEPTHWISE_WEIGHT: return infer_conv_weight(c, true);
     case EDT_OP_CONV2D_BN_ACT: return infer_conv_bn_act(c, false);
     case EDT_OP_DEPTHWISE_BN_ACT: return infer_conv_bn_act(c, true);
+    case EDT_OP_CONV2D_DEPTHWISE_BN_ACT: return infer_chain(c);
     default: return EDT_OK;
     }
 }

@@ -55,6 +55,7 @@ static const edt_op_info op_infos[EDT_OP_N_KINDS] = {
                           BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(4) | BIT(5), -1},
     [EDT_OP_CONV2D_BN_ACT] = {"conv2d_bn_act", 6, 9, 1, 1, 0, -1},
     [EDT_OP_DEPTHWISE_BN_ACT] = {"depthwise_bn_act", 6, 6, 1, 2, 0, -1},
+    [EDT_OP_CONV2D_DEPTHWISE_BN_ACT] = {"conv2d_depthwise_bn_act", 11, 11, 1, 2, 0, -1},
     [EDT_OP_DETECT] = {"detect", 4, EDT_OP_MAX_IN, 3, 3, 0, -1},
 };
 
@@ -105,6 +106,13 @@ int64_t edt_op_conv_macs(const edt_op_desc *desc)
     case EDT_OP_DEPTHWISE_BN_ACT:
         y = windowed_shape(in0, conv);
         return dense_macs(&y, conv, in1->dim[2], 1);
+    case EDT_OP_CONV2D_DEPTHWISE_BN_ACT: {
+        y = windowed_shape(in0, &desc->attrs.first_conv);
+        y.dim[3] = in1->dim[3];
+        const edt_shape z = windowed_shape(&y, conv);
+        return dense_macs(&y, &desc->attrs.first_conv, in1->dim[2], in1->dim[3]) +
+               dense_macs(&z, conv, in1->dim[3], 1);
+    }
     case EDT_OP_CONV2D_DATA: return dense_macs(in0, conv, in1->dim[2], in1->dim[3]);
     case EDT_OP_DEPTHWISE_DATA: return dense_macs(in0, conv, in1->dim[2], 1);
     case EDT_OP_CONV2D_WEIGHT: return dense_macs(in1, conv, in0->dim[3], in1->dim[3]);

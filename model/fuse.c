@@ -1,5 +1,7 @@
 // The fusion pass. It asks the backend about every candidate, so that shapes a backend has no
 // fused kernel for keep their chain.
+#include <string.h>
+
 #include "model/fuse.h"
 
 typedef struct fuser {
@@ -43,7 +45,51 @@ static bool supported(const fuser *f, const edt_node *node)
     edt_op_desc desc;
     edt_graph_describe_node(f->graph, node, &desc);
     edt_error ignored = {0};
-    return f->backend->table->supports(f->backend, &desc, &ignored) == EDT_OK;
+    const edt_backend_table *table = f->backend->table;
+    return table->supports(f->backend, &desc, &ignored) == EDT_OK &&
+           (table->worthwhile == NULL || table->worthwhile(f->backend, &desc));
+}
+
+static void count_readers(fuser *f)
+{
+    memset(f->n_readers, 0, (size_t)f->graph->n_values * sizeof(int));
+    for (int i = 0; i < f->graph->n_nodes; i++) {
+        for (int j = 0; !f->dead[i] && j < f->nodes[i].n_in; j++) {
+            f->n_readers[f->nodes[i].in[j]]++;
+            f->reader[f->nodes[i].in[j]] = i;
+        }
+    }
+    for (int i = 0; i < f->graph->n_outputs; i++) {
+        f->n_readers[f->graph->outputs[i].value]++;
+        f->reader[f->graph->outputs[i].value] = -1;
+    }
+}
+
+// CONV2D_BN_ACT at i_conv and the DEPTHWISE_BN_ACT behind it.
+static int chain_at(fuser *f, int i_conv)
+{
+    const edt_node *conv = &f->nodes[i_conv];
+    const int i_depthwise = sole_reader(f, i_conv, EDT_OP_DEPTHWISE_BN_ACT, 0);
+    if (i_depthwise < 0 || conv->n_in != 6) {
+        return 0;
+    }
+    const edt_node *depthwise = &f->nodes[i_depthwise];
+    if (conv->attrs.bn.act != depthwise->attrs.bn.act ||
+        conv->attrs.bn.epsilon != depthwise->attrs.bn.epsilon) {
+        return 0;
+    }
+    edt_node chain = *depthwise;
+    chain.kind = EDT_OP_CONV2D_DEPTHWISE_BN_ACT;
+    chain.attrs.first_conv = conv->attrs.conv;
+    chain.n_in = 11;
+    memcpy(chain.in, conv->in, 6 * sizeof chain.in[0]);
+    memcpy(chain.in + 6, depthwise->in + 1, 5 * sizeof chain.in[0]);
+    if (!supported(f, &chain)) {
+        return 0;
+    }
+    f->dead[i_conv] = true;
+    f->nodes[i_depthwise] = chain;
+    return 1;
 }
 
 // The node that scales the channels of what node i reads and of which nobody else reads the
@@ -139,21 +185,18 @@ edt_status edt_fuse_nodes(const edt_graph *graph, const edt_backend *backend, ed
         status =
             edt_error_set(err, EDT_ERR_NOMEM, "no memory to fuse %d nodes", graph->n_nodes);
     } else {
-        for (int i = 0; i < graph->n_nodes; i++) {
-            for (int j = 0; !dead[i] && j < nodes[i].n_in; j++) {
-                f.n_readers[nodes[i].in[j]]++;
-                f.reader[nodes[i].in[j]] = i;
-            }
-        }
-        for (int i = 0; i < graph->n_outputs; i++) {
-            f.n_readers[graph->outputs[i].value]++;
-            f.reader[graph->outputs[i].value] = -1;
-        }
         int n_fused = 0;
+        count_readers(&f);
         for (int i = 0; i < graph->n_nodes; i++) {
             if (!dead[i] &&
                 (nodes[i].kind == EDT_OP_CONV2D || nodes[i].kind == EDT_OP_DEPTHWISE)) {
                 n_fused += fuse_at(&f, i);
+            }
+        }
+        count_readers(&f);
+        for (int i = 0; i < graph->n_nodes; i++) {
+            if (!dead[i] && nodes[i].kind == EDT_OP_CONV2D_BN_ACT) {
+                n_fused += chain_at(&f, i);
             }
         }
         *out_n_fused = n_fused;

@@ -1,6 +1,7 @@
 // Rewriting chains of inference nodes into fused ops where a backend has them:
 //   [SCALE_CHANNELS ->] CONV2D [+ bias] -> BN_INFER [-> ADD residual]  becomes CONV2D_BN_ACT
 //   DEPTHWISE -> BN_INFER [-> GLOBAL_AVG_POOL]                         becomes DEPTHWISE_BN_ACT
+//   CONV2D_BN_ACT -> DEPTHWISE_BN_ACT              becomes CONV2D_DEPTHWISE_BN_ACT
 #ifndef EDT_MODEL_FUSE_H
 #define EDT_MODEL_FUSE_H
 

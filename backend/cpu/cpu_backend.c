@@ -64,6 +64,7 @@ static edt_cpu_prepare_fn *prepare_of(const edt_op_desc *desc)
     case EDT_OP_CONV2D_DATA:
     case EDT_OP_CONV2D_WEIGHT:
     case EDT_OP_CONV2D_BN_ACT: return OF_TYPE(edt_cpu_prepare_conv);
+    case EDT_OP_CONV2D_DEPTHWISE_BN_ACT: return OF_TYPE(edt_cpu_prepare_chain);
     case EDT_OP_CAST: return edt_cpu_prepare_cast;
     case EDT_OP_DETECT: // model/postprocess.c on several threads is the faster one
     case EDT_OP_N_KINDS: break;
@@ -97,7 +98,8 @@ static edt_status cpu_supports(const edt_backend *backend, const edt_op_desc *de
     }
     const bool depthwise =
         desc->kind == EDT_OP_DEPTHWISE || desc->kind == EDT_OP_DEPTHWISE_DATA ||
-        desc->kind == EDT_OP_DEPTHWISE_WEIGHT || desc->kind == EDT_OP_DEPTHWISE_BN_ACT;
+        desc->kind == EDT_OP_DEPTHWISE_WEIGHT || desc->kind == EDT_OP_DEPTHWISE_BN_ACT ||
+        desc->kind == EDT_OP_CONV2D_DEPTHWISE_BN_ACT;
     const edt_conv_attrs *conv = &desc->attrs.conv;
     if (depthwise && (conv->kh > EDT_CPU_MAX_DEPTHWISE || conv->kw > EDT_CPU_MAX_DEPTHWISE ||
                       conv->sw > EDT_CPU_MAX_DEPTHWISE)) {
@@ -109,7 +111,33 @@ static edt_status cpu_supports(const edt_backend *backend, const edt_op_desc *de
         EDT_FAIL(err, EDT_ERR_UNSUPPORTED,
                  "cpu: scaling the channels of so few pixels is a pass of its own");
     }
+    const edt_conv_attrs *first = &desc->attrs.first_conv;
+    if (desc->kind == EDT_OP_CONV2D_DEPTHWISE_BN_ACT &&
+        (first->kh != 1 || first->kw != 1 || first->sh != 1 || first->sw != 1)) {
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "cpu: %s with a first window of %dx%d, stride %d",
+                 edt_op_get_info(desc->kind)->name, first->kh, first->kw, first->sh);
+    }
     return EDT_OK;
+}
+
+// Two convolutions in one save the value between them its way out of the core's cache and back.
+// Where a thread's share of it stays there anyway (second-level caches have 1 or 2 MiB) they
+// take the same time apart; few rows a thread make those doubled that two threads need.
+static bool cpu_worthwhile(const edt_backend *backend, const edt_op_desc *desc)
+{
+    enum { CACHE_BYTES = 2 << 20, ROWS_PER_DOUBLED = 8 };
+    edt_op_desc first;
+    edt_op_desc second;
+    if (desc->kind != EDT_OP_CONV2D_DEPTHWISE_BN_ACT) {
+        return true;
+    }
+    if (edt_op_chain_parts(desc, NULL, &first, &second) != EDT_OK) {
+        return false;
+    }
+    const int64_t n_rows = first.out[0].shape.dim[0] * first.out[0].shape.dim[1];
+    const int64_t n_doubled = desc->attrs.conv.kh - desc->attrs.conv.sh;
+    return edt_tensor_bytes(&first.out[0]) / (size_t)backend->n_threads > CACHE_BYTES &&
+           n_rows / backend->n_threads >= ROWS_PER_DOUBLED * n_doubled;
 }
 
 static void cpu_release(edt_backend *backend, edt_kernel *kernel)
@@ -250,6 +278,7 @@ static void cpu_destroy(edt_backend *backend)
 static const edt_backend_table cpu_table = {
     .name = "cpu",
     .supports = cpu_supports,
+    .worthwhile = cpu_worthwhile,
     .prepare = cpu_prepare,
     .run = cpu_run,
     .release = cpu_release,

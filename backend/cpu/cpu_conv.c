@@ -6,6 +6,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "backend/cpu/cpu_chain.h"
 #include "backend/cpu/cpu_dnnl.h"
 #include "backend/cpu/cpu_gate.h"
 #include "backend/cpu/cpu_windows.h"
@@ -218,7 +219,7 @@ static void fold(const edt_kernel *kernel, const edt_cpu_run *run, float *folded
     }
 }
 
-static edt_status run_bn_act(edt_kernel *kernel, const edt_cpu_run *run)
+edt_status edt_cpu_conv_refresh(edt_kernel *kernel, const edt_cpu_run *run)
 {
     state *s = kernel->state;
     const edt_op_desc *desc = &kernel->desc;
@@ -241,17 +242,41 @@ static edt_status run_bn_act(edt_kernel *kernel, const edt_cpu_run *run)
             EDT_TRY(pack_dnnl(kernel, run, s->folded));
         }
     }
-    const edt_real *residual = desc->attrs.conv.has_residual ? run->in[desc->n_in - 1] : NULL;
-    if (s->dnnl != NULL) {
-        return run_dnnl(kernel, run, s->bias, desc->attrs.bn.act, residual);
-    }
-    const edt_cpu_gemm gemm = {
+    return EDT_OK;
+}
+
+static edt_cpu_gemm folded_product(const edt_kernel *kernel)
+{
+    const state *s = kernel->state;
+    const edt_shape *ws = &kernel->desc.in[1].shape;
+    return (edt_cpu_gemm){
         .k = window_size(ws),
         .n = ws->dim[3],
         .packed = s->packed,
         .bias = s->bias,
-        .act = desc->attrs.bn.act,
+        .act = kernel->desc.attrs.bn.act,
     };
+}
+
+void edt_cpu_conv_pixels(const edt_kernel *kernel, const edt_cpu_run *run, int64_t begin,
+                         int64_t end, edt_real *y)
+{
+    const edt_cpu_gemm gemm = folded_product(kernel);
+    const edt_real *x = run->in[0];
+    edt_cpu_kernels_of(run->backend)
+        ->gemm(&gemm, x + begin * gemm.k, NULL, y, end - begin, 0, 1);
+}
+
+static edt_status run_bn_act(edt_kernel *kernel, const edt_cpu_run *run)
+{
+    const state *s = kernel->state;
+    const edt_op_desc *desc = &kernel->desc;
+    EDT_TRY(edt_cpu_conv_refresh(kernel, run));
+    const edt_real *residual = desc->attrs.conv.has_residual ? run->in[desc->n_in - 1] : NULL;
+    if (s->dnnl != NULL) {
+        return run_dnnl(kernel, run, s->bias, desc->attrs.bn.act, residual);
+    }
+    const edt_cpu_gemm gemm = folded_product(kernel);
     if (desc->attrs.conv.has_gate) {
         edt_cpu_gate_run(desc, run, &gemm, s->folded, residual, s->packed);
         return EDT_OK;

@@ -6,7 +6,7 @@
 #include <omp.h>
 #include <string.h>
 
-#include "backend/cpu/cpu_priv.h"
+#include "backend/cpu/cpu_chain.h"
 
 enum { MAX_K = EDT_CPU_MAX_DEPTHWISE, MAX_TAPS = MAX_K * MAX_K };
 
@@ -68,6 +68,7 @@ typedef struct depthwise_job {
     const state *state;
     edt_act act;
     const edt_real *x;
+    const edt_cpu_row_maker *maker; // instead of x; NULL: none
     const float *w, *bias;
     edt_real *y;
     int64_t in_w, c;
@@ -174,9 +175,10 @@ static void finish_pool(const pool *p, const edt_shape *out, int n_parts, int pa
     }
 }
 
-// The source rows of output row `row` of all images.
-static sources sources_of(const edt_kernel *kernel, const depthwise_job *job, int64_t top,
-                          int64_t row)
+// The source rows of output row `row` of all images. ring: where they are made (forward only),
+// or NULL.
+static sources sources_of(const edt_kernel *kernel, const depthwise_job *job,
+                          edt_cpu_ring *ring, int64_t top, int64_t row)
 {
     const edt_conv_attrs *conv = &kernel->desc.attrs.conv;
     const bool backward = kernel->desc.kind == EDT_OP_DEPTHWISE_DATA;
@@ -187,18 +189,22 @@ static sources sources_of(const edt_kernel *kernel, const depthwise_job *job, in
     int64_t next = 0; // row after the last one used
     const int64_t n = row / out_h;
     const int64_t h = row % out_h;
+    if (ring != NULL) {
+        edt_cpu_ring_fill(ring, n, h * conv->sh - top, h * conv->sh - top + conv->kh);
+    }
     for (int k = 0; k < conv->kh; k++) {
         const int64_t at = backward ? h + top - k : h * conv->sh - top + k;
         const int64_t source = backward ? floor_div(at, conv->sh) : at;
         if ((backward && at != source * conv->sh) || source < 0 || source >= in->dim[1]) {
             continue;
         }
-        from.row[from.n] = job->x + (n * in->dim[1] + source) * in_row;
+        from.row[from.n] = ring != NULL ? edt_cpu_ring_row(ring, n, source)
+                                        : job->x + (n * in->dim[1] + source) * in_row;
         from.ky[from.n] = k;
         from.n++;
         next = source + 1 > next ? source + 1 : next;
     }
-    for (int i = 0; i < 2 && i < (backward ? 1 : conv->sh); i++) {
+    for (int i = 0; ring == NULL && i < 2 && i < (backward ? 1 : conv->sh); i++) {
         if (next + i < in->dim[1]) {
             from.next[from.n_next++] = job->x + (n * in->dim[1] + next + i) * in_row;
         }
@@ -233,8 +239,15 @@ static void do_all(const edt_cpu_run *run, const edt_kernel *kernel, const depth
             memset(sums, 0, (size_t)n_sums * sizeof(double));
         }
         edt_cpu_split(out->dim[0] * out->dim[1], n_parts, part, &begin, &end);
+        edt_cpu_ring ring = {0};
+        if (job->maker != NULL) {
+            const int64_t last = end - 1;
+            ring = edt_cpu_ring_begin(job->maker, part, last / out->dim[1],
+                                      last % out->dim[1] * conv->sh - top + conv->kh);
+        }
         for (int64_t row = begin; row < end; row++) {
-            const sources from = sources_of(kernel, job, top, row);
+            const sources from =
+                sources_of(kernel, job, job->maker == NULL ? NULL : &ring, top, row);
             do_row(job, &from, job->y + row * out_row, row_sums);
             if (means.mean != NULL) {
                 pool_row(row_sums, sums + row / out->dim[1] * out->dim[3], out->dim[3]);
@@ -276,7 +289,8 @@ static edt_status run_plain(edt_kernel *kernel, const edt_cpu_run *run)
     return EDT_OK;
 }
 
-static edt_status run_bn_act(edt_kernel *kernel, const edt_cpu_run *run)
+edt_status edt_cpu_depthwise_run_made(edt_kernel *kernel, const edt_cpu_run *run,
+                                      const edt_cpu_row_maker *maker)
 {
     state *s = kernel->state;
     const edt_bn_attrs *bn = &kernel->desc.attrs.bn;
@@ -301,8 +315,14 @@ static edt_status run_bn_act(edt_kernel *kernel, const edt_cpu_run *run)
     job.w = s->folded;
     job.bias = bias;
     job.act = bn->act;
+    job.maker = maker;
     do_all(run, kernel, &job);
     return EDT_OK;
+}
+
+static edt_status run_bn_act(edt_kernel *kernel, const edt_cpu_run *run)
+{
+    return edt_cpu_depthwise_run_made(kernel, run, NULL);
 }
 
 // Columns [j, j + n) of an output row, filter columns [k0, k0 + n_kw): the rows of `all`

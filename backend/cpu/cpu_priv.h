@@ -66,6 +66,7 @@ EDT_CPU_PREPARE(edt_cpu_prepare_loss);         // cpu_loss.c
 EDT_CPU_PREPARE(edt_cpu_prepare_segmentation); // cpu_segmentation.c: its head's ops, srelu
 EDT_CPU_PREPARE(edt_cpu_prepare_depthwise);    // cpu_depthwise.c
 EDT_CPU_PREPARE(edt_cpu_prepare_conv);         // cpu_conv.c
+EDT_CPU_PREPARE(edt_cpu_prepare_chain);        // cpu_chain.c: two convolutions in one
 
 // Whether CAST is there for these types.
 edt_status edt_cpu_cast_supports(const edt_op_desc *desc, edt_error *err);

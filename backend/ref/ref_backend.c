@@ -42,6 +42,13 @@ static int64_t scratch_doubles(const edt_op_desc *desc)
     case EDT_OP_FUSE_BWD: return (2 * EDT_FUSE_MAX_IN + 1) * channels;
     case EDT_OP_OPTIMIZER: return desc->attrs.optimizer.n_segments;
     case EDT_OP_DETECT: return edt_ref_f32_detect_scratch(desc);
+    case EDT_OP_CONV2D_DEPTHWISE_BN_ACT: {
+        edt_op_desc first;
+        edt_op_desc second;
+        return edt_op_chain_parts(desc, NULL, &first, &second) != EDT_OK
+                   ? 0
+                   : 2 * first.out[0].shape.dim[3] + edt_shape_count(&first.out[0].shape);
+    }
     default: return 0;
     }
 }

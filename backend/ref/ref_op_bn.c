@@ -344,3 +344,17 @@ void EDT_REF(conv_bn_act)(const edt_op_desc *desc, const edt_run_ctx *ctx, void 
         EDT_REF(global_avg_pool)(&pool, ctx, out, out + 1, scratch);
     }
 }
+
+void EDT_REF(conv_depthwise_bn_act)(const edt_op_desc *desc, const edt_run_ctx *ctx,
+                                    void *const *in, void *const *out, void *scratch)
+{
+    edt_op_desc first;
+    edt_op_desc second;
+    if (edt_op_chain_parts(desc, NULL, &first, &second) != EDT_OK) {
+        return; // what edt_op_infer accepted has parts
+    }
+    void *between = (double *)scratch + 2 * first.out[0].shape.dim[3];
+    void *const second_in[6] = {between, in[6], in[7], in[8], in[9], in[10]};
+    EDT_REF(conv_bn_act)(&first, ctx, in, &between, scratch);
+    EDT_REF(conv_bn_act)(&second, ctx, second_in, out, scratch);
+}

@@ -45,5 +45,6 @@ edt_ref_run_fn *const EDT_REF(table)[EDT_OP_N_KINDS] = {
     [EDT_OP_OPTIMIZER] = EDT_REF(optimizer),
     [EDT_OP_CONV2D_BN_ACT] = EDT_REF(conv_bn_act),
     [EDT_OP_DEPTHWISE_BN_ACT] = EDT_REF(conv_bn_act),
+    [EDT_OP_CONV2D_DEPTHWISE_BN_ACT] = EDT_REF(conv_depthwise_bn_act),
     [EDT_OP_DETECT] = EDT_REF(detect),
 };

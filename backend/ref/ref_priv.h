@@ -46,6 +46,7 @@ edt_ref_run_fn EDT_REF(bn_bwd_stats);
 edt_ref_run_fn EDT_REF(bn_bwd_apply);
 edt_ref_run_fn EDT_REF(bn_infer_bwd);
 edt_ref_run_fn EDT_REF(conv_bn_act);
+edt_ref_run_fn EDT_REF(conv_depthwise_bn_act);
 edt_ref_run_fn EDT_REF(act);
 edt_ref_run_fn EDT_REF(act_bwd);
 edt_ref_run_fn EDT_REF(add);

@@ -11,8 +11,10 @@ static void compare_all(edt_dtype real)
     edt_op_case op_case;
     int n_failed = 0;
     for (int i = 0; edt_op_case_get(i, &op_case); i++) {
-        if (op_case.desc.kind == EDT_OP_DEPTHWISE_BN_ACT && op_case.desc.n_out > 1) {
-            continue; // refused: no pooled mean
+        const edt_op_kind kind = op_case.desc.kind;
+        if ((kind == EDT_OP_DEPTHWISE_BN_ACT && op_case.desc.n_out > 1) ||
+            kind == EDT_OP_CONV2D_DEPTHWISE_BN_ACT) {
+            continue; // refused: no pooled mean, no chains
         }
         edt_op_report report = {0};
         edt_error err = {0};

@@ -139,6 +139,30 @@ static bool conv_case(int i, edt_op_case *c)
     return true;
 }
 
+// A 1x1 convolution of a few channels and the depthwise one behind it, with and without the
+// mean.
+static bool chain_case(int i, edt_op_case *c)
+{
+    if (i >= 2 * N_DEPTHWISE) {
+        return false;
+    }
+    const int i_shape = i / 2;
+    window_shape s = depthwise_shapes[i_shape];
+    begin(c, EDT_OP_CONV2D_DEPTHWISE_BN_ACT, i, 1e-5);
+    c->desc.attrs.bn.act = (edt_act)(i_shape % 7);
+    c->desc.attrs.first_conv = (edt_conv_attrs){.kh = 1, .kw = 1, .sh = 1, .sw = 1};
+    s.ci = 1 + (s.co + i_shape) % 24;
+    set_window(c, &s);
+    add_in(c, f32(shape_in(&s)));
+    add_in(c, f32(edt_shape_4(1, 1, s.ci, s.co)));
+    for (int j = 0; j < 9; ++j) {
+        add_in(c, f32(j == 4 ? edt_shape_4(s.k, s.k, s.co, 1) : edt_shape_1(s.co)));
+    }
+    c->desc.n_out = 1 + i % 2;
+    describe(c, " %s%s", edt_act_name(c->desc.attrs.bn.act), i % 2 == 1 ? " mean" : "");
+    return true;
+}
+
 static bool bn_case(int i, edt_op_case *c)
 {
     static const edt_op_kind kinds[] = {EDT_OP_BN_TRAIN, EDT_OP_BN_INFER, EDT_OP_BN_TRAIN_BWD,
@@ -537,8 +561,8 @@ static bool update_case(int i, edt_op_case *c)
 bool edt_op_case_get(int i, edt_op_case *out_case)
 {
     static bool (*const groups[])(int, edt_op_case *) = {
-        conv_case,   bn_case,   sync_bn_case, cast_case,   map_case,
-        sample_case, fuse_case, loss_case,    update_case, segmentation_case};
+        conv_case, bn_case,   sync_bn_case, cast_case,         map_case,  sample_case,
+        fuse_case, loss_case, update_case,  segmentation_case, chain_case};
     for (size_t g = 0; g < sizeof groups / sizeof groups[0]; ++g) {
         int n = 0;
         if (groups[g](i, out_case)) {

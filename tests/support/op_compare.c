@@ -95,6 +95,7 @@ static edt_dtype input_dtype(const edt_op_desc *desc, int i, edt_dtype real)
     case EDT_OP_BN_INFER_BWD: return i < 2 ? real : wide;
     case EDT_OP_CONV2D_BN_ACT:
     case EDT_OP_DEPTHWISE_BN_ACT: return i < 2 || i > 5 ? real : wide;
+    case EDT_OP_CONV2D_DEPTHWISE_BN_ACT: return i < 2 || i == 6 ? real : wide;
     case EDT_OP_FUSE: return i < desc->attrs.fuse_n ? real : wide;
     case EDT_OP_FUSE_BWD: return i <= desc->attrs.fuse_n ? real : wide;
     case EDT_OP_SRELU: return i == 0 ? real : wide;

@@ -196,6 +196,10 @@ void edt_op_fill(const edt_op_desc *desc, uint64_t seed, void *const *in)
     case EDT_OP_BN_INFER_BWD:
     case EDT_OP_CONV2D_BN_ACT:
     case EDT_OP_DEPTHWISE_BN_ACT: fill_bn(desc, &d, 2, in); break;
+    case EDT_OP_CONV2D_DEPTHWISE_BN_ACT:
+        fill_bn(desc, &d, 2, in);
+        fill_bn(desc, &d, 7, in);
+        break;
     case EDT_OP_ACT: fill_uniform(&desc->in[0], in[0], &d, -8, 8); break;
     case EDT_OP_ACT_BWD: fill_uniform(&desc->in[1], in[1], &d, -8, 8); break;
     case EDT_OP_DROP_CONNECT: fill_uniform(&desc->in[1], in[1], &d, 0, 1); break;

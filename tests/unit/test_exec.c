@@ -2,6 +2,7 @@
 // in a run, and words for what goes wrong.
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "model/exec.h"
@@ -253,6 +254,74 @@ Test(exec, a_gate_joins_the_convolution_behind_it, .timeout = 30)
     cr_expect_eq(fused_kinds(graph, backend, EDT_OP_SCALE_CHANNELS), 1);
     edt_graph_destroy(graph);
     edt_backend_destroy(&backend);
+}
+
+// BN_INFER of y with parameters of its own, named after `name`.
+static edt_value_id add_bn(edt_graph *graph, const char *name, edt_value_id y, int64_t channels,
+                           edt_act act)
+{
+    static const char *const names[4] = {"gamma", "beta", "mean", "variance"};
+    const edt_init init = {.kind = EDT_INIT_CONSTANT};
+    const edt_op_attrs attrs = {.bn = {.epsilon = 1e-3, .momentum = 0.99, .act = act}};
+    edt_value_id in[5] = {y};
+    char text[32];
+    for (int i = 0; i < 4; i++) {
+        (void)snprintf(text, sizeof text, "%s/%s", name, names[i]);
+        in[1 + i] = edt_graph_param(graph, text, NULL, edt_shape_1(channels), init, i < 2);
+    }
+    return edt_graph_op(graph, name, EDT_OP_BN_INFER, &attrs, 5, in, 1);
+}
+
+static bool never(const edt_backend *backend, const edt_op_desc *desc)
+{
+    (void)backend;
+    return desc->kind != EDT_OP_CONV2D_DEPTHWISE_BN_ACT;
+}
+
+// Chains left of a 1x1 convolution and a depthwise one with these activations.
+static int chains(edt_act first, edt_act second, bool named, bool worthwhile)
+{
+    edt_error err = {0};
+    edt_backend *backend = NULL;
+    edt_graph *graph = NULL;
+    OK(edt_backend_ref_create(&err, &backend));
+    edt_backend_table table = *backend->table;
+    table.worthwhile = worthwhile ? NULL : never;
+    backend->table = &table;
+    OK(edt_graph_create(EDT_DTYPE_F32, &err, &graph));
+    const edt_init init = {.kind = EDT_INIT_CONSTANT};
+    const edt_op_attrs dense = {.conv = {.kh = 1, .kw = 1, .sh = 1, .sw = 1}};
+    const edt_op_attrs window = {.conv = {.kh = 3, .kw = 3, .sh = 2, .sw = 2}};
+    const edt_value_id dense_in[2] = {
+        edt_graph_input(graph, "x", EDT_DTYPE_F32, edt_shape_4(2, 6, 4, 3)),
+        edt_graph_param(graph, "dense", NULL, edt_shape_4(1, 1, 3, 8), init, true)};
+    const edt_value_id y =
+        add_bn(graph, "bn_1",
+               edt_graph_op(graph, "conv", EDT_OP_CONV2D, &dense, 2, dense_in, 1), 8, first);
+    const edt_value_id window_in[2] = {
+        y, edt_graph_param(graph, "window", NULL, edt_shape_4(3, 3, 8, 1), init, true)};
+    const edt_value_id z =
+        add_bn(graph, "bn_2",
+               edt_graph_op(graph, "depthwise", EDT_OP_DEPTHWISE, &window, 2, window_in, 1), 8,
+               second);
+    edt_graph_output(graph, "z", z);
+    if (named) {
+        edt_graph_output(graph, "y", y);
+    }
+    OK(edt_graph_status(graph, &err));
+    const int n = fused_kinds(graph, backend, EDT_OP_CONV2D_DEPTHWISE_BN_ACT);
+    cr_expect_eq(fused_kinds(graph, backend, EDT_OP_CONV2D_BN_ACT), 1 - n);
+    edt_graph_destroy(graph);
+    edt_backend_destroy(&backend);
+    return n;
+}
+
+Test(exec, a_convolution_joins_the_depthwise_one_behind_it, .timeout = 30)
+{
+    cr_expect_eq(chains(EDT_ACT_SWISH, EDT_ACT_SWISH, false, true), 1);
+    cr_expect_eq(chains(EDT_ACT_SWISH, EDT_ACT_SWISH, false, false), 0);
+    cr_expect_eq(chains(EDT_ACT_SWISH, EDT_ACT_SWISH, true, true), 0);
+    cr_expect_eq(chains(EDT_ACT_SWISH, EDT_ACT_NONE, false, true), 0);
 }
 
 Test(exec, named_outputs_are_not_swallowed_by_fusion, .timeout = 30)
