@@ -2,8 +2,7 @@
 // order of the list within a group); each makes its record, waits for its turn in the image's
 // shard to take the next place there, and writes to that place while others go on. Whoever
 // takes an image takes its turn, whatever becomes of it, so nobody waits for ever. Whoever
-// writes the last image of a group finishes the group. Longer than most files: turns, groups
-// and the first failure are one state under one lock.
+// writes the last image of a group finishes the group.
 #include "dataio/convert_run.h"
 
 #include <inttypes.h>
@@ -16,6 +15,7 @@
 #include "core/signal.h"
 #include "core/thread.h"
 #include "core/workers.h"
+#include "dataio/convert_order.h"
 #include "dataio/convert_state.h"
 #include "dataio/fingerprint64.h"
 
@@ -55,69 +55,9 @@ static bool is_given(const char *text)
     return text != NULL && text[0] != '\0';
 }
 
-static int world_size_of(const edt_convert_spec *spec)
-{
-    return spec->options->world_size > 0 ? spec->options->world_size : 1;
-}
-
-// Shards per group: few, so that much of a killed conversion is kept and ranks get equal
-// shares, and several, so that threads do not wait for each other in a shard.
-static int64_t count_groups(const edt_convert_spec *spec)
-{
-    const int64_t n = spec->options->num_shards;
-    int64_t size = n < 8 ? 1 : n < 16 ? 2 : n < 1024 ? 4 : n / 256;
-    while (size > 1 && n / size < 2 * (int64_t)world_size_of(spec)) {
-        size /= 2;
-    }
-    return (n + size - 1) / size;
-}
-
-static int part_of(const edt_convert_spec *spec, int64_t i)
-{
-    int part = 0;
-    while (part + 1 < spec->n_parts && spec->part_begin[part + 1] <= i) {
-        ++part;
-    }
-    return part;
-}
-
-static int64_t part_first(const edt_convert_spec *spec, int part)
-{
-    return part < spec->n_parts ? spec->part_begin[part] : part == 0 ? 0 : spec->n_images;
-}
-
-static int64_t shard_of(const edt_convert_spec *spec, int64_t i)
-{
-    return (i - part_first(spec, part_of(spec, i))) % spec->options->num_shards;
-}
-
-// The first image of shard i_shard in `part` or a later one; n_images when there is none.
-static int64_t first_from_part(const edt_convert_spec *spec, int part, int64_t i_shard)
-{
-    const int n_parts = spec->n_parts > 0 ? spec->n_parts : 1;
-    for (; part < n_parts; ++part) {
-        const int64_t begin = part_first(spec, part);
-        const int64_t end = part + 1 < n_parts ? part_first(spec, part + 1) : spec->n_images;
-        if (i_shard < end - begin) {
-            return begin + i_shard;
-        }
-    }
-    return spec->n_images;
-}
-
-// The image that follows `i` in its shard.
-static int64_t next_in_shard(const edt_convert_spec *spec, int64_t i)
-{
-    const int part = part_of(spec, i);
-    const int64_t end = part + 1 < spec->n_parts ? part_first(spec, part + 1) : spec->n_images;
-    return i + spec->options->num_shards < end
-               ? i + spec->options->num_shards
-               : first_from_part(spec, part + 1, shard_of(spec, i));
-}
-
 static int64_t group_of(const converter *c, int64_t i)
 {
-    return shard_of(c->spec, i) % c->n_groups;
+    return edt_convert_shard_of(c->spec, i) % c->n_groups;
 }
 
 // The first error in the order of conversion is the one to report, so images before it are
@@ -135,7 +75,7 @@ static uint64_t take_turn(converter *c, int64_t at, edt_status status, const edt
                           bool good, uint64_t n_bytes, bool *out_go_on)
 {
     const int64_t i = c->order[at];
-    const int64_t i_shard = shard_of(c->spec, i);
+    const int64_t i_shard = edt_convert_shard_of(c->spec, i);
     uint64_t offset = 0;
     (void)pthread_mutex_lock(&c->lock);
     while (c->next_of_shard[i_shard] != i) {
@@ -148,7 +88,7 @@ static uint64_t take_turn(converter *c, int64_t at, edt_status status, const edt
     if (*out_go_on && good) {
         offset = edt_shard_writer_reserve(c->groups[group_of(c, i)].writer, i_shard, n_bytes);
     }
-    c->next_of_shard[i_shard] = next_in_shard(c->spec, i);
+    c->next_of_shard[i_shard] = edt_convert_next_in_shard(c->spec, i);
     (void)pthread_cond_broadcast(&c->turn);
     (void)pthread_mutex_unlock(&c->lock);
     return offset;
@@ -266,8 +206,8 @@ static edt_status convert_image(void *ctx, int i_worker, void *unit, edt_error *
         return EDT_OK;
     }
     if (good) {
-        status =
-            edt_shard_writer_put_example(g->writer, shard_of(spec, i), offset, &pieces, &err);
+        status = edt_shard_writer_put_example(g->writer, edt_convert_shard_of(spec, i), offset,
+                                              &pieces, &err);
     }
     if (status == EDT_OK && count_image(c, g, good, &counts, digest)) {
         status = finish_group(c, group_of(c, i), &err);
@@ -299,7 +239,7 @@ edt_status edt_convert_check(const edt_convert_spec *spec, edt_error *err)
                  spec->options->num_threads);
     }
     if (spec->options->world_size < 0 || spec->options->rank < 0 ||
-        spec->options->rank >= world_size_of(spec)) {
+        spec->options->rank >= edt_convert_world_size(spec)) {
         EDT_FAIL(err, EDT_ERR_USAGE, "rank %d of %d processes", spec->options->rank,
                  spec->options->world_size);
     }
@@ -358,13 +298,14 @@ static edt_status find_finished(converter *c, edt_error *err)
     }
     for (int64_t i = 0; i < c->spec->n_images && status == EDT_OK; ++i) {
         const int64_t g = group_of(c, i);
-        if (c->groups[g].is_done && g % world_size_of(c->spec) == c->spec->options->rank) {
+        if (c->groups[g].is_done &&
+            g % edt_convert_world_size(c->spec) == c->spec->options->rank) {
             digests[g] += hash_inputs(c, &arena, i);
             edt_arena_reset(&arena);
         }
     }
     for (int64_t g = 0; g < c->n_groups && status == EDT_OK; ++g) {
-        const bool mine = g % world_size_of(c->spec) == c->spec->options->rank;
+        const bool mine = g % edt_convert_world_size(c->spec) == c->spec->options->rank;
         if (mine && c->groups[g].is_done && c->groups[g].kept.digest != digests[g]) {
             EDT_INFO("input files have changed: group %" PRId64 " is converted again", g);
             c->groups[g].is_done = false;
@@ -382,7 +323,7 @@ static edt_status find_finished(converter *c, edt_error *err)
 static edt_status plan(converter *c, edt_error *err)
 {
     const edt_convert_spec *spec = c->spec;
-    const int world_size = world_size_of(spec);
+    const int world_size = edt_convert_world_size(spec);
     c->groups = edt_mem_calloc(EDT_MEM_MISC, (size_t)c->n_groups, sizeof *c->groups);
     c->order = edt_mem_calloc(EDT_MEM_MISC, (size_t)spec->n_images + 1, sizeof *c->order);
     c->next_of_shard = edt_mem_calloc(EDT_MEM_MISC, (size_t)spec->options->num_shards,
@@ -396,7 +337,7 @@ static edt_status plan(converter *c, edt_error *err)
     }
     EDT_TRY_GOTO(find_finished(c, err));
     for (int64_t i = 0; i < spec->options->num_shards; ++i) {
-        c->next_of_shard[i] = first_from_part(spec, 0, i);
+        c->next_of_shard[i] = edt_convert_first_in_shard(spec, i);
     }
     for (int64_t g = 0; g < c->n_groups; ++g) {
         if (!c->groups[g].is_done) {
@@ -430,7 +371,8 @@ fail:
 // Shards without images are files of zero bytes.
 static edt_status finish_empty_groups(converter *c, edt_error *err)
 {
-    for (int64_t g = c->spec->options->rank; g < c->n_groups; g += world_size_of(c->spec)) {
+    for (int64_t g = c->spec->options->rank; g < c->n_groups;
+         g += edt_convert_world_size(c->spec)) {
         if (!c->groups[g].is_done && c->groups[g].kept.n_images == 0) {
             EDT_TRY(open_group(c, g, err));
             EDT_TRY(finish_group(c, g, err));
@@ -462,7 +404,7 @@ static edt_status sum_groups(converter *c, bool all, edt_error *err,
 {
     edt_convert_stats stats = {.n_resumed = c->n_resumed, .published = all};
     const int64_t first = all ? 0 : c->spec->options->rank;
-    const int64_t step = all ? 1 : world_size_of(c->spec);
+    const int64_t step = all ? 1 : edt_convert_world_size(c->spec);
     for (int64_t g = first; g < c->n_groups; g += step) {
         edt_convert_group kept = c->groups[g].kept;
         bool is_done = true;
@@ -537,7 +479,7 @@ static edt_status publish(converter *c, edt_error *err, edt_convert_stats *out_s
     EDT_TRY(sum_groups(c, is_last, err, out_stats));
     if (!is_last) {
         EDT_INFO("rank %d of %d: its shards are finished; the last rank names them all",
-                 spec->options->rank, world_size_of(spec));
+                 spec->options->rank, edt_convert_world_size(spec));
         return EDT_OK;
     }
     EDT_TRY(write_report(c, out_stats, err));
@@ -593,7 +535,7 @@ static edt_status convert(converter *c, edt_error *err, edt_convert_stats *out_s
     if (spec->n_images == 0) {
         EDT_WARN("the list of images is empty: all shards will be empty files");
     }
-    c->n_groups = count_groups(spec);
+    c->n_groups = edt_convert_count_groups(spec);
     EDT_TRY(open_state(c, err));
     EDT_TRY(plan(c, err));
     EDT_TRY(create_workers(c, err));
