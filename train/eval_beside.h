@@ -49,8 +49,9 @@ edt_status edt_eval_beside_collect(edt_eval_beside *beside, edt_metrics *metrics
 edt_status edt_eval_beside_cancel(edt_eval_beside *beside, edt_metrics *metrics,
                                   edt_error *err);
 
-// Bytes that edt_eval_beside_create will hold on options->eval_device, without workspaces of
-// kernels (train --plan). Needs no device.
+// Bytes that edt_eval_beside_create will hold on options->eval_device at most, without
+// workspaces of kernels (train --plan): what the device's fused kernels spare is counted. Needs
+// no device.
 edt_status edt_eval_beside_plan(const edt_hparams *hp, const edt_train_options *options,
                                 edt_error *err, int64_t *out_n_bytes);
 

@@ -316,7 +316,8 @@ Test(eval_beside, one_batch_by_heart_builds_none)
     cr_expect(edt_test_exists(edt_test_path(beside, "overfit.jsonl")));
 }
 
-// In the precision of the evaluation, with its losses: what is planned is what is then held.
+// In the precision of the evaluation, with its losses: what is then held fits into the plan. (A
+// plan in f32 is too small with mixed_precision, for its copy of the weights.)
 Test(eval_beside, a_plan_counts_what_the_evaluation_holds)
 {
     static const char *const precisions[] = {"mixed_precision=false", "mixed_precision=true"};
@@ -344,7 +345,8 @@ Test(eval_beside, a_plan_counts_what_the_evaluation_holds)
             m.activation_bytes + m.input_bytes + m.low_bytes +
             edt_predictor_params(predictor)->n_elements * (int64_t)sizeof(float);
         cr_assert_eq(edt_eval_beside_plan(&hp, &o, &err, &planned[i]), EDT_OK, "%s", err.text);
-        cr_expect(planned[i] >= held - held / 1000 && planned[i] <= held + held / 1000,
+        // The plan knows no backend: values that its fused kernels never write are counted.
+        cr_expect(planned[i] >= held && planned[i] - held <= held / 8,
                   "%s: planned %lld bytes, held %lld", precisions[i], (long long)planned[i],
                   (long long)held);
         edt_predictor_destroy(predictor);
