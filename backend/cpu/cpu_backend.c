@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "backend/cpu/cpu_gate.h"
+#include "backend/cpu/cpu_windows.h"
 
 // The type of activations of an op.
 static edt_dtype real_of(const edt_op_desc *desc)
@@ -112,8 +113,10 @@ static edt_status cpu_supports(const edt_backend *backend, const edt_op_desc *de
                  "cpu: scaling the channels of so few pixels is a pass of its own");
     }
     const edt_conv_attrs *first = &desc->attrs.first_conv;
+    const edt_op_desc dense = {.kind = EDT_OP_CONV2D_BN_ACT, .in = {desc->in[0]}};
     if (desc->kind == EDT_OP_CONV2D_DEPTHWISE_BN_ACT &&
-        (first->kh != 1 || first->kw != 1 || first->sh != 1 || first->sw != 1)) {
+        (first->kh != 1 || first->kw != 1 || first->sh != 1 || first->sw != 1) &&
+        !edt_cpu_windows_suit(&dense)) {
         EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "cpu: %s with a first window of %dx%d, stride %d",
                  edt_op_get_info(desc->kind)->name, first->kh, first->kw, first->sh);
     }

@@ -47,9 +47,8 @@ void edt_cpu_ring_fill(edt_cpu_ring *ring, int64_t image, int64_t first, int64_t
 
 static void make(const void *ctx, int part, int64_t begin, int64_t end, edt_real *to)
 {
-    (void)part;
     const made_by *m = ctx;
-    edt_cpu_conv_pixels(m->dense, m->run, begin * m->width, end * m->width, to);
+    edt_cpu_conv_pixels(m->dense, m->run, part, begin * m->width, end * m->width, to);
 }
 
 static edt_status run_chain(edt_kernel *kernel, const edt_cpu_run *run)
@@ -59,9 +58,11 @@ static edt_status run_chain(edt_kernel *kernel, const edt_cpu_run *run)
     void *const depthwise_in[6] = {NULL, in[6], in[7], in[8], in[9], in[10]};
     edt_cpu_run depthwise_run = *run;
     depthwise_run.in = depthwise_in;
-    EDT_TRY(edt_cpu_conv_refresh(&s->dense, run));
+    edt_cpu_run dense_run = *run;
+    dense_run.workspace += edt_cpu_align(s->depthwise.workspace_bytes);
+    EDT_TRY(edt_cpu_conv_refresh(&s->dense, &dense_run));
     const edt_shape *between = &s->dense.desc.out[0].shape;
-    const made_by by = {.dense = &s->dense, .run = run, .width = between->dim[2]};
+    const made_by by = {.dense = &s->dense, .run = &dense_run, .width = between->dim[2]};
     const edt_cpu_row_maker maker = {
         .make = make,
         .ctx = &by,
@@ -69,7 +70,7 @@ static edt_status run_chain(edt_kernel *kernel, const edt_cpu_run *run)
         .row_size = between->dim[2] * between->dim[3],
         .batch = s->batch,
         .ring_rows = s->ring_rows,
-        .rings = run->workspace + edt_cpu_align(s->depthwise.workspace_bytes),
+        .rings = dense_run.workspace + edt_cpu_align(s->dense.workspace_bytes),
         .ring_bytes = s->ring_bytes,
     };
     return edt_cpu_depthwise_run_made(&s->depthwise, &depthwise_run, &maker);
@@ -112,6 +113,7 @@ edt_status EDT_R(edt_cpu_prepare_chain)(edt_cpu_backend *backend, edt_kernel *ke
     s->ring_bytes =
         edt_cpu_align((size_t)(s->ring_rows * width * between->dim[3]) * sizeof(edt_real));
     kernel->workspace_bytes = edt_cpu_align(s->depthwise.workspace_bytes) +
+                              edt_cpu_align(s->dense.workspace_bytes) +
                               (size_t)backend->base.n_threads * s->ring_bytes;
     return EDT_OK;
 }

@@ -51,13 +51,13 @@ static inline const edt_real *edt_cpu_ring_row(const edt_cpu_ring *ring, int64_t
 edt_status edt_cpu_depthwise_run_made(edt_kernel *kernel, const edt_cpu_run *run,
                                       const edt_cpu_row_maker *maker);
 
-// CONV2D_BN_ACT with a 1x1 window in parts. cpu_conv.c
+// CONV2D_BN_ACT as own product in parts. cpu_conv.c
 #define edt_cpu_conv_refresh EDT_R(edt_cpu_conv_refresh)
 #define edt_cpu_conv_pixels EDT_R(edt_cpu_conv_pixels)
 // What a run derives from parameters; comes before the pixels, on one thread.
 edt_status edt_cpu_conv_refresh(edt_kernel *kernel, const edt_cpu_run *run);
-// Pixels [begin, end) of the output, counted over all images, to y on the calling thread.
-void edt_cpu_conv_pixels(const edt_kernel *kernel, const edt_cpu_run *run, int64_t begin,
-                         int64_t end, edt_real *y);
+// Pixels [begin, end) of the output, counted over all images, to y by thread `part`.
+void edt_cpu_conv_pixels(const edt_kernel *kernel, const edt_cpu_run *run, int part,
+                         int64_t begin, int64_t end, edt_real *y);
 
 #endif

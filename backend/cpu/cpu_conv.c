@@ -258,11 +258,15 @@ static edt_cpu_gemm folded_product(const edt_kernel *kernel)
     };
 }
 
-void edt_cpu_conv_pixels(const edt_kernel *kernel, const edt_cpu_run *run, int64_t begin,
-                         int64_t end, edt_real *y)
+void edt_cpu_conv_pixels(const edt_kernel *kernel, const edt_cpu_run *run, int part,
+                         int64_t begin, int64_t end, edt_real *y)
 {
     const edt_cpu_gemm gemm = folded_product(kernel);
     const edt_real *x = run->in[0];
+    if (((const state *)kernel->state)->windows) {
+        edt_cpu_windows_rows(&kernel->desc, run, &gemm, NULL, part, begin, end, y);
+        return;
+    }
     edt_cpu_kernels_of(run->backend)
         ->gemm(&gemm, x + begin * gemm.k, NULL, y, end - begin, 0, 1);
 }

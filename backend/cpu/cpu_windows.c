@@ -100,26 +100,32 @@ size_t edt_cpu_windows_bytes(const edt_cpu_backend *backend, const edt_op_desc *
     return (size_t)backend->base.n_threads * block_bytes(desc);
 }
 
+void edt_cpu_windows_rows(const edt_op_desc *desc, const edt_cpu_run *run,
+                          const edt_cpu_gemm *gemm, const edt_real *residual, int part,
+                          int64_t begin, int64_t end, edt_real *y)
+{
+    const gather g = make_gather(desc, run);
+    edt_real *block = (edt_real *)(void *)(run->workspace + (size_t)part * block_bytes(desc));
+    for (int64_t r = begin; r < end; r += BLOCK_ROWS) {
+        const int64_t n = end - r < BLOCK_ROWS ? end - r : BLOCK_ROWS;
+        gather_windows(&g, r, r + n, block);
+        g.simd->gemm(gemm, block, residual == NULL ? NULL : residual + r * gemm->n,
+                     y + (r - begin) * gemm->n, n, 0, 1);
+    }
+}
+
 void edt_cpu_windows_run(const edt_op_desc *desc, const edt_cpu_run *run,
                          const edt_cpu_gemm *gemm, const edt_real *residual)
 {
-    const gather g = make_gather(desc, run);
     const int64_t rows = edt_cpu_rows_of(&desc->out[0]).rows;
     const int n_threads = edt_cpu_threads(run->backend, rows * gemm->k * gemm->n / 16);
     edt_real *y = run->out[0];
 #pragma omp parallel num_threads(n_threads)
     {
         const int part = omp_get_thread_num();
-        edt_real *block =
-            (edt_real *)(void *)(run->workspace + (size_t)part * block_bytes(desc));
         int64_t begin;
         int64_t end;
         edt_cpu_split(rows, omp_get_num_threads(), part, &begin, &end);
-        for (int64_t r = begin; r < end; r += BLOCK_ROWS) {
-            const int64_t n = end - r < BLOCK_ROWS ? end - r : BLOCK_ROWS;
-            gather_windows(&g, r, r + n, block);
-            g.simd->gemm(gemm, block, residual == NULL ? NULL : residual + r * gemm->n,
-                         y + r * gemm->n, n, 0, 1);
-        }
+        edt_cpu_windows_rows(desc, run, gemm, residual, part, begin, end, y + begin * gemm->n);
     }
 }

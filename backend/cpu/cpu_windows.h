@@ -19,10 +19,15 @@ static inline bool edt_cpu_windows_suit(const edt_op_desc *desc)
 // Workspace of a run, once per type of activations.
 #define edt_cpu_windows_bytes EDT_R(edt_cpu_windows_bytes)
 #define edt_cpu_windows_run EDT_R(edt_cpu_windows_run)
+#define edt_cpu_windows_rows EDT_R(edt_cpu_windows_rows)
 size_t edt_cpu_windows_bytes(const edt_cpu_backend *backend, const edt_op_desc *desc);
 // out[0] = product of all windows of in[0] and what `gemm` has packed (HWIO as a matrix), with
 // gemm's epilogue. residual may be NULL.
 void edt_cpu_windows_run(const edt_op_desc *desc, const edt_cpu_run *run,
                          const edt_cpu_gemm *gemm, const edt_real *residual);
+// Pixels [begin, end) of the output, counted over all images, to y by thread `part`.
+void edt_cpu_windows_rows(const edt_op_desc *desc, const edt_cpu_run *run,
+                          const edt_cpu_gemm *gemm, const edt_real *residual, int part,
+                          int64_t begin, int64_t end, edt_real *y);
 
 #endif

@@ -206,18 +206,23 @@ Test(cpu_ops, gated_convolutions_agree_with_ref, .timeout = 60)
     }
 }
 
-// A 1x1 convolution of x (n images of h x w) and a depthwise one of k x k: in one and apart.
-static void compare_chain(edt_backend *backend, edt_dtype real, int64_t n, int64_t h, int64_t w,
-                          int k, int stride)
+// A convolution of x (n images of h x w) and a depthwise one of k x k: in one and apart. The
+// first is 1x1, or the stem's.
+static void compare_chain(edt_backend *backend, edt_dtype real, bool stem, int64_t n, int64_t h,
+                          int64_t w, int k, int stride)
 {
-    enum { CI = 5, CO = 37, N_IN = 11 };
+    enum { CO = 37, N_IN = 11 };
+    const int64_t ci = stem ? 3 : 5;
+    const int first = stem ? 3 : 1;
+    const int first_stride = stem ? 2 : 1;
     edt_error err = {0};
     edt_op_desc f32 = {.kind = EDT_OP_CONV2D_DEPTHWISE_BN_ACT, .n_in = N_IN, .n_out = 2};
     f32.attrs.bn = (edt_bn_attrs){.epsilon = 1e-3, .momentum = 0.99, .act = EDT_ACT_SWISH};
-    f32.attrs.first_conv = (edt_conv_attrs){.kh = 1, .kw = 1, .sh = 1, .sw = 1};
+    f32.attrs.first_conv =
+        (edt_conv_attrs){.kh = first, .kw = first, .sh = first_stride, .sw = first_stride};
     f32.attrs.conv = (edt_conv_attrs){.kh = k, .kw = k, .sh = stride, .sw = stride};
-    f32.in[0] = real4(n, h, w, CI);
-    f32.in[1] = real4(1, 1, CI, CO);
+    f32.in[0] = real4(n, h, w, ci);
+    f32.in[1] = real4(first, first, ci, CO);
     for (int i = 2; i < N_IN; i++) {
         f32.in[i] = i == 6 ? real4(k, k, CO, 1) : real1(CO);
     }
@@ -247,8 +252,9 @@ static void compare_chain(edt_backend *backend, edt_dtype real, int64_t n, int64
                  err.text);
     for (int i = 0; i < 2; i++) {
         cr_expect_eq(memcmp(got[i], want[i], edt_tensor_bytes(&chain.out[i])), 0,
-                     "output %d of %d x %d x %d, %dx%d stride %d, %d threads, %s", i, (int)n,
-                     (int)h, (int)w, k, k, stride, backend->n_threads, edt_dtype_name(real));
+                     "output %d of %d x %d x %d, %dx%d stride %d, %d threads, %s%s", i, (int)n,
+                     (int)h, (int)w, k, k, stride, backend->n_threads, edt_dtype_name(real),
+                     stem ? ", stem" : "");
         edt_mem_free(got[i]);
         edt_mem_free(want[i]);
     }
@@ -270,10 +276,10 @@ Test(cpu_ops, two_convolutions_in_one_give_the_bits_of_the_two, .timeout = 60)
         for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
             for (int k = 1; k <= 5; k += 2) {
                 for (int s = 1; s <= 2; s++) {
-                    compare_chain(backend, s == 1 ? EDT_DTYPE_F32 : EDT_DTYPE_BF16, sizes[i][0],
-                                  sizes[i][1], sizes[i][2], k, s);
-                    compare_chain(backend, s == 1 ? EDT_DTYPE_BF16 : EDT_DTYPE_F32, sizes[i][0],
-                                  sizes[i][1], sizes[i][2], k, s);
+                    for (int j = 0; j < 4; j++) {
+                        compare_chain(backend, j % 2 == 0 ? EDT_DTYPE_F32 : EDT_DTYPE_BF16,
+                                      j < 2, sizes[i][0], sizes[i][1], sizes[i][2], k, s);
+                    }
                 }
             }
         }
