@@ -15,9 +15,8 @@
 #include "dataio/jpeg_encode.h"
 #include "eval/draw_pixels.h"
 
-// More threads than that outrun any network. Where the network has all processors one thread
-// for this many of them keeps up, and its own are held up little.
-enum { MAX_THREADS = 8, SHARED_PER_THREAD = 8, JOBS_PER_THREAD = 2, JPEG_QUALITY = 90 };
+// More threads than that outrun any network.
+enum { MAX_THREADS = 8, JOBS_PER_THREAD = 2, JPEG_QUALITY = 90 };
 
 typedef struct job {
     int64_t number;
@@ -71,24 +70,28 @@ static edt_status write_picture(const edt_picture_writer *w, const job *j, edt_e
     return status;
 }
 
+static void finish_job(edt_picture_writer *w, job *j)
+{
+    edt_error error = {0};
+    const double begun = edt_clock_now_s();
+    edt_trace_begin("write_picture");
+    const edt_status status = write_picture(w, j, &error);
+    edt_trace_end();
+    pthread_mutex_lock(&w->lock);
+    j->seconds = edt_clock_now_s() - begun;
+    j->status = status;
+    j->error = error;
+    j->is_done = true;
+    pthread_cond_signal(&w->done);
+    pthread_mutex_unlock(&w->lock);
+}
+
 static void write_pictures(void *ctx)
 {
     edt_picture_writer *w = ctx;
     void *item;
     while (edt_queue_pop(w->queue, &item) == EDT_OK) {
-        job *j = item;
-        edt_error error = {0};
-        const double begun = edt_clock_now_s();
-        edt_trace_begin("write_picture");
-        const edt_status status = write_picture(w, j, &error);
-        edt_trace_end();
-        pthread_mutex_lock(&w->lock);
-        j->seconds = edt_clock_now_s() - begun;
-        j->status = status;
-        j->error = error;
-        j->is_done = true;
-        pthread_cond_signal(&w->done);
-        pthread_mutex_unlock(&w->lock);
+        finish_job(w, item);
     }
 }
 
@@ -109,12 +112,13 @@ static edt_status alloc_jobs(edt_picture_writer *w, edt_error *err)
     return EDT_OK;
 }
 
+// Threads of a network that has all processors wait for each other in a loop: one that drawing
+// holds up holds up all, which costs more than drawing.
 static int choose_threads(int n_network)
 {
     const int n_all = edt_thread_cpu_count();
     const int n_free = n_network > 0 && n_network < n_all ? n_all - n_network : 0;
-    const int n = n_free > 0 ? n_free : 1 + n_all / SHARED_PER_THREAD;
-    return n < MAX_THREADS ? n : MAX_THREADS;
+    return n_free < MAX_THREADS ? n_free : MAX_THREADS;
 }
 
 edt_status edt_picture_writer_create(const edt_picture_writer_options *options, edt_error *err,
@@ -129,7 +133,7 @@ edt_status edt_picture_writer_create(const edt_picture_writer_options *options, 
     (void)pthread_cond_init(&w->done, NULL);
     w->options = *options;
     const int n_threads = choose_threads(options->n_network_threads);
-    w->n_jobs = n_threads * JOBS_PER_THREAD;
+    w->n_jobs = n_threads > 0 ? n_threads * JOBS_PER_THREAD : 1;
     EDT_TRY_GOTO(alloc_jobs(w, err));
     EDT_TRY_GOTO(edt_queue_create(w->n_jobs, err, &w->queue));
     for (; w->n_threads < n_threads; ++w->n_threads) {
@@ -203,7 +207,11 @@ edt_status edt_picture_writer_add(edt_picture_writer *w, edt_picture *picture,
     }
     j->is_done = false;
     j->is_under_way = true;
-    return edt_queue_push(w->queue, j);
+    if (w->n_threads > 0) {
+        return edt_queue_push(w->queue, j);
+    }
+    finish_job(w, j);
+    return judge(w, j, err);
 }
 
 edt_status edt_picture_writer_finish(edt_picture_writer *w, edt_error *err)

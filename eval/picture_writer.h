@@ -1,5 +1,6 @@
-// Pictures with what was found on them, drawn, encoded and written by threads of their own
-// while the caller goes on: 0.jpg, 1.jpg, ... by the numbers of the files.
+// Pictures with what was found on them: 0.jpg, 1.jpg, ... by the numbers of the files. Where
+// the caller leaves processors free, threads of the writer's own draw, encode and write while
+// it goes on.
 #ifndef EDT_EVAL_PICTURE_WRITER_H
 #define EDT_EVAL_PICTURE_WRITER_H
 
@@ -14,7 +15,7 @@ typedef struct edt_picture_writer_options {
     const char *dir;        // that exists
     edt_draw_found_options draw;
     int64_t max_found;     // detections of a picture
-    int n_network_threads; // that the writer goes on beside; 0: one per processor
+    int n_network_threads; // the writer has the processors that they leave; 0: all; see add
 } edt_picture_writer_options;
 
 // What there is of one picture; everything is copied but the pixels.
@@ -35,7 +36,8 @@ void edt_picture_writer_destroy(edt_picture_writer *writer);
 
 // Takes the pixels of `picture`, in exchange for memory that its reader uses again. Waits while
 // many pictures are on their way. The first picture that could not be drawn or written, in the
-// order of the calls, ends this or a later call with its error.
+// order of the calls, ends this or a later call with its error. Without a processor of its own
+// the writer is done with the picture on return.
 edt_status edt_picture_writer_add(edt_picture_writer *writer, edt_picture *picture,
                                   const edt_picture_found *found, edt_error *err);
 // Waits for all pictures, or returns the first one's error.
