@@ -256,10 +256,11 @@ edt_status edt_hparams_check(const edt_hparams *hp, edt_error *err)
     }
     EDT_TRY(edt_fpn_config_check(hp, err));
     if (hp->positives_momentum >= 1.0) {
-        EDT_FAIL(err, EDT_ERR_USAGE,
-                 "positives_momentum is %g: the moving average of the positives would stay at 0, "
-                 "which losses are divided by; allowed: below 1",
-                 hp->positives_momentum);
+        EDT_FAIL(
+            err, EDT_ERR_USAGE,
+            "positives_momentum is %g: the moving average of the positives would stay at 0, "
+            "which losses are divided by; allowed: below 1",
+            hp->positives_momentum);
     }
     if ((hp->mean_rgb.n != 1 && hp->mean_rgb.n != 3) ||
         (hp->stddev_rgb.n != 1 && hp->stddev_rgb.n != 3)) {

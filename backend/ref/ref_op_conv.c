@@ -3,15 +3,47 @@
 #include <string.h>
 
 #include "backend/ref/ref_priv.h"
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 enum { CHUNK = 64 }; // output channels summed at a time in the weight gradient
 
-// to[i] += a * from[i]
-static void add_scaled(int64_t n, real a, const real *restrict from, real *restrict to)
+// With AddressSanitizer both ranges are looked at as a whole: at each element it takes ten
+// times as long.
+#ifdef __SANITIZE_ADDRESS__
+#define CHECKED_AS_A_WHOLE __attribute__((noinline, no_sanitize("address", "undefined")))
+static void check_range(const void *begin, int64_t n)
+{
+    const size_t n_bytes = (size_t)n * sizeof(real);
+    void *bad = n > 0 ? __asan_region_is_poisoned((void *)(uintptr_t)begin, n_bytes) : NULL;
+    if (bad != NULL) {
+        (void)*(volatile const char *)bad; // reports it
+    }
+}
+#else
+#define CHECKED_AS_A_WHOLE
+static void check_range(const void *begin, int64_t n)
+{
+    (void)begin;
+    (void)n;
+}
+#endif
+
+CHECKED_AS_A_WHOLE
+static void add_checked(int64_t n, real a, const real *restrict from, real *restrict to)
 {
     for (int64_t i = 0; i < n; ++i) {
         to[i] += a * from[i];
     }
+}
+
+// to[i] += a * from[i]
+static void add_scaled(int64_t n, real a, const real *restrict from, real *restrict to)
+{
+    check_range(from, n);
+    check_range(to, n);
+    add_checked(n, a, from, to);
 }
 
 void EDT_REF(conv2d_forward)(const edt_ref_window *g, const real *x, const real *w,

@@ -8,6 +8,19 @@ script=${EDT_SOURCE_DIR:?}/tools/fetch_checkpoint.sh
 . "$(dirname "$0")/common.sh"
 python3 -c '' 2>/dev/null || skip "no python3 for the server"
 command -v curl >/dev/null || command -v wget >/dev/null || skip "neither curl nor wget"
+# Most of it is waiting, so the parts go side by side, each with a server of its own.
+part_of_test=${1:-}
+if [ -z "$part_of_test" ]; then
+  parts=()
+  for part_of_test in first wget contents; do
+    "$BASH" "$0" $part_of_test &
+    parts+=($!)
+  done
+  for process in "${parts[@]}"; do
+    wait "$process" || complain "a part failed"
+  done
+  finish fetch_checkpoint
+fi
 unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY EDT_CHECKPOINT_URL
 
 # --- what is published ----------------------------------------------------------------------------
@@ -361,26 +374,30 @@ check_downloads() {
   set_mode good
   fetch 1 "efficientdet-d7.tar.gz is not there (the server answers 404)" efficientdet-d7 "$out"
 }
-check_downloads
-[ $failures = 0 ] || finish fetch_checkpoint
+if [ "$part_of_test" = first ]; then
+  check_downloads
+  finish "downloads"
+fi
 
 # The same with wget alone, and with neither.
-mkdir "$tmp/path"
-IFS=: read -ra folders <<<"$PATH"
-for program in awk base64 basename cat chmod cut df dirname du find flock grep gzip head md5sum mkdir mktemp \
-  mv od rm sed sleep sort stat sync tail tar tr wc; do
-  for folder in "${folders[@]}"; do
-    [ ! -x "$folder/$program" ] || { ln -s "$folder/$program" "$tmp/path/"; break; }
+if [ "$part_of_test" = wget ]; then
+  mkdir "$tmp/path"
+  IFS=: read -ra folders <<<"$PATH"
+  for program in awk base64 basename cat chmod cut df dirname du find flock grep gzip head md5sum mkdir mktemp \
+    mv od rm sed sleep sort stat sync tail tar tr wc; do
+    for folder in "${folders[@]}"; do
+      [ ! -x "$folder/$program" ] || { ln -s "$folder/$program" "$tmp/path/"; break; }
+    done
   done
-done
-search=$tmp/path
-fresh good good
-d0 1 "neither curl nor wget is here"
-if command -v curl >/dev/null && wget=$(command -v wget); then
-  ln -s "$wget" "$tmp/path/wget"
-  check_downloads
+  search=$tmp/path
+  fresh good good
+  d0 1 "neither curl nor wget is here"
+  if command -v curl >/dev/null && wget=$(command -v wget); then
+    ln -s "$wget" "$tmp/path/wget"
+    check_downloads
+  fi
+  finish "downloads by wget"
 fi
-search=$PATH
 
 # --- what arrives is no checkpoint ----------------------------------------------------------------
 
@@ -498,4 +515,4 @@ wait $server 2>/dev/null
 rm -rf "$out"
 d0 1 "is the network up"
 is_absent "no server"
-finish fetch_checkpoint
+finish "contents and wrong use"

@@ -46,6 +46,8 @@ mkdir -p "$top/bin" "$top/tests" "$top/lib" "$top/libstdc++" "$top/golden" "$top
 for program in train detect benchmark coco_eval model_info create_coco_records; do
   cp "$build/bin/$program" "$top/bin/"
 done
+# What reads .h5 files, where this build has it.
+[ ! -x "$build/bin/edt_hdf5" ] || cp "$build/bin/edt_hdf5" "$top/bin/"
 cp "$build"/bin/libedt_*.so "$top/bin/"
 # One line per test: NAME|PROGRAM|ARGUMENTS|SANITIZE (yes where it is small enough for that).
 cp "$build/gpu_tests.txt" "$top/"

@@ -22,7 +22,8 @@ for layer in "${!may[@]}"; do
   [ -d "$layer" ] || continue
   while IFS=: read -r file line text; do
     [ -n "$file" ] || continue
-    header=$(sed -E 's/^[^"]*"([^"]+)".*/\1/' <<<"$text")
+    [[ $text =~ \"([^\"]+)\" ]]
+    header=${BASH_REMATCH[1]}
     case "$header" in
       */../*|../*|./*) offend "$file:$line: includes '$header' by a relative path; write it from the root"; continue ;;
       *pb-c.h) continue ;;
