@@ -16,6 +16,11 @@ double edt_clock_now_s(void)
     return read_clock(CLOCK_MONOTONIC);
 }
 
+double edt_clock_cpu_s(void)
+{
+    return read_clock(CLOCK_PROCESS_CPUTIME_ID);
+}
+
 double edt_clock_wall_s(void)
 {
     return read_clock(CLOCK_REALTIME);

@@ -5,6 +5,9 @@
 // Seconds since an arbitrary moment; never runs backwards.
 double edt_clock_now_s(void);
 
+// Processor seconds that all threads of the process have used.
+double edt_clock_cpu_s(void);
+
 // Seconds since 1970 UTC.
 double edt_clock_wall_s(void);
 

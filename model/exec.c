@@ -79,6 +79,7 @@ static edt_status call_hook(edt_exec *exec, int i, edt_error *err)
 static edt_status begin_node_timing(edt_exec *exec, int i, edt_error *err, double *out_start)
 {
     if (exec->events == NULL) {
+        exec->cpu_seconds[i] -= edt_clock_cpu_s();
         *out_start = edt_clock_now_s();
         return EDT_OK;
     }
@@ -93,6 +94,7 @@ static edt_status end_node_timing(edt_exec *exec, int i, double start, edt_error
     }
     EDT_TRY(exec->backend->table->synchronize(exec->backend, err));
     exec->seconds[i] += edt_clock_now_s() - start;
+    exec->cpu_seconds[i] += edt_clock_cpu_s();
     return EDT_OK;
 }
 
@@ -284,11 +286,17 @@ edt_status edt_exec_enable_timing(edt_exec *exec, bool on, edt_error *err)
 void edt_exec_reset_timing(edt_exec *exec)
 {
     memset(exec->seconds, 0, (size_t)exec->graph->n_nodes * sizeof *exec->seconds);
+    memset(exec->cpu_seconds, 0, (size_t)exec->graph->n_nodes * sizeof *exec->cpu_seconds);
 }
 
 double edt_exec_node_seconds(const edt_exec *exec, int i_node)
 {
     return i_node < 0 || i_node >= exec->graph->n_nodes ? 0.0 : exec->seconds[i_node];
+}
+
+double edt_exec_node_cpu_seconds(const edt_exec *exec, int i_node)
+{
+    return i_node < 0 || i_node >= exec->graph->n_nodes ? 0.0 : exec->cpu_seconds[i_node];
 }
 
 bool edt_exec_describe(const edt_exec *exec, int i_node, edt_op_desc *out_desc)

@@ -88,6 +88,8 @@ void *edt_exec_pointer(const edt_exec *exec, edt_value_id value);
 edt_status edt_exec_enable_timing(edt_exec *exec, bool on, edt_error *err);
 void edt_exec_reset_timing(edt_exec *exec);
 double edt_exec_node_seconds(const edt_exec *exec, int i_node);
+// Processor time of all threads of the process in the same time; 0 on a backend with streams.
+double edt_exec_node_cpu_seconds(const edt_exec *exec, int i_node);
 // The op that node i_node of the graph really runs, after fusion; false where it runs none
 // (dead or part of another's fused op) and past the last node.
 bool edt_exec_describe(const edt_exec *exec, int i_node, edt_op_desc *out_desc);

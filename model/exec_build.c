@@ -226,6 +226,7 @@ static edt_status build(edt_exec *exec, edt_error *err)
     exec->dead = edt_mem_calloc(EDT_MEM_MISC, n_nodes, sizeof *exec->dead);
     exec->execs = edt_mem_calloc(EDT_MEM_MISC, n_nodes, sizeof *exec->execs);
     exec->seconds = edt_mem_calloc(EDT_MEM_MISC, n_nodes, sizeof *exec->seconds);
+    exec->cpu_seconds = edt_mem_calloc(EDT_MEM_MISC, n_nodes, sizeof *exec->cpu_seconds);
     exec->pointers =
         edt_mem_calloc(EDT_MEM_MISC, (size_t)graph->n_values + 1, sizeof *exec->pointers);
     exec->placed =
@@ -233,8 +234,8 @@ static edt_status build(edt_exec *exec, edt_error *err)
     exec->entry_of =
         edt_mem_calloc(EDT_MEM_MISC, (size_t)graph->n_params + 1, sizeof *exec->entry_of);
     if (exec->nodes == NULL || exec->placed == NULL || exec->dead == NULL ||
-        exec->execs == NULL || exec->seconds == NULL || exec->pointers == NULL ||
-        exec->entry_of == NULL) {
+        exec->execs == NULL || exec->seconds == NULL || exec->cpu_seconds == NULL ||
+        exec->pointers == NULL || exec->entry_of == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for an executor of %d nodes", graph->n_nodes);
     }
     memcpy(exec->nodes, graph->nodes, (size_t)graph->n_nodes * sizeof *exec->nodes);
@@ -321,6 +322,7 @@ void edt_exec_destroy(edt_exec *exec)
     edt_mem_free(exec->dead);
     edt_mem_free(exec->execs);
     edt_mem_free(exec->seconds);
+    edt_mem_free(exec->cpu_seconds);
     edt_mem_free(exec->events);
     edt_mem_free(exec->pointers);
     edt_mem_free(exec->placed);

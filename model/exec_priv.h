@@ -40,7 +40,7 @@ struct edt_exec {
     uint64_t capture_version; // arena_version of the capture, or of the last run that could be
                               // repeated as one; 0: none
     bool timing;
-    double *seconds;
+    double *seconds, *cpu_seconds;
     edt_event **events; // by node and one more, where the backend has streams; made for timing
 };
 

@@ -115,7 +115,8 @@ static edt_status parse(int argc, char **argv, edt_arena *arena, edt_error *err,
          .type = EDT_CLI_BOOL,
          .default_text = "false",
          .target = &o->per_op,
-         .help = "for network and train: time by op and by shape"},
+         .help = "for network and train: time by op and by shape; with OMP_WAIT_POLICY=passive "
+                 "also the share of it that the threads were busy"},
     };
     const edt_cli_program program = {
         .name = "benchmark",

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/json.h"
 #include "train/bench_priv.h"
@@ -16,6 +17,7 @@ typedef struct group {
     char name[32], shapes[NAME_BYTES];
     int64_t n_nodes;
     double seconds, macs, bytes, lost_seconds;
+    double all_seconds, cpu_seconds; // of all runs
 } group;
 
 typedef struct groups {
@@ -28,10 +30,13 @@ edt_status edt_bench_nodes_init(edt_bench_nodes *nodes, const edt_graph *graph, 
                                 edt_error *err)
 {
     *nodes = (edt_bench_nodes){.graph = graph, .exec = exec};
-    nodes->seconds = edt_mem_calloc(EDT_MEM_MISC, (size_t)graph->n_nodes, sizeof(double));
+    const size_t n = (size_t)graph->n_nodes;
+    nodes->seconds = edt_mem_calloc(EDT_MEM_MISC, 3 * n, sizeof(double));
     if (nodes->seconds == NULL) {
         EDT_FAIL(err, EDT_ERR_NOMEM, "no memory for the times of %d nodes", graph->n_nodes);
     }
+    nodes->all_seconds = nodes->seconds + n;
+    nodes->cpu_seconds = nodes->seconds + 2 * n;
     return edt_exec_enable_timing(exec, true, err);
 }
 
@@ -50,6 +55,8 @@ double edt_bench_nodes_update(edt_bench_nodes *nodes)
             nodes->seconds[i] = seconds;
         }
         sum += seconds;
+        nodes->all_seconds[i] += seconds;
+        nodes->cpu_seconds[i] += edt_exec_node_cpu_seconds(nodes->exec, i);
     }
     ++nodes->n_runs;
     edt_exec_reset_timing(nodes->exec);
@@ -63,6 +70,29 @@ double edt_bench_nodes_sum(const edt_bench_nodes *nodes, bool backward)
         sum += nodes->graph->nodes[i].backward == backward ? nodes->seconds[i] : 0.0;
     }
     return sum;
+}
+
+static bool knows_busy(const edt_bench *b)
+{
+    const char *policy = getenv("OMP_WAIT_POLICY");
+    return b->backend->table->streams == NULL && policy != NULL &&
+           strcasecmp(policy, "passive") == 0;
+}
+
+static double busy_percent(const edt_bench *b, double cpu_seconds, double seconds)
+{
+    return seconds > 0.0 ? 100.0 * cpu_seconds / (seconds * b->n_threads) : 0.0;
+}
+
+bool edt_bench_nodes_busy(const edt_bench *b, const edt_bench_nodes *nodes, double *out_percent)
+{
+    double seconds = 0.0, cpu_seconds = 0.0;
+    for (int i = 0; i < nodes->graph->n_nodes; ++i) {
+        seconds += nodes->all_seconds[i];
+        cpu_seconds += nodes->cpu_seconds[i];
+    }
+    *out_percent = busy_percent(b, cpu_seconds, seconds);
+    return knows_busy(b);
 }
 
 double edt_bench_exec_macs(const edt_graph *graph, const edt_exec *exec)
@@ -142,6 +172,8 @@ static void gather(const edt_bench *b, const edt_bench_nodes *nodes, bool shapes
         const double macs = (double)edt_op_conv_macs(&desc), bytes = operand_bytes(&desc);
         ++g->n_nodes;
         g->seconds += seconds;
+        g->all_seconds += nodes->all_seconds[i];
+        g->cpu_seconds += nodes->cpu_seconds[i];
         g->macs += macs;
         g->bytes += bytes;
         if (b->has_peak) {
@@ -174,6 +206,9 @@ static edt_status put_json(const edt_bench *b, const groups *all, const group *g
     if (b->has_peak) {
         edt_json_put_f64(&w, "lost_ms", 1e3 * g->lost_seconds);
     }
+    if (knows_busy(b)) {
+        edt_json_put_f64(&w, "busy_percent", busy_percent(b, g->cpu_seconds, g->all_seconds));
+    }
     edt_json_end_object(&w);
     edt_text text;
     const edt_status status = edt_json_writer_finish(&w, err, &text);
@@ -186,23 +221,28 @@ static edt_status put_json(const edt_bench *b, const groups *all, const group *g
 
 static void put_row(const edt_bench *b, const groups *all, const group *g)
 {
-    char rate[16] = "-", lost[16] = "-";
+    char rate[16] = "-", lost[16] = "-", busy[16] = "-";
     if (g->macs > 0.0) {
         (void)snprintf(rate, sizeof rate, "%.1f", 2e-9 * g->macs / g->seconds);
     }
     if (b->has_peak) {
         (void)snprintf(lost, sizeof lost, "%.3f", 1e3 * g->lost_seconds);
     }
-    printf("%-22s %5" PRId64 " %9.3f %6.1f%% %8s %8.1f %9s  %s\n", g->name, g->n_nodes,
+    if (knows_busy(b)) {
+        (void)snprintf(busy, sizeof busy, "%.1f%%",
+                       busy_percent(b, g->cpu_seconds, g->all_seconds));
+    }
+    printf("%-22s %5" PRId64 " %9.3f %6.1f%% %8s %8.1f %9s %7s  %s\n", g->name, g->n_nodes,
            1e3 * g->seconds, 100.0 * g->seconds / all->seconds, rate,
-           1e-9 * g->bytes / g->seconds, lost, g->shapes);
+           1e-9 * g->bytes / g->seconds, lost, busy, g->shapes);
 }
 
 static edt_status put_table(const edt_bench *b, const groups *all, bool shapes, edt_error *err)
 {
     if (!b->options->json) {
-        printf("\n%-22s %5s %9s %7s %8s %8s %9s  %s\n", "op", "nodes", "ms", "share", "GFLOP/s",
-               "GB/s", "lost ms", shapes ? "first input -> first output, kernel/stride" : "");
+        printf("\n%-22s %5s %9s %7s %8s %8s %9s %7s  %s\n", "op", "nodes", "ms", "share",
+               "GFLOP/s", "GB/s", "lost ms", "busy",
+               shapes ? "first input -> first output, kernel/stride" : "");
     }
     for (int i = 0; i < all->n; ++i) {
         if (all->v[i].seconds <= 0.0) {

@@ -79,7 +79,9 @@ typedef struct edt_bench_nodes {
     const edt_graph *graph;
     edt_exec *exec;
     int64_t n_runs;
-    double *seconds; // by node
+    double *seconds; // by node, the best run
+    // By node, of all runs: what the share of time that threads are busy is made of.
+    double *all_seconds, *cpu_seconds;
 } edt_bench_nodes;
 // Turns the executor's timing on.
 edt_status edt_bench_nodes_init(edt_bench_nodes *nodes, const edt_graph *graph, edt_exec *exec,
@@ -89,6 +91,11 @@ void edt_bench_nodes_deinit(edt_bench_nodes *nodes); // a zeroed one is legal
 double edt_bench_nodes_update(edt_bench_nodes *nodes);
 // Sum over the nodes of one direction.
 double edt_bench_nodes_sum(const edt_bench_nodes *nodes, bool backward);
+// Share of the time in nodes that the threads computed, in percent: processor time over time
+// and threads. False where it cannot be told: on a device, and where threads that wait spin, as
+// OpenMP's do unless OMP_WAIT_POLICY=passive.
+bool edt_bench_nodes_busy(const edt_bench *bench, const edt_bench_nodes *nodes,
+                          double *out_percent);
 // A table by op and one by op and shape, with what the ceilings would have allowed.
 edt_status edt_bench_put_ops(const edt_bench *bench, const edt_bench_nodes *nodes,
                              edt_error *err);

@@ -165,6 +165,10 @@ static edt_status report(train_bench *t, edt_error *err)
     EDT_TRY(edt_bench_put(b, "train", (double)b->batch_size / median, "images/s", err));
     EDT_TRY(edt_bench_put_peak(b, "train", edt_bench_exec_macs(t->nodes.graph, t->nodes.exec),
                                median, err));
+    double busy;
+    if (edt_bench_nodes_busy(b, &t->nodes, &busy)) {
+        EDT_TRY(edt_bench_put(b, "train threads busy", busy, "%", err));
+    }
     return b->options->per_op ? edt_bench_put_ops(b, &t->nodes, err) : EDT_OK;
 }
 

@@ -49,8 +49,10 @@ measure 'network memory|network best|network median|network|network convolutions
   "${small[@]}" --what=network
 measure 'network|op kind|op' "${small[@]}" --what=network --per_op --model_name=efficientdet-lite0
 grep -qE '"op": "conv2d(_bn_act)?( 1x1)?"' "$tmp/out" || fail "no convolution in the table of ops"
-measure 'train best|train median|train best forward|train best backward|train best update and inputs|train|train share of the ceiling|op kind' \
+OMP_WAIT_POLICY=passive \
+  measure 'train best|train median|train best forward|train best backward|train best update and inputs|train|train share of the ceiling|train threads busy|op kind' \
   "${small[@]}" --what=train --per_op
+grep -qF '"busy_percent": ' "$tmp/out" || fail "no busy threads in the table of ops"
 grep -qF '"batch_size": 2' "$tmp/out" || fail "a training step's default is not batch 2"
 measure 'network memory|network median' "${small[@]}" --what=network --precision=bf16
 # The oracle has no ceiling to measure.
