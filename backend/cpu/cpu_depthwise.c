@@ -1,7 +1,6 @@
 // Depthwise convolution on the tap kernels of kernels_depthwise.c. Columns fall into classes
 // (one going forward, one per phase of the stride in the data gradient) within which every
-// column reads the same taps at a fixed step; columns whose taps would leave the image are done
-// one by one.
+// column reads the same taps at a fixed step, but for those that would leave the image.
 #include <math.h>
 #include <omp.h>
 #include <string.h>
@@ -16,6 +15,7 @@ typedef struct axis_class {
     int n_taps;
     int k[MAX_K];
     int64_t source[MAX_K];
+    int64_t tap_lo[MAX_K], tap_hi[MAX_K]; // positions that have the tap
     int64_t q, n, lo, hi;
 } axis_class;
 
@@ -50,6 +50,8 @@ static void make_class(axis_class *class, bool backward, int64_t q, int64_t k, i
         const int64_t hi = floor_div(in - 1 - source, advance) + 1;
         class->k[class->n_taps] = (int)i;
         class->source[class->n_taps] = source;
+        class->tap_lo[class->n_taps] = lo;
+        class->tap_hi[class->n_taps] = hi;
         class->n_taps++;
         class->lo = lo > class->lo ? lo : class->lo;
         class->hi = hi < class->hi ? hi : class->hi;
@@ -71,7 +73,7 @@ typedef struct depthwise_job {
     const edt_cpu_row_maker *maker; // instead of x; NULL: none
     const float *w, *bias;
     edt_real *y;
-    int64_t in_w, c;
+    int64_t c;
     int kw;
 } depthwise_job;
 
@@ -83,15 +85,14 @@ typedef struct sources {
     const edt_real *next[2];
 } sources;
 
-// What to fetch while columns from source column `column` on are done: everything between one
-// column and the next, in the rows to come.
-static void look_ahead(const depthwise_job *job, const sources *from, int64_t column,
-                       edt_cpu_taps *taps)
+// What to fetch while columns are done: everything between one column and the next, in the rows
+// to come.
+static void look_ahead(const depthwise_job *job, const sources *from, edt_cpu_taps *taps)
 {
     const int64_t n_columns = job->state->advance < 2 ? 1 : 2;
     for (int r = 0; r < from->n_next; r++) {
         for (int64_t i = 0; i < n_columns; i++) {
-            taps->ahead[taps->n_ahead++] = from->next[r] + (column + i) * job->c;
+            taps->ahead[taps->n_ahead++] = from->next[r] + i * job->c;
         }
     }
 }
@@ -103,31 +104,28 @@ static void do_row(const depthwise_job *job, const sources *from, edt_real *y, f
     const int64_t c = job->c;
     for (int i = 0; i < s->n_classes; i++) {
         const axis_class *class = &s->columns[i];
-        for (int64_t j = 0; j < class->n;) {
-            const bool inside = j >= class->lo && j < class->hi;
-            const int64_t n_cols = inside ? class->hi - j : 1;
-            edt_cpu_tap taps[MAX_TAPS];
-            int n_taps = 0;
-            for (int r = 0; r < from->n; r++) {
-                for (int t = 0; t < class->n_taps; t++) {
-                    const int64_t column = class->source[t] + s->advance * j;
-                    if (column < 0 || column >= job->in_w) {
-                        continue;
-                    }
-                    taps[n_taps].x = from->row[r] + column * c;
-                    taps[n_taps].w = job->w + (from->ky[r] * job->kw + class->k[t]) * c;
-                    n_taps++;
-                }
+        edt_cpu_tap taps[MAX_TAPS];
+        edt_cpu_taps run = {.tap = taps,
+                            .x_step = s->advance * c,
+                            .lo = class->lo,
+                            .hi = class->hi,
+                            .sums = sums};
+        for (int r = 0; r < from->n; r++) {
+            for (int t = 0; t < class->n_taps; t++) {
+                taps[run.n++] = (edt_cpu_tap){
+                    .x = from->row[r],
+                    .w = job->w + (from->ky[r] * job->kw + class->k[t]) * c,
+                    .at = class->source[t] * c,
+                    .lo = class->tap_lo[t],
+                    .hi = class->tap_hi[t],
+                };
             }
-            edt_cpu_taps run = {
-                .tap = taps, .n = n_taps, .x_step = s->advance * c, .sums = sums};
-            if (inside && i == 0 && class->n_taps > 0) {
-                look_ahead(job, from, class->source[0] + s->advance * j, &run);
-            }
-            job->simd->dw_taps(job->act, &run, job->bias, y + (class->q + s->step * j) * c,
-                               s->step * c, n_cols, c);
-            j += n_cols;
         }
+        if (i == 0) {
+            look_ahead(job, from, &run);
+        }
+        job->simd->dw_taps(job->act, &run, job->bias, y + class->q * c, s->step * c, class->n,
+                           c);
     }
 }
 
@@ -269,7 +267,6 @@ static depthwise_job make_job(const edt_kernel *kernel, const edt_cpu_run *run)
         .x = run->in[0],
         .w = EDT_REAL_IS_FLOAT ? run->in[1] : NULL,
         .y = run->out[0],
-        .in_w = kernel->desc.in[0].shape.dim[2],
         .c = kernel->desc.in[0].shape.dim[3],
         .kw = kernel->desc.attrs.conv.kw,
     };

@@ -11,10 +11,12 @@
 #include "backend/cpu/cpu_real.h"
 #include "backend/op.h"
 
-// One filter tap of a depthwise output: x of the first column, the C weights of the tap.
+// One filter tap of a depthwise output: output columns [lo, hi) read x[at + column * x_step],
+// the others read outside, which is 0; w: the C weights of the tap.
 typedef struct edt_cpu_tap {
     const edt_real *x;
     const float *w;
+    int64_t at, lo, hi;
 } edt_cpu_tap;
 
 // The taps of a run of output columns. `ahead`: input columns that later rows will want,
@@ -25,6 +27,7 @@ typedef struct edt_cpu_taps {
     const edt_cpu_tap *tap;
     int n;
     int64_t x_step; // elements from one output column's input to the next one's
+    int64_t lo, hi; // columns that all taps have
     int n_ahead;
     const edt_real *ahead[EDT_CPU_MAX_AHEAD];
     float *sums; // C: y is added to them; NULL: not wanted
@@ -109,7 +112,8 @@ enum { EDT_CPU_SOFTMAX_ROWS = 256 }; // of one call
       (edt_act act, const edt_real *dy, const edt_real *x, const float *mean,                  \
        const float *invstd, const float *gamma, const float *beta, const float *mean_dz,       \
        const float *mean_dz_xhat, edt_real *dx, int64_t rows, int64_t c))                      \
-    /* depthwise: y[j * y_step + c] = act(bias[c] + sum_t w_t[c] * x_t[j * x_step + c]) */     \
+    /* depthwise: y[j * y_step + c] = act(bias[c] + sum_t w_t[c] * x_t[at_t + j * x_step + c]) \
+     */                                                                                        \
     X(dw_taps, (edt_act act, const edt_cpu_taps *taps, const float *bias, edt_real *y,         \
                 int64_t y_step, int64_t n_cols, int64_t c))                                    \
     /* dw[r][k * c + i] += sum_j dy[j * c + i] * x[r][(j * stride + k) * c + i] for k < n_kw   \

@@ -1,6 +1,7 @@
 // Depthwise convolution as sums of weighted taps: the same loop serves forward and data
 // gradient at every stride, because each is a list of (input column, weight row) pairs that
-// stays the same along an output row. Blocks of 8 columns keep a weight in a register.
+// stays the same along an output row. Blocks of 8 columns keep a weight in a register; those at
+// the ends of a row leave out what a tap would read outside.
 #include "backend/cpu/kernels_vec.h"
 
 // An activation without a copy of the loop of its own, for 16 bits only: there nothing may be
@@ -16,31 +17,59 @@ EDT_INLINE vf finished(edt_act act, edt_act later, vf x)
     return EDT_REAL_IS_FLOAT || later == EDT_ACT_NONE ? v_act(act, x) : act_any(later, x);
 }
 
-// N columns of one strip of channels.
-#define TAP_BLOCK(N)                                                                           \
+enum { COLUMNS = 8 }; // of a block
+
+// Runs `add` for the columns j of a block from j0 on that tap `tap` has: all of them where
+// WHOLE, which says that the block lies inside for all taps. `add` reads x_j, element `at` of
+// the tap's row for column j0. The sums stay in registers since j is a constant everywhere.
+#define FOR_TAP_COLUMNS(WHOLE, tap, at, add)                                                   \
+    if ((WHOLE) || ((tap)->lo <= j0 && (tap)->hi >= j0 + COLUMNS && n == COLUMNS)) {           \
+        const edt_real *x = (tap)->x + (at);                                                   \
+        EDT_UNROLL                                                                             \
+        for (int j = 0; j < COLUMNS; j++) {                                                    \
+            const edt_real *x_j = x + j * x_step;                                              \
+            add;                                                                               \
+        }                                                                                      \
+    } else {                                                                                   \
+        const int64_t lo = (tap)->lo - j0;                                                     \
+        const int64_t hi = (tap)->hi - j0 < n ? (tap)->hi - j0 : n;                            \
+        EDT_UNROLL                                                                             \
+        for (int j = 0; j < COLUMNS; j++) {                                                    \
+            if (j >= lo && j < hi) {                                                           \
+                const edt_real *x_j = (tap)->x + ((at) + j * x_step);                          \
+                add;                                                                           \
+            }                                                                                  \
+        }                                                                                      \
+    }
+
+// A block of one strip of channels, n columns of which exist.
+#define TAP_BLOCK(WHOLE)                                                                       \
     {                                                                                          \
-        vf acc[N];                                                                             \
+        vf acc[COLUMNS];                                                                       \
         const vf start = bias == NULL ? v_zero() : v_load_n(bias + i, M);                      \
-        for (int j = 0; j < (N); j++) {                                                        \
+        EDT_UNROLL                                                                             \
+        for (int j = 0; j < COLUMNS; j++) {                                                    \
             acc[j] = start;                                                                    \
         }                                                                                      \
         for (int t = 0; t < taps->n; t++) {                                                    \
-            const vf w = v_load_n(taps->tap[t].w + i, M);                                      \
-            const edt_real *x = taps->tap[t].x + x_at + i;                                     \
-            for (int j = 0; j < (N); j++) {                                                    \
-                acc[j] += w * r_load_n(x + j * x_step, M);                                     \
-            }                                                                                  \
+            const edt_cpu_tap *tap = &taps->tap[t];                                            \
+            const vf w = v_load_n(tap->w + i, M);                                              \
+            const int64_t at = tap->at + x_at + i;                                             \
+            FOR_TAP_COLUMNS(WHOLE, tap, at, acc[j] += w * r_load_n(x_j, M))                    \
         }                                                                                      \
         for (int a = 0; a < taps->n_ahead; a++) {                                              \
-            for (int j = 0; j < (N); j++) {                                                    \
+            for (int j = 0; j < COLUMNS; j++) {                                                \
                 __builtin_prefetch(taps->ahead[a] + x_at + i + j * x_step, 0, 2);              \
             }                                                                                  \
         }                                                                                      \
         vf sum = v_zero();                                                                     \
-        for (int j = 0; j < (N); j++) {                                                        \
-            const vf value = finished(act, later, acc[j]);                                     \
-            r_store_n(y + y_at + j * y_step + i, value, M);                                    \
-            sum += value;                                                                      \
+        EDT_UNROLL                                                                             \
+        for (int j = 0; j < COLUMNS; j++) {                                                    \
+            if ((WHOLE) || j < n) {                                                            \
+                const vf value = finished(act, later, acc[j]);                                 \
+                r_store_n(y + y_at + j * y_step + i, value, M);                                \
+                sum += value;                                                                  \
+            }                                                                                  \
         }                                                                                      \
         if (sums != NULL) {                                                                    \
             v_store_n(sums + i, v_load_n(sums + i, M) + sum, M);                               \
@@ -91,37 +120,41 @@ EDT_INLINE void pair_store(edt_real *p, vpair x)
     _mm512_storeu_si512(p, _mm512_permutexvar_epi16(from, halves));
 }
 
-#define PAIR_BLOCK(N)                                                                          \
+#define PAIR_BLOCK(WHOLE)                                                                      \
     for (; i + PAIR <= c; i += PAIR) {                                                         \
-        vpair acc[N];                                                                          \
+        vpair acc[COLUMNS];                                                                    \
         const vpair start = bias == NULL                                                       \
                                 ? (vpair){v_zero(), v_zero()}                                  \
                                 : pair_split(v_load(bias + i), v_load(bias + i + VL));         \
-        for (int j = 0; j < (N); j++) {                                                        \
+        EDT_UNROLL                                                                             \
+        for (int j = 0; j < COLUMNS; j++) {                                                    \
             acc[j] = start;                                                                    \
         }                                                                                      \
         for (int t = 0; t < taps->n; t++) {                                                    \
-            const float *w_at = taps->tap[t].w + i;                                            \
-            const vpair w = pair_split(v_load(w_at), v_load(w_at + VL));                       \
-            const edt_real *x = taps->tap[t].x + x_at + i;                                     \
-            for (int j = 0; j < (N); j++) {                                                    \
-                const vpair value = pair_load(x + j * x_step);                                 \
+            const edt_cpu_tap *tap = &taps->tap[t];                                            \
+            const vpair w = pair_split(v_load(tap->w + i), v_load(tap->w + i + VL));           \
+            const int64_t at = tap->at + x_at + i;                                             \
+            FOR_TAP_COLUMNS(WHOLE, tap, at, {                                                  \
+                const vpair value = pair_load(x_j);                                            \
                 acc[j].even += w.even * value.even;                                            \
                 acc[j].odd += w.odd * value.odd;                                               \
-            }                                                                                  \
+            })                                                                                 \
         }                                                                                      \
         for (int a = 0; a < taps->n_ahead; a++) {                                              \
-            for (int j = 0; j < (N); j++) {                                                    \
+            for (int j = 0; j < COLUMNS; j++) {                                                \
                 fetch(taps->ahead[a] + x_at + i + j * x_step);                                 \
             }                                                                                  \
         }                                                                                      \
         vpair sum = {v_zero(), v_zero()};                                                      \
-        for (int j = 0; j < (N); j++) {                                                        \
-            const vpair value = {finished(act, later, acc[j].even),                            \
-                                 finished(act, later, acc[j].odd)};                            \
-            pair_store(y + y_at + j * y_step + i, value);                                      \
-            sum.even += value.even;                                                            \
-            sum.odd += value.odd;                                                              \
+        EDT_UNROLL                                                                             \
+        for (int j = 0; j < COLUMNS; j++) {                                                    \
+            if ((WHOLE) || j < n) {                                                            \
+                const vpair value = {finished(act, later, acc[j].even),                        \
+                                     finished(act, later, acc[j].odd)};                        \
+                pair_store(y + y_at + j * y_step + i, value);                                  \
+                sum.even += value.even;                                                        \
+                sum.odd += value.odd;                                                          \
+            }                                                                                  \
         }                                                                                      \
         if (sums != NULL) {                                                                    \
             vf low;                                                                            \
@@ -132,25 +165,8 @@ EDT_INLINE void pair_store(edt_real *p, vpair x)
         }                                                                                      \
     }
 #else
-#define PAIR_BLOCK(N)
+#define PAIR_BLOCK(WHOLE)
 #endif
-
-// Columns [j0, j0 + N) of all channels, with their activation.
-#define TAP_COLUMNS(N)                                                                         \
-    for (; j0 + (N) <= n_cols; j0 += (N)) {                                                    \
-        const int64_t x_at = j0 * x_step;                                                      \
-        const int64_t y_at = j0 * y_step;                                                      \
-        int64_t i = 0;                                                                         \
-        PAIR_BLOCK(N)                                                                          \
-        EDT_FOR_STRIPS_FROM(i, c, TAP_BLOCK(N));                                               \
-        for (int j = 0; EDT_REAL_IS_FLOAT && later != EDT_ACT_NONE && j < (N); j++) {          \
-            edt_real *column = y + y_at + j * y_step;                                          \
-            EDT_K(act)(later, column, column, c);                                              \
-            if (taps->sums != NULL) {                                                          \
-                EDT_K(add_to)(column, taps->sums, c);                                          \
-            }                                                                                  \
-        }                                                                                      \
-    }
 
 // `act` is a constant and applied to the sums, `later` to what is stored.
 EDT_INLINE void taps_loop(edt_act act, edt_act later, const edt_cpu_taps *taps,
@@ -160,10 +176,26 @@ EDT_INLINE void taps_loop(edt_act act, edt_act later, const edt_cpu_taps *taps,
     const int64_t x_step = taps->x_step;
     // Of what is stored before its activation, the sum has to wait.
     float *sums = EDT_REAL_IS_FLOAT && later != EDT_ACT_NONE ? NULL : taps->sums;
-    int64_t j0 = 0;
-    TAP_COLUMNS(8)
-    TAP_COLUMNS(4)
-    TAP_COLUMNS(1)
+    for (int64_t j0 = 0; j0 < n_cols; j0 += COLUMNS) {
+        const int64_t x_at = j0 * x_step;
+        const int64_t y_at = j0 * y_step;
+        const int64_t n = n_cols - j0 < COLUMNS ? n_cols - j0 : COLUMNS;
+        int64_t i = 0;
+        if (j0 >= taps->lo && j0 + COLUMNS <= taps->hi) {
+            PAIR_BLOCK(true)
+            EDT_FOR_STRIPS_FROM(i, c, TAP_BLOCK(true));
+        } else {
+            PAIR_BLOCK(false)
+            EDT_FOR_STRIPS_FROM(i, c, TAP_BLOCK(false));
+        }
+        for (int64_t j = 0; EDT_REAL_IS_FLOAT && later != EDT_ACT_NONE && j < n; j++) {
+            edt_real *column = y + y_at + j * y_step;
+            EDT_K(act)(later, column, column, c);
+            if (taps->sums != NULL) {
+                EDT_K(add_to)(column, taps->sums, c);
+            }
+        }
+    }
 }
 
 // swish, the default of the networks, is worth its own copy.
