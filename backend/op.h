@@ -72,7 +72,9 @@ enum { EDT_OP_MAX_IN = 16, EDT_OP_MAX_OUT = 16, EDT_FUSE_MAX_IN = 7 };
 //   CONV2D_WEIGHT    x, dy -> dw, [db]
 //   DEPTHWISE_DATA   dy, w -> dx
 //   DEPTHWISE_WEIGHT x, dy -> dw
-//   BN_TRAIN_BWD     dy, x, gamma, beta, mean, invstd -> dx, dgamma, dbeta
+//   BN_TRAIN_BWD     dy, x, gamma, beta, mean, invstd, [s[N,1,1,C], dmean[N,1,1,C]] -> dx, dgamma, dbeta
+//                      with s and dmean, dy * s + dmean / (H * W) in place of dy: what comes back through
+//                      SCALE_CHANNELS by s and a GLOBAL_AVG_POOL beside it
 //   BN_BWD_STATS     dy, x, gamma, beta, mean, invstd -> f64 sums[2C] of dz and of dz * xhat (dz: the
 //                      gradient of the normalised value before the activation), [dgamma], [dbeta]
 //   BN_BWD_APPLY     dy, x, gamma, beta, mean, invstd, f64 sums[2C] -> dx    sums over all ranks, divided

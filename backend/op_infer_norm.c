@@ -50,6 +50,11 @@ static edt_status infer_bn_bwd(edt_op_checker *c, bool batch)
 {
     EDT_TRY(check_bn_bwd(c, batch));
     const edt_shape *dy = &c->desc->in[0].shape;
+    if (c->desc->n_in > 6) {
+        const edt_shape per_image = edt_shape_4(dy->dim[0], 1, 1, dy->dim[3]);
+        EDT_TRY(edt_op_check_real(c, 6, "s", per_image));
+        EDT_TRY(edt_op_check_real(c, 7, "dmean", per_image));
+    }
     edt_op_set_out(c, 0, c->real, *dy);
     edt_op_set_out(c, 1, c->wide, edt_shape_1(dy->dim[3]));
     edt_op_set_out(c, 2, c->wide, edt_shape_1(dy->dim[3]));

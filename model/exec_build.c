@@ -241,10 +241,8 @@ static edt_status build(edt_exec *exec, edt_error *err)
     memcpy(exec->nodes, graph->nodes, (size_t)graph->n_nodes * sizeof *exec->nodes);
     EDT_TRY(match_params(exec, err));
     EDT_TRY(edt_plan_mark_dead(graph, exec->nodes, exec->dead, err));
-    if (!edt_exec_has_backward(graph)) {
-        int n_fused = 0;
-        EDT_TRY(edt_fuse_nodes(graph, exec->backend, exec->nodes, exec->dead, err, &n_fused));
-    }
+    int n_fused = 0;
+    EDT_TRY(edt_fuse_nodes(graph, exec->backend, exec->nodes, exec->dead, err, &n_fused));
     EDT_TRY(edt_plan_create(graph, exec->nodes, exec->dead, err, &exec->plan));
     exec->input_bytes = input_bytes(graph);
     EDT_TRY(prepare_kernels(exec, err));

@@ -170,6 +170,55 @@ static int fuse_at(fuser *f, int i_conv)
     return 1;
 }
 
+// dy of a batch norm that is the sum of what comes back through a gate and through the pooling
+// beside it: the batch norm's gradient makes it up itself.
+static int fuse_gate_gradient_at(fuser *f, int i_bn)
+{
+    const edt_node *bn = &f->nodes[i_bn];
+    const edt_value *values = f->graph->values;
+    const int i_add = values[bn->in[0]].producer;
+    if (bn->n_in != 6 || i_add < 0 || f->nodes[i_add].kind != EDT_OP_ADD ||
+        f->n_readers[bn->in[0]] != 1) {
+        return 0;
+    }
+    const edt_node *add = &f->nodes[i_add];
+    for (int side = 0; side < 2; side++) {
+        const int i_scale = values[add->in[side]].producer;
+        const int i_pool = values[add->in[1 - side]].producer;
+        if (i_scale < 0 || i_pool < 0 || f->n_readers[add->in[0]] != 1 ||
+            f->n_readers[add->in[1]] != 1 ||
+            f->nodes[i_scale].kind != EDT_OP_SCALE_CHANNELS_BWD ||
+            f->nodes[i_pool].kind != EDT_OP_GLOBAL_AVG_POOL_BWD) {
+            continue;
+        }
+        edt_node fused = *bn;
+        fused.in[0] = f->nodes[i_scale].in[0];
+        fused.in[6] = f->nodes[i_scale].in[2];
+        fused.in[7] = f->nodes[i_pool].in[0];
+        fused.n_in = 8;
+        if (supported(f, &fused)) {
+            f->dead[i_add] = true;
+            f->dead[i_pool] = true;
+            f->nodes[i_scale].out[0] = EDT_NO_VALUE;
+            f->nodes[i_bn] = fused;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+// Fuses what begins at node i. Forward chains stay whole in graphs with gradients, which read
+// their values.
+static int fuse_node(fuser *f, int i, bool backward)
+{
+    switch (f->nodes[i].kind) {
+    case EDT_OP_CONV2D:
+    case EDT_OP_DEPTHWISE: return backward ? 0 : fuse_at(f, i);
+    case EDT_OP_BN_TRAIN_BWD: return fuse_gate_gradient_at(f, i);
+    default: return 0;
+    }
+}
+
 edt_status edt_fuse_nodes(const edt_graph *graph, const edt_backend *backend, edt_node *nodes,
                           bool *dead, edt_error *err, int *out_n_fused)
 {
@@ -186,12 +235,13 @@ edt_status edt_fuse_nodes(const edt_graph *graph, const edt_backend *backend, ed
             edt_error_set(err, EDT_ERR_NOMEM, "no memory to fuse %d nodes", graph->n_nodes);
     } else {
         int n_fused = 0;
+        bool backward = false;
         count_readers(&f);
         for (int i = 0; i < graph->n_nodes; i++) {
-            if (!dead[i] &&
-                (nodes[i].kind == EDT_OP_CONV2D || nodes[i].kind == EDT_OP_DEPTHWISE)) {
-                n_fused += fuse_at(&f, i);
-            }
+            backward = backward || nodes[i].backward;
+        }
+        for (int i = 0; i < graph->n_nodes; i++) {
+            n_fused += dead[i] ? 0 : fuse_node(&f, i, backward);
         }
         count_readers(&f);
         for (int i = 0; i < graph->n_nodes; i++) {

@@ -60,6 +60,14 @@ typedef struct edt_cpu_gemm {
     edt_act act;
 } edt_cpu_gemm;
 
+// Per-channel values of batch norm's gradient, C each.
+typedef struct edt_cpu_bn_bwd {
+    edt_act act;
+    const float *mean, *invstd, *gamma, *beta;
+    const float *mean_dz, *mean_dz_xhat; // of bn_bwd_apply
+    const float *times, *plus;           // dy * times + plus stands for dy; NULL: dy does
+} edt_cpu_bn_bwd;
+
 typedef struct edt_cpu_focal {
     float alpha, gamma, smoothing;
     float grad_scale; // of the gradient: 1 / n times the loss scale
@@ -104,14 +112,12 @@ enum { EDT_CPU_SOFTMAX_ROWS = 256 }; // of one call
                  double *square))                                                              \
     X(bn_apply, (edt_act act, const edt_real *x, const float *mean, const float *scale,        \
                  const float *beta, edt_real *y, int64_t rows, int64_t c))                     \
-    /* dz = dy * act'(z) is stored where dz is not NULL and act not NONE; it may be dy */      \
-    X(bn_bwd_sums, (edt_act act, const edt_real *dy, const edt_real *x, const float *mean,     \
-                    const float *invstd, const float *gamma, const float *beta, edt_real *dz,  \
-                    int64_t rows, int64_t c, double *sum_dz, double *sum_dz_xhat))             \
-    X(bn_bwd_apply,                                                                            \
-      (edt_act act, const edt_real *dy, const edt_real *x, const float *mean,                  \
-       const float *invstd, const float *gamma, const float *beta, const float *mean_dz,       \
-       const float *mean_dz_xhat, edt_real *dx, int64_t rows, int64_t c))                      \
+    /* dz = dy * act'(z) is stored where dz is not NULL; it may be dy */                       \
+    X(bn_bwd_sums,                                                                             \
+      (const edt_cpu_bn_bwd *bn, const edt_real *dy, const edt_real *x, edt_real *dz,          \
+       int64_t rows, int64_t c, double *sum_dz, double *sum_dz_xhat))                          \
+    X(bn_bwd_apply, (const edt_cpu_bn_bwd *bn, const edt_real *dy, const edt_real *x,          \
+                     edt_real *dx, int64_t rows, int64_t c))                                   \
     /* depthwise: y[j * y_step + c] = act(bias[c] + sum_t w_t[c] * x_t[at_t + j * x_step + c]) \
      */                                                                                        \
     X(dw_taps, (edt_act act, const edt_cpu_taps *taps, const float *bias, edt_real *y,         \

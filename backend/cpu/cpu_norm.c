@@ -8,7 +8,7 @@
 
 #include "backend/cpu/cpu_priv.h"
 
-// Workspace: per thread 2 C doubles, then 4 float vectors of C.
+// Workspace: per thread 2 C doubles, then 4 float vectors of C, then what a gate has per image.
 typedef struct work {
     double *partial;
     float *vec[4];
@@ -214,21 +214,59 @@ static edt_status run_infer(edt_kernel *kernel, const edt_cpu_run *run)
     return EDT_OK;
 }
 
+// What a gate and the pooling beside it made of dy on its way back, per image and channel.
+typedef struct gate {
+    const float *times, *plus; // NULL: there is none
+} gate;
+
+static bool is_gated(const edt_op_desc *desc)
+{
+    return desc->kind == EDT_OP_BN_TRAIN_BWD && desc->n_in > 6;
+}
+
+static gate make_gate(const edt_kernel *kernel, const edt_cpu_run *run)
+{
+    const edt_cpu_kernels *simd = edt_cpu_kernels_of(run->backend);
+    const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.in[0]);
+    const int64_t n = rows.n * rows.c;
+    if (!is_gated(&kernel->desc)) {
+        return (gate){0};
+    }
+    float *times = split_workspace(run, rows.c).vec[3] + rows.c;
+    float *plus = times + n;
+    simd->widen(run->in[6], times, n);
+    simd->widen(run->in[7], plus, n);
+    for (int64_t i = 0; i < n; i++) {
+        plus[i] /= (float)rows.cells;
+    }
+    return (gate){times, plus};
+}
+
+// The values for one image.
+static edt_cpu_bn_bwd at_image(const edt_cpu_bn_bwd *bn, const gate *g,
+                               const edt_cpu_rows *rows, int64_t image)
+{
+    edt_cpu_bn_bwd own = *bn;
+    if (g->times != NULL) {
+        own.times = g->times + image * rows->c;
+        own.plus = g->plus + image * rows->c;
+    }
+    return own;
+}
+
 // BN_TRAIN_BWD, BN_INFER_BWD and, without dx, BN_BWD_STATS.
 static edt_status run_bwd(edt_kernel *kernel, const edt_cpu_run *run)
 {
+    // What x and dz may take for the first pass to leave some of them in the cache.
+    enum { CACHED_BYTES = 16 << 20 };
     const edt_cpu_kernels *simd = edt_cpu_kernels_of(run->backend);
     const edt_op_desc *desc = &kernel->desc;
-    const edt_bn_attrs *bn = &desc->attrs.bn;
     const bool batch = desc->kind == EDT_OP_BN_TRAIN_BWD;
     const bool stats = desc->kind == EDT_OP_BN_BWD_STATS;
     const edt_cpu_rows rows = edt_cpu_rows_of(&desc->in[0]);
     const int64_t c = rows.c;
     const edt_real *dy = run->in[0];
     const edt_real *x = run->in[1];
-    const float *gamma = run->in[2];
-    const float *beta = run->in[3];
-    const float *mean = run->in[4];
     double *sums = stats ? run->out[0] : NULL;
     edt_real *dx = stats ? NULL : run->out[0];
     float *dgamma = desc->n_out > 1 ? run->out[1] : NULL;
@@ -236,18 +274,30 @@ static edt_status run_bwd(edt_kernel *kernel, const edt_cpu_run *run)
     const work w = split_workspace(run, c);
     float *mean_dz = w.vec[0];
     float *mean_dz_xhat = w.vec[1];
-    const float *invstd = run->in[5];
+    edt_cpu_bn_bwd bn = {
+        .act = desc->attrs.bn.act,
+        .mean = run->in[4],
+        .invstd = run->in[5],
+        .gamma = run->in[2],
+        .beta = run->in[3],
+        .mean_dz = mean_dz,
+        .mean_dz_xhat = mean_dz_xhat,
+    };
     if (desc->kind == EDT_OP_BN_INFER_BWD) {
         float *own = w.vec[2];
         const float *var = run->in[5];
         for (int64_t i = 0; i < c; i++) {
-            own[i] = (float)(1 / sqrt((double)var[i] + bn->epsilon));
+            own[i] = (float)(1 / sqrt((double)var[i] + desc->attrs.bn.epsilon));
         }
-        invstd = own;
+        bn.invstd = own;
     }
+    const gate g = make_gate(kernel, run);
+    const int64_t image_rows = g.times == NULL ? rows.rows : rows.cells;
     // In f32 the first pass leaves dz in dx, so that the second has no slope to compute again;
-    // a 16-bit dz would be rounded on the way.
-    edt_real *dz = EDT_REAL_IS_FLOAT && batch && bn->act != EDT_ACT_NONE ? dx : NULL;
+    // a 16-bit dz would be rounded on the way, and storing what leaves the cache takes as long.
+    const bool stores = EDT_REAL_IS_FLOAT && batch && bn.act != EDT_ACT_NONE &&
+                        2 * edt_tensor_bytes(&desc->in[0]) <= CACHED_BYTES;
+    edt_real *dz = stores ? dx : NULL;
     const bool wants_sums = batch || sums != NULL || dgamma != NULL || dbeta != NULL;
     const int n_threads = edt_cpu_threads(run->backend, rows.rows * c);
 #pragma omp parallel num_threads(n_threads)
@@ -258,11 +308,15 @@ static edt_status run_bwd(edt_kernel *kernel, const edt_cpu_run *run)
         int64_t begin;
         int64_t end;
         edt_cpu_split(rows.rows, n_parts, part, &begin, &end);
-        const int64_t at = begin * c;
         memset(mine, 0, (size_t)(2 * c) * sizeof(double));
-        if (wants_sums) {
-            simd->bn_bwd_sums(bn->act, dy + at, x + at, mean, invstd, gamma, beta,
-                              dz == NULL ? NULL : dz + at, end - begin, c, mine, mine + c);
+        for (int64_t stop = end; wants_sums && stop > begin;) {
+            const int64_t image = (stop - 1) / image_rows;
+            const int64_t first = image * image_rows > begin ? image * image_rows : begin;
+            const edt_cpu_bn_bwd own = at_image(&bn, &g, &rows, image);
+            simd->bn_bwd_sums(&own, dy + first * c, x + first * c,
+                              dz == NULL ? NULL : dz + first * c, stop - first, c, mine,
+                              mine + c);
+            stop = first;
         }
 #pragma omp barrier
         int64_t c_begin;
@@ -285,10 +339,18 @@ static edt_status run_bwd(edt_kernel *kernel, const edt_cpu_run *run)
             }
         }
 #pragma omp barrier
-        if (dx != NULL) {
-            simd->bn_bwd_apply(dz == NULL ? bn->act : EDT_ACT_NONE, (dz == NULL ? dy : dz) + at,
-                               x + at, mean, invstd, gamma, beta, mean_dz, mean_dz_xhat,
-                               dx + at, end - begin, c);
+        for (int64_t first = begin; dx != NULL && first < end;) {
+            const int64_t image = first / image_rows;
+            const int64_t stop =
+                (image + 1) * image_rows < end ? (image + 1) * image_rows : end;
+            edt_cpu_bn_bwd own = at_image(&bn, &g, &rows, image);
+            if (dz != NULL) {
+                own.act = EDT_ACT_NONE;
+                own.times = NULL;
+            }
+            simd->bn_bwd_apply(&own, (dz == NULL ? dy : dz) + first * c, x + first * c,
+                               dx + first * c, stop - first, c);
+            first = stop;
         }
     }
     return EDT_OK;
@@ -296,7 +358,6 @@ static edt_status run_bwd(edt_kernel *kernel, const edt_cpu_run *run)
 
 static edt_status run_bwd_apply(edt_kernel *kernel, const edt_cpu_run *run)
 {
-    const edt_bn_attrs *bn = &kernel->desc.attrs.bn;
     const edt_cpu_rows rows = edt_cpu_rows_of(&kernel->desc.in[0]);
     const int64_t c = rows.c;
     const edt_real *dy = run->in[0];
@@ -307,7 +368,16 @@ static edt_status run_bwd_apply(edt_kernel *kernel, const edt_cpu_run *run)
         return EDT_OK;
     }
     const work w = split_workspace(run, c);
-    const double n = (double)rows.rows * bn->n_ranks;
+    const double n = (double)rows.rows * kernel->desc.attrs.bn.n_ranks;
+    const edt_cpu_bn_bwd bn = {
+        .act = kernel->desc.attrs.bn.act,
+        .mean = run->in[4],
+        .invstd = run->in[5],
+        .gamma = run->in[2],
+        .beta = run->in[3],
+        .mean_dz = w.vec[0],
+        .mean_dz_xhat = w.vec[1],
+    };
     for (int64_t i = 0; i < c; i++) {
         w.vec[0][i] = (float)(sums[i] / n);
         w.vec[1][i] = (float)(sums[c + i] / n);
@@ -319,9 +389,7 @@ static edt_status run_bwd_apply(edt_kernel *kernel, const edt_cpu_run *run)
         int64_t end;
         edt_cpu_split(rows.rows, omp_get_num_threads(), omp_get_thread_num(), &begin, &end);
         edt_cpu_kernels_of(run->backend)
-            ->bn_bwd_apply(bn->act, dy + begin * c, x + begin * c, run->in[4], run->in[5],
-                           run->in[2], run->in[3], w.vec[0], w.vec[1], dx + begin * c,
-                           end - begin, c);
+            ->bn_bwd_apply(&bn, dy + begin * c, x + begin * c, dx + begin * c, end - begin, c);
     }
     return EDT_OK;
 }
@@ -333,6 +401,10 @@ edt_status EDT_R(edt_cpu_prepare_norm)(edt_cpu_backend *backend, edt_kernel *ker
     const size_t c = (size_t)kernel->desc.in[0].shape.dim[3];
     kernel->workspace_bytes =
         (size_t)backend->base.n_threads * 2 * c * sizeof(double) + 4 * c * sizeof(float);
+    if (is_gated(&kernel->desc)) {
+        kernel->workspace_bytes +=
+            2 * (size_t)kernel->desc.in[0].shape.dim[0] * c * sizeof(float);
+    }
     switch (kernel->desc.kind) {
     case EDT_OP_BN_TRAIN: kernel->run = run_train; break;
     case EDT_OP_BN_STATS: kernel->run = run_stats; break;

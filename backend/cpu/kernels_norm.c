@@ -71,19 +71,31 @@ void EDT_K(bn_apply)(edt_act act, const edt_real *x, const float *mean, const fl
     EDT_FOR_ACT(act, apply_loop(ACT, x, mean, scale, beta, y, rows, c));
 }
 
-EDT_INLINE void sums_loop(edt_act act, const edt_real *dy, const edt_real *x, const float *mean,
-                          const float *invstd, const float *gamma, const float *beta,
-                          edt_real *dz_out, int64_t rows, int64_t c, double *sum_dz,
-                          double *sum_dz_xhat)
+// The gradient of the activation's output at `at`, channels from i on.
+EDT_INLINE vf load_dy(const edt_cpu_bn_bwd *bn, const edt_real *dy, int64_t at, vf times,
+                      vf plus, int m)
+{
+    const vf value = r_load_n(dy + at, m);
+    if (bn->times == NULL) {
+        return value;
+    }
+    return value * times + plus;
+}
+
+EDT_INLINE void sums_loop(edt_act act, const edt_cpu_bn_bwd *bn, const edt_real *dy,
+                          const edt_real *x, edt_real *dz_out, int64_t rows, int64_t c,
+                          double *sum_dz, double *sum_dz_xhat)
 {
     for (int64_t r0 = last_block(rows); r0 >= 0; r0 -= ROWS) {
         const int64_t n = rows - r0 < ROWS ? rows - r0 : ROWS;
         const int64_t at = r0 * c;
         EDT_FOR_STRIPS(i, c, {
-            const vf m = v_load_n(mean + i, M);
-            const vf inv = v_load_n(invstd + i, M);
-            const vf g = v_load_n(gamma + i, M);
-            const vf b = v_load_n(beta + i, M);
+            const vf m = v_load_n(bn->mean + i, M);
+            const vf inv = v_load_n(bn->invstd + i, M);
+            const vf g = v_load_n(bn->gamma + i, M);
+            const vf b = v_load_n(bn->beta + i, M);
+            const vf times = bn->times == NULL ? v_zero() : v_load_n(bn->times + i, M);
+            const vf plus = bn->times == NULL ? v_zero() : v_load_n(bn->plus + i, M);
             vf s = v_zero();
             vf q = v_zero();
             for (int64_t r = 0; r < n; r++) {
@@ -91,12 +103,12 @@ EDT_INLINE void sums_loop(edt_act act, const edt_real *dy, const edt_real *x, co
                 fetch(x + p - ROWS * c);
                 fetch(dy + p - ROWS * c);
                 const vf xhat = (r_load_n(x + p, M) - m) * inv;
-                vf dz = r_load_n(dy + p, M);
+                vf dz = load_dy(bn, dy, p, times, plus, M);
                 if (act != EDT_ACT_NONE) {
                     dz *= v_act_grad(act, xhat * g + b);
-                    if (dz_out != NULL) {
-                        r_store_n(dz_out + p, dz, M);
-                    }
+                }
+                if (dz_out != NULL) {
+                    r_store_n(dz_out + p, dz, M);
                 }
                 s += dz;
                 q += dz * xhat;
@@ -107,38 +119,36 @@ EDT_INLINE void sums_loop(edt_act act, const edt_real *dy, const edt_real *x, co
     }
 }
 
-void EDT_K(bn_bwd_sums)(edt_act act, const edt_real *dy, const edt_real *x, const float *mean,
-                        const float *invstd, const float *gamma, const float *beta,
+void EDT_K(bn_bwd_sums)(const edt_cpu_bn_bwd *bn, const edt_real *dy, const edt_real *x,
                         edt_real *dz, int64_t rows, int64_t c, double *sum_dz,
                         double *sum_dz_xhat)
 {
-    EDT_FOR_ACT(act, sums_loop(ACT, dy, x, mean, invstd, gamma, beta, dz, rows, c, sum_dz,
-                               sum_dz_xhat));
+    EDT_FOR_ACT(bn->act, sums_loop(ACT, bn, dy, x, dz, rows, c, sum_dz, sum_dz_xhat));
 }
 
-EDT_INLINE void bwd_apply_loop(edt_act act, const edt_real *dy, const edt_real *x,
-                               const float *mean, const float *invstd, const float *gamma,
-                               const float *beta, const float *mean_dz,
-                               const float *mean_dz_xhat, edt_real *dx, int64_t rows, int64_t c)
+EDT_INLINE void bwd_apply_loop(edt_act act, const edt_cpu_bn_bwd *bn, const edt_real *dy,
+                               const edt_real *x, edt_real *dx, int64_t rows, int64_t c)
 {
-    // Blocks of rows: the six per-channel vectors are loaded once per block.
+    // Blocks of rows: the per-channel vectors are loaded once per block.
     for (int64_t r0 = 0; r0 < rows; r0 += ROWS / 4) {
         const int64_t n = rows - r0 < ROWS / 4 ? rows - r0 : ROWS / 4;
         const int64_t at = r0 * c;
         EDT_FOR_STRIPS(i, c, {
-            const vf m = v_load_n(mean + i, M);
-            const vf inv = v_load_n(invstd + i, M);
-            const vf g = v_load_n(gamma + i, M);
-            const vf b = v_load_n(beta + i, M);
-            const vf k1 = v_load_n(mean_dz + i, M);
-            const vf k2 = v_load_n(mean_dz_xhat + i, M);
+            const vf m = v_load_n(bn->mean + i, M);
+            const vf inv = v_load_n(bn->invstd + i, M);
+            const vf g = v_load_n(bn->gamma + i, M);
+            const vf b = v_load_n(bn->beta + i, M);
+            const vf k1 = v_load_n(bn->mean_dz + i, M);
+            const vf k2 = v_load_n(bn->mean_dz_xhat + i, M);
+            const vf times = bn->times == NULL ? v_zero() : v_load_n(bn->times + i, M);
+            const vf plus = bn->times == NULL ? v_zero() : v_load_n(bn->plus + i, M);
             const vf scale = g * inv;
             for (int64_t r = 0; r < n; r++) {
                 const int64_t p = at + r * c + i;
                 fetch(x + p + ROWS / 2 * c);
                 fetch(dy + p + ROWS / 2 * c);
                 const vf xhat = (r_load_n(x + p, M) - m) * inv;
-                vf dz = r_load_n(dy + p, M);
+                vf dz = load_dy(bn, dy, p, times, plus, M);
                 if (act != EDT_ACT_NONE) {
                     dz *= v_act_grad(act, xhat * g + b);
                 }
@@ -148,11 +158,8 @@ EDT_INLINE void bwd_apply_loop(edt_act act, const edt_real *dy, const edt_real *
     }
 }
 
-void EDT_K(bn_bwd_apply)(edt_act act, const edt_real *dy, const edt_real *x, const float *mean,
-                         const float *invstd, const float *gamma, const float *beta,
-                         const float *mean_dz, const float *mean_dz_xhat, edt_real *dx,
-                         int64_t rows, int64_t c)
+void EDT_K(bn_bwd_apply)(const edt_cpu_bn_bwd *bn, const edt_real *dy, const edt_real *x,
+                         edt_real *dx, int64_t rows, int64_t c)
 {
-    EDT_FOR_ACT(act, bwd_apply_loop(ACT, dy, x, mean, invstd, gamma, beta, mean_dz,
-                                    mean_dz_xhat, dx, rows, c));
+    EDT_FOR_ACT(bn->act, bwd_apply_loop(ACT, bn, dy, x, dx, rows, c));
 }

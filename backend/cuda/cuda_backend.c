@@ -118,6 +118,9 @@ static edt_status cuda_supports(const edt_backend *backend, const edt_op_desc *d
     if (desc->kind == EDT_OP_CONV2D_BN_ACT && desc->attrs.conv.has_gate) {
         EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "cuda: scaling channels is a kernel of its own");
     }
+    if (desc->kind == EDT_OP_BN_TRAIN_BWD && desc->n_in > 6) {
+        EDT_FAIL(err, EDT_ERR_UNSUPPORTED, "cuda: a gate's gradient is a kernel of its own");
+    }
     if (desc->kind == EDT_OP_NORMALIZE) {
         const edt_dtype real = desc->attrs.norm_dtype;
         return real == EDT_DTYPE_NONE ? EDT_OK : check_type(desc, real, err);

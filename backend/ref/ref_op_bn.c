@@ -162,19 +162,30 @@ typedef struct bn_bwd {
     const edt_bn_attrs *bn;
     int64_t n_rows, n_channels;
     const real *dy, *x, *gamma, *beta;
+    const real *s, *dmean;    // [N,C] where dy has passed a gate, else NULL
+    int64_t n_cells;          // pixels of an image
     double *mean, *invstd;    // [C]
     double *sum_dz, *sum_dzx; // [C]
 } bn_bwd;
+
+static double dy_at(const bn_bwd *b, int64_t i, int64_t c)
+{
+    if (b->s == NULL) {
+        return (double)b->dy[i];
+    }
+    const int64_t at = i / (b->n_cells * b->n_channels) * b->n_channels + c;
+    return (double)b->dy[i] * (double)b->s[at] + (double)b->dmean[at] / (double)b->n_cells;
+}
 
 static double slope_at(const bn_bwd *b, int64_t i, int64_t c, double *out_normalised)
 {
     const double xn = ((double)b->x[i] - b->mean[c]) * b->invstd[c];
     *out_normalised = xn;
     if (b->bn->act == EDT_ACT_NONE) {
-        return (double)b->dy[i];
+        return dy_at(b, i, c);
     }
     const real z = (real)(xn * (double)b->gamma[c] + (double)b->beta[c]);
-    return (double)b->dy[i] * edt_ref_act_slope(b->bn->act, (double)z);
+    return dy_at(b, i, c) * edt_ref_act_slope(b->bn->act, (double)z);
 }
 
 static void sum_gradients(bn_bwd *b)
@@ -218,6 +229,7 @@ static bn_bwd begin_bwd(const edt_op_desc *desc, void *const *in, void *scratch)
         .x = in[1],
         .gamma = in[2],
         .beta = in[3],
+        .n_cells = shape->dim[1] * shape->dim[2],
         .mean = room,
         .invstd = room + shape->dim[3],
         .sum_dz = room + 2 * shape->dim[3],
@@ -255,6 +267,10 @@ void EDT_REF(bn_train_bwd)(const edt_op_desc *desc, const edt_run_ctx *ctx, void
 {
     (void)ctx;
     bn_bwd b = begin_batch_bwd(desc, in, scratch);
+    if (desc->n_in > 6) {
+        b.s = in[6];
+        b.dmean = in[7];
+    }
     sum_gradients(&b);
     if (out[0] != NULL) {
         store_batch_dx(&b, (double)b.n_rows, out[0]);

@@ -287,6 +287,42 @@ Test(cpu_ops, two_convolutions_in_one_give_the_bits_of_the_two, .timeout = 60)
     }
 }
 
+// Several images, whose gates differ, on maps that threads cut within an image; the last is too
+// large for its dz to be stored.
+Test(cpu_ops, batch_norm_behind_a_gate_agrees_with_ref, .timeout = 60)
+{
+    static const int64_t shapes[][4] = {
+        {3, 5, 7, 33}, {2, 1, 1, 16}, {5, 3, 2, 70}, {3, 33, 31, 8}, {2, 129, 127, 70}};
+    for (int v = 0; v < N_VARIANTS; v++) {
+        edt_error err = {0};
+        edt_backend *backend = NULL;
+        if (edt_cpu_backend_create_variant(2, variants[v], &err, &backend) != EDT_OK) {
+            continue;
+        }
+        const size_t n_shapes = sizeof(shapes) / sizeof(shapes[0]) - (v == 1 ? 0 : 1);
+        for (size_t i = 0; i < 2 * n_shapes; i++) {
+            const int64_t *s = shapes[i / 2];
+            edt_op_case c = {.tolerance = 1e-5, .seed = 11 + i};
+            edt_op_desc *d = &c.desc;
+            d->kind = EDT_OP_BN_TRAIN_BWD;
+            d->attrs.bn = (edt_bn_attrs){.epsilon = 1e-3,
+                                         .act = i % 2 == 0 ? EDT_ACT_SWISH : EDT_ACT_NONE};
+            d->n_in = 8;
+            d->n_out = 3;
+            for (int k = 0; k < 8; k++) {
+                d->in[k] = k < 2   ? real4(s[0], s[1], s[2], s[3])
+                           : k < 6 ? real1(s[3])
+                                   : real4(s[0], 1, 1, s[3]);
+            }
+            (void)snprintf(c.name, sizeof(c.name), "%s, gated shape %d", variants[v],
+                           (int)(i / 2));
+            // The first variant differs in bf16, the others in f32.
+            compare_one(backend, &c, v == 0 ? EDT_DTYPE_BF16 : EDT_DTYPE_F32);
+        }
+        edt_backend_destroy(&backend);
+    }
+}
+
 Test(cpu_ops, the_same_inputs_give_the_same_bits, .timeout = 60)
 {
     edt_error err = {0};

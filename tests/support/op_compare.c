@@ -89,7 +89,7 @@ static edt_dtype input_dtype(const edt_op_desc *desc, int i, edt_dtype real)
     case EDT_OP_BN_INFER:
     case EDT_OP_BN_APPLY:
     case EDT_OP_DROP_CONNECT: return i == 0 ? real : wide;
-    case EDT_OP_BN_TRAIN_BWD:
+    case EDT_OP_BN_TRAIN_BWD: return i < 2 || i > 5 ? real : wide;
     case EDT_OP_BN_BWD_STATS:
     case EDT_OP_BN_BWD_APPLY:
     case EDT_OP_BN_INFER_BWD: return i < 2 ? real : wide;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "model/autodiff.h"
 #include "model/exec.h"
 #include "model/fuse.h"
 #include "tests/support/test_model.h"
@@ -173,8 +174,8 @@ Test(exec, foreign_parameters_are_refused_by_name, .timeout = 30)
 static int fused_kinds(edt_graph *graph, const edt_backend *backend, edt_op_kind kind)
 {
     edt_error err = {0};
-    edt_node nodes[8];
-    bool dead[8] = {false};
+    edt_node nodes[16];
+    bool dead[16] = {false};
     int n_fused = 0;
     memcpy(nodes, graph->nodes, (size_t)graph->n_nodes * sizeof *nodes);
     OK(edt_fuse_nodes(graph, backend, nodes, dead, &err, &n_fused));
@@ -322,6 +323,47 @@ Test(exec, a_convolution_joins_the_depthwise_one_behind_it, .timeout = 30)
     cr_expect_eq(chains(EDT_ACT_SWISH, EDT_ACT_SWISH, false, false), 0);
     cr_expect_eq(chains(EDT_ACT_SWISH, EDT_ACT_SWISH, true, true), 0);
     cr_expect_eq(chains(EDT_ACT_SWISH, EDT_ACT_NONE, false, true), 0);
+}
+
+// Of squeeze-and-excitation's gradient only sums are left to the ops that scaled and pooled.
+Test(exec, a_gates_gradient_joins_the_batch_norm_before_it, .timeout = 30)
+{
+    edt_error err = {0};
+    edt_backend *backend = NULL;
+    edt_graph *graph = NULL;
+    OK(edt_backend_ref_create(&err, &backend));
+    OK(edt_graph_create(EDT_DTYPE_F32, &err, &graph));
+    const edt_init init = {.kind = EDT_INIT_CONSTANT};
+    const edt_shape shape = edt_shape_4(2, 4, 4, 8);
+    edt_value_id bn_in[5] = {edt_graph_input(graph, "x", EDT_DTYPE_F32, shape)};
+    const char *names[4] = {"gamma", "beta", "mean", "variance"};
+    for (int i = 0; i < 4; i++) {
+        bn_in[1 + i] = edt_graph_param(graph, names[i], NULL, edt_shape_1(8), init, i < 2);
+    }
+    const edt_op_attrs bn_attrs = {.bn = {.epsilon = 1e-3, .momentum = 0.99}};
+    const edt_value_id y = edt_graph_op(graph, "bn", EDT_OP_BN_TRAIN, &bn_attrs, 5, bn_in, 3);
+    const edt_value_id mean =
+        edt_graph_op(graph, "pool", EDT_OP_GLOBAL_AVG_POOL, NULL, 1, &y, 1);
+    const edt_op_attrs act_attrs = {.act = EDT_ACT_SIGMOID};
+    const edt_value_id scale_in[2] = {
+        y, edt_graph_op(graph, "gate", EDT_OP_ACT, &act_attrs, 1, &mean, 1)};
+    const edt_grad_seed seed = {
+        .value = edt_graph_op(graph, "scale", EDT_OP_SCALE_CHANNELS, NULL, 2, scale_in, 1),
+        .grad = edt_graph_input(graph, "dz", EDT_DTYPE_F32, shape)};
+    OK(edt_autodiff(graph, 1, &seed, NULL, false, &err));
+    cr_expect_eq(fused_kinds(graph, backend, EDT_OP_BN_TRAIN_BWD), 1);
+    cr_expect_eq(fused_kinds(graph, backend, EDT_OP_SCALE_CHANNELS_BWD), 1);
+    cr_expect_eq(fused_kinds(graph, backend, EDT_OP_GLOBAL_AVG_POOL_BWD), 0);
+    cr_expect_eq(fused_kinds(graph, backend, EDT_OP_ADD), 0);
+    for (int i = 0; i < graph->n_nodes; i++) {
+        if (graph->nodes[i].kind == EDT_OP_GLOBAL_AVG_POOL_BWD) {
+            edt_graph_output(graph, "dmean", graph->nodes[i].out[0]);
+        }
+    }
+    cr_expect_eq(fused_kinds(graph, backend, EDT_OP_GLOBAL_AVG_POOL_BWD), 1);
+    cr_expect_eq(fused_kinds(graph, backend, EDT_OP_ADD), 1);
+    edt_graph_destroy(graph);
+    edt_backend_destroy(&backend);
 }
 
 Test(exec, named_outputs_are_not_swallowed_by_fusion, .timeout = 30)
