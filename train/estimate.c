@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "core/clock.h"
-#include "core/signal.h"
+#include "dist/stop_vote.h"
 #include "train/eval_losses.h"
 #include "train/preflight.h"
 
@@ -18,12 +18,22 @@ typedef struct probe {
     double seconds, waited;
 } probe;
 
+// Ranks stop together, as in a run, whose steps ask each other too.
+static edt_status check_stop(edt_training *r, edt_error *err)
+{
+    EDT_TRY(edt_stop_vote_now(r->options->comm, err, &r->has_stopped));
+    if (r->has_stopped) {
+        EDT_FAIL(err, EDT_ERR_CANCELLED, "interrupted");
+    }
+    return EDT_OK;
+}
+
 // Takes `n` steps and waits for the last one.
 static edt_status take_steps(edt_training *r, int64_t n, edt_error *err)
 {
     for (int64_t i = 0; i < n; ++i) {
         const edt_batch *batch, *done;
-        EDT_TRY(edt_interrupt_check(err));
+        EDT_TRY(check_stop(r, err));
         EDT_TRY(edt_loader_next(r->loader, err, &batch));
         EDT_TRY(edt_step_submit(r->step, batch, r->state.global_step, err));
         for (;;) {
@@ -87,7 +97,9 @@ static edt_status probe_evaluation(edt_training *r, edt_error *err, double *out_
     EDT_TRY_GOTO(
         edt_eval_losses_create(&hp, predictor, po.use_ema, r->n_threads, err, &losses));
     edt_eval_losses_enter(losses, &eo);
-    EDT_TRY_GOTO(edt_evaluate(&hp, predictor, o->eval_batch_size, &eo, err, &e));
+    status = edt_evaluate(&hp, predictor, o->eval_batch_size, &eo, err, &e);
+    r->has_stopped = status == EDT_ERR_CANCELLED; // on all ranks
+    EDT_TRY_GOTO(status);
     *out_seconds = e.n_images > 0 ? e.seconds / (double)e.n_images : 0.0;
 fail:
     edt_evaluation_deinit(&e);

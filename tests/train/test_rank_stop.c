@@ -1,5 +1,6 @@
-// An interrupt that reaches one rank alone while checkpoints are evaluated: all ranks stop,
-// none of them as if another had failed, and the same command does what was left to do.
+// An interrupt that reaches one rank alone while checkpoints are evaluated or a run is
+// estimated: all ranks stop, none of them as if another had failed, and the same command does
+// what was left to do.
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdio.h>
@@ -129,6 +130,16 @@ Test(rank_stop, the_wait_for_one_beside_training_is_left_by_all)
     test_ranks_expect(RANKS, run_rank, &c);
     cr_expect(edt_test_exists(edt_test_path(model_dir, "model.ckpt-4.index")));
     cr_expect_eq(count_evaluations(4), 0);
+}
+
+Test(rank_stop, an_estimate_is_left_by_all)
+{
+    stop_case c = {.options = options(EDT_TRAIN_MODE_TRAIN_AND_EVAL),
+                   .rank = 1,
+                   .line = "the shards hold 14 records",
+                   .says = "interrupted"};
+    c.options.estimate = true;
+    test_ranks_expect(RANKS, run_rank, &c);
 }
 
 Test(rank_stop, mode_eval_is_left_by_all)
