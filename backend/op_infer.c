@@ -187,9 +187,9 @@ static edt_status infer_fuse(edt_op_checker *c)
     EDT_TRY(edt_op_take_real(c, 0, backward ? "dy" : "x_0", 4));
     const edt_shape x = c->desc->in[0].shape;
     static const char *const x_names[EDT_FUSE_MAX_IN] = {"x_0", "x_1", "x_2", "x_3",
-                                                          "x_4", "x_5", "x_6"};
+                                                         "x_4", "x_5", "x_6"};
     static const char *const w_names[EDT_FUSE_MAX_IN] = {"w_0", "w_1", "w_2", "w_3",
-                                                          "w_4", "w_5", "w_6"};
+                                                         "w_4", "w_5", "w_6"};
     for (int j = 0; j < m; ++j) {
         EDT_TRY(edt_op_check_real(c, first + j, x_names[j], x));
         edt_op_set_out(c, j, c->real, x);

@@ -3,7 +3,8 @@
 //   DEPTHWISE -> BN_INFER [-> GLOBAL_AVG_POOL]                         becomes DEPTHWISE_BN_ACT
 //   CONV2D_BN_ACT -> DEPTHWISE_BN_ACT              becomes CONV2D_DEPTHWISE_BN_ACT
 // In training, of squeeze-and-excitation's gradient:
-//   SCALE_CHANNELS_BWD + GLOBAL_AVG_POOL_BWD -> BN_TRAIN_BWD  becomes BN_TRAIN_BWD of dy and the gate
+//   SCALE_CHANNELS_BWD + GLOBAL_AVG_POOL_BWD -> BN_TRAIN_BWD  becomes BN_TRAIN_BWD of dy and
+//   the gate
 #ifndef EDT_MODEL_FUSE_H
 #define EDT_MODEL_FUSE_H
 

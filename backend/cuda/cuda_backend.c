@@ -83,7 +83,8 @@ static edt_cuda_prepare_fn *prepare_of(edt_op_kind kind)
     case EDT_OP_CONV2D_DATA:
     case EDT_OP_CONV2D_WEIGHT:
     case EDT_OP_CONV2D_BN_ACT: return edt_cuda_prepare_conv;
-    case EDT_OP_CONV2D_DEPTHWISE_BN_ACT: // kernels of two convolutions share no memory but the device's
+    case EDT_OP_CONV2D_DEPTHWISE_BN_ACT: // kernels of two convolutions share no memory but the
+                                         // device's
     case EDT_OP_N_KINDS: break;
     }
     return NULL;
